@@ -1,0 +1,1 @@
+//! Wire types of the HTTP API and of the control links between our processes.

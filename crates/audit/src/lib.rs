@@ -1,0 +1,1 @@
+//! Audit events, their hash chain, and the trait that a sink fulfils.

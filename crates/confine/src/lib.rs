@@ -1,0 +1,1 @@
+//! Confinement of a process: probe the host, plan, apply, report.

@@ -1,0 +1,1 @@
+//! The native compute driver: namespaces on the host's own kernel, rootless or as root.

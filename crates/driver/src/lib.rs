@@ -1,0 +1,1 @@
+//! The ComputeDriver trait, its types, and the conformance suite.

@@ -1,0 +1,1 @@
+//! The control plane: sandboxes, policy revisions, credentials, audit.

@@ -1,0 +1,1 @@
+//! LLM providers as data: where credentials, model and usage are found.

@@ -1,0 +1,1 @@
+//! Judges every lookup in a live folder, by seccomp user notification.

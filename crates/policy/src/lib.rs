@@ -1,0 +1,1 @@
+//! The policy language: document, model, compilation and the pure decision.

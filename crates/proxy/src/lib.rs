@@ -1,0 +1,1 @@
+//! The data plane of one sandbox: ends TLS, judges, injects, forwards, streams.

@@ -1,0 +1,1 @@
+//! Upstream servers for tests, and the probe that runs inside a sandbox.
