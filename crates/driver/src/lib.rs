@@ -1,1 +1,63 @@
-//! The ComputeDriver trait, its types, and the conformance suite.
+//! The one contract between the gateway and whatever runs sandboxes.
+//!
+//! A driver knows its platform and nothing of policy; the policy engine does not know which driver runs.
+//! The order of a sandbox's life is `create_sandbox`, `inject_filesystem_policy`, `attach_network_proxy`,
+//! `start`: a driver refuses `start` before the other three were acknowledged.
+
+mod types;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use chiton_api::control::{EnforcementReport, Exit, FilesystemPolicy, Launch, ProxyConfig};
+
+pub use crate::types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec};
+
+/// A driver's answers.
+pub type Result<T> = std::result::Result<T, DriverError>;
+
+/// Launches sandboxes on one platform.
+#[async_trait]
+pub trait ComputeDriver: Send + Sync {
+    /// Which driver it is, as in `--driver`.
+    fn name(&self) -> DriverName;
+
+    /// Which promises it keeps on this machine.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the sandbox's namespaces and its captured network. No agent runs yet.
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle>;
+
+    /// Ends everything that belongs to the sandbox and removes every trace. May be repeated.
+    async fn destroy_sandbox(&self, handle: &SandboxHandle) -> Result<()>;
+
+    /// Starts (or, after one died, replaces) the sandbox's proxy and waits until it enforces.
+    async fn attach_network_proxy(&self, handle: &SandboxHandle, proxy_config: ProxyConfig) -> Result<()>;
+
+    /// Builds the view of the filesystem and waits until the supervisor acknowledged it.
+    async fn inject_filesystem_policy(&self, handle: &SandboxHandle, policy: FilesystemPolicy) -> Result<()>;
+
+    /// Starts a program inside: the main one, or one of `exec`. The link is its session where `attach` is set.
+    async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link>;
+
+    /// A further session of the main program.
+    async fn attach(&self, handle: &SandboxHandle) -> Result<Link>;
+
+    /// Waits until the main program has ended.
+    async fn wait(&self, handle: &SandboxHandle) -> Result<Exit>;
+
+    /// SIGTERM to the main program, then SIGKILL to everything after the grace.
+    async fn stop(&self, handle: &SandboxHandle, grace: Duration) -> Result<Exit>;
+
+    /// Sends the main program a signal.
+    async fn signal(&self, handle: &SandboxHandle, signal: i32) -> Result<()>;
+
+    /// What is enforced, as the supervisor reported it.
+    async fn report(&self, handle: &SandboxHandle) -> Result<EnforcementReport>;
+
+    /// A fresh control link to the sandbox's proxy (messages of `chiton_api::control`).
+    async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link>;
+
+    /// Every sandbox of this driver that still runs here, for adoption after a restart.
+    async fn list(&self) -> Result<Vec<SandboxHandle>>;
+}

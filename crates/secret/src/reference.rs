@@ -1,0 +1,172 @@
+//! A secret reference: a URL that names where a credential is kept.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a credential is kept. A closed set: an unknown scheme is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// `local://name`: the local encrypted store.
+    Local,
+    /// `vault://mount/path#field`: HashiCorp Vault or OpenBao, KV.
+    Vault,
+    /// `aws-sm://name#key`: AWS Secrets Manager.
+    AwsSm,
+    /// `env://NAME`: a variable of the gateway's environment.
+    Env,
+    /// `file:///path`: a file of the gateway's host.
+    File,
+}
+
+impl Scheme {
+    /// Every scheme, in the order in which help and errors list them.
+    pub const ALL: [Scheme; 5] = [Scheme::Local, Scheme::Vault, Scheme::AwsSm, Scheme::Env, Scheme::File];
+
+    /// The scheme as written before `://`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Local => "local",
+            Scheme::Vault => "vault",
+            Scheme::AwsSm => "aws-sm",
+            Scheme::Env => "env",
+            Scheme::File => "file",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A parsed reference such as `local://openai` or `vault://llm/openai#key`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretRef {
+    scheme: Scheme,
+    locator: String,
+    field: Option<String>,
+}
+
+/// Why a text is no secret reference. The text itself is never part of the message: it may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefError {
+    /// There is no `://`.
+    #[error("not a secret reference: expected `scheme://…` with one of local, vault, aws-sm, env, file")]
+    NoScheme,
+    /// The scheme is none of ours. Only a short, letter-like scheme is ever repeated.
+    #[error("unknown secret scheme `{0}`: expected one of local, vault, aws-sm, env, file")]
+    UnknownScheme(String),
+    /// Nothing, or something impossible, stands after `://`.
+    #[error("a `{scheme}://` reference needs {needs}")]
+    BadLocator {
+        /// The scheme whose form was not kept.
+        scheme: Scheme,
+        /// What it needs, as a noun phrase.
+        needs: &'static str,
+    },
+}
+
+impl SecretRef {
+    /// Where it is kept.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// What stands after `://` and before `#`: a name, a variable, an absolute path.
+    #[must_use]
+    pub fn locator(&self) -> &str {
+        &self.locator
+    }
+
+    /// What stands after `#`, where the scheme knows fields.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = RefError;
+
+    fn from_str(text: &str) -> Result<Self, RefError> {
+        let (scheme, rest) = text.split_once("://").ok_or(RefError::NoScheme)?;
+        let Some(scheme) = Scheme::ALL.into_iter().find(|s| s.as_str() == scheme) else {
+            let printable = scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            return Err(if printable { RefError::UnknownScheme(scheme.into()) } else { RefError::NoScheme });
+        };
+        let bad = |needs| RefError::BadLocator { scheme, needs };
+        if rest.is_empty() || rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(bad("something after `://`, without white space"));
+        }
+        let (locator, field) = match scheme {
+            Scheme::Vault | Scheme::AwsSm => match rest.split_once('#') {
+                Some((_, "")) => return Err(bad("a field after `#`")),
+                Some((locator, field)) => (locator, Some(field.to_owned())),
+                None => (rest, None),
+            },
+            Scheme::Local | Scheme::Env | Scheme::File => (rest, None),
+        };
+        let name = |extra: &[u8]| {
+            !locator.is_empty() && locator.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
+        };
+        let good = match scheme {
+            Scheme::Local => (name(b"-_."), "a name of letters, digits, `-`, `_` and `.`"),
+            Scheme::Env => (name(b"_"), "a variable's name"),
+            Scheme::File => (locator.starts_with('/'), "an absolute path, as `file:///path`"),
+            Scheme::Vault => (name(b"-_./") && locator.contains('/'), "a mount and a path, as `vault://mount/path`"),
+            Scheme::AwsSm => (name(b"-_./+=@:"), "a secret's name"),
+        };
+        if !good.0 || (scheme != Scheme::File && locator.split('/').any(|s| s == ".." || s == ".")) {
+            return Err(bad(good.1));
+        }
+        Ok(Self { scheme, locator: locator.to_owned(), field })
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.locator)?;
+        self.field.as_ref().map_or(Ok(()), |field| write!(f, "#{field}"))
+    }
+}
+
+impl TryFrom<String> for SecretRef {
+    type Error = RefError;
+
+    fn try_from(text: String) -> Result<Self, RefError> {
+        text.parse()
+    }
+}
+
+impl From<SecretRef> for String {
+    fn from(reference: SecretRef) -> String {
+        reference.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RefError, SecretRef};
+
+    #[test]
+    fn round_trips() {
+        for text in
+            ["local://openai", "vault://llm/openai", "vault://llm/openai#key", "aws-sm://a/b#k", "env://OPENAI_API_KEY", "file:///etc/key"]
+        {
+            assert_eq!(text.parse::<SecretRef>().map(|r| r.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_reference() {
+        assert_eq!("vualt://llm/openai".parse::<SecretRef>(), Err(RefError::UnknownScheme("vualt".into())));
+        for text in ["sk-live-123", "local://", "local://a/../b", "env://A B", "file://relative", "vault://mount", "vault://m/p#"] {
+            assert!(text.parse::<SecretRef>().is_err(), "{text}");
+        }
+    }
+}
