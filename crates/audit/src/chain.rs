@@ -1,0 +1,145 @@
+//! The chain: each line ends with the hash before it and its own.
+//!
+//! A line is the event's JSON with `prev` and `hash` as its last two keys. `hash` is the SHA-256 of the line
+//! without `hash` (`{…,"prev":"…"}`), so that any program can check it; the first `prev` is 64 zeros.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Event;
+
+/// The hash of a line, 32 bytes, written as hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hash([u8; 32]);
+
+/// Not 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a hash: expected 64 lower-case hexadecimal digits")]
+pub struct NotAHash;
+
+impl Hash {
+    /// What the first line of a chain has as its `prev`.
+    pub const GENESIS: Hash = Hash([0; 32]);
+
+    pub(crate) fn of(unsealed: &[u8]) -> Self {
+        Self(Sha256::digest(unsealed).into())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Hash {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(NotAHash),
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotAHash) };
+        let mut hash = [0; 32];
+        if pairs.len() != hash.len() {
+            return Err(NotAHash);
+        }
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl TryFrom<String> for Hash {
+    type Error = NotAHash;
+
+    fn try_from(text: String) -> Result<Self, NotAHash> {
+        text.parse()
+    }
+}
+
+impl From<Hash> for String {
+    fn from(hash: Hash) -> Self {
+        hash.to_string()
+    }
+}
+
+/// The end of a chain, to which the next event is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain {
+    head: Hash,
+}
+
+impl Chain {
+    /// An empty chain.
+    pub const NEW: Chain = Chain { head: Hash::GENESIS };
+
+    /// A chain that goes on after the line with this hash.
+    #[must_use]
+    pub const fn after(head: Hash) -> Self {
+        Self { head }
+    }
+
+    /// The hash of the last line.
+    #[must_use]
+    pub const fn head(&self) -> Hash {
+        self.head
+    }
+
+    /// Links an event: its line (without the line's end), and the chain moves on.
+    pub fn link(&mut self, event: &Event) -> String {
+        let (line, next) = self.linked(event);
+        *self = next;
+        line
+    }
+
+    /// The line, and the chain as it is once that line is written.
+    #[must_use]
+    pub fn linked(self, event: &Event) -> (String, Chain) {
+        let mut line = event.to_line();
+        line.pop();
+        line.push_str(PREV);
+        line.push_str(&self.head.to_string());
+        line.push_str("\"}");
+        let head = Hash::of(line.as_bytes());
+        line.pop();
+        line.push_str(HASH);
+        line.push_str(&head.to_string());
+        line.push_str("\"}");
+        (line, Chain { head })
+    }
+}
+
+const PREV: &str = r#","prev":""#;
+const HASH: &str = r#","hash":""#;
+const DIGITS: usize = 64;
+
+/// Takes a chained line apart: the event alone, and `(prev, hash)`. None when it has no such end.
+pub(crate) fn split(line: &str) -> Option<(String, (Hash, Hash))> {
+    let (rest, hash) = take(line, HASH)?;
+    let (body, prev) = take_inner(rest, PREV)?;
+    Some((format!("{body}}}"), (prev, hash)))
+}
+
+/// The hash that a chained line ought to have, from all of it but `hash`.
+pub(crate) fn expected(line: &str) -> Option<Hash> {
+    let (rest, _) = take(line, HASH)?;
+    Some(Hash::of(format!("{rest}}}").as_bytes()))
+}
+
+fn take<'a>(line: &'a str, key: &str) -> Option<(&'a str, Hash)> {
+    take_inner(line.strip_suffix('}')?, key)
+}
+
+fn take_inner<'a>(text: &'a str, key: &str) -> Option<(&'a str, Hash)> {
+    let text = text.strip_suffix('"')?;
+    let at = text.len().checked_sub(DIGITS)?;
+    let (rest, digits) = text.split_at_checked(at)?;
+    Some((rest.strip_suffix(key)?, digits.parse().ok()?))
+}

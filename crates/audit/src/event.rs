@@ -1,0 +1,385 @@
+//! One event, in the order of keys that is promised.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::{Generator, Ulid};
+
+use crate::{Code, Hash};
+
+/// The longest text that a field keeps; the rest is cut. An agent chooses paths, not the size of our log.
+const LONGEST_TEXT: usize = 4096;
+const MOST_NAMES: usize = 64;
+const LONGEST_NAME: usize = 128;
+
+/// One decision or deed. Build with [`Event::new`], then set what is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When.
+    pub time: Time,
+    /// Unique, and sortable by time.
+    pub id: EventId,
+    /// The sandbox's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// The revision that it was judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Which layer decided.
+    pub layer: Layer,
+    /// What was tried or done: `request`, `connect`, `exec`, `open`, a system call, `create`, `apply`, …
+    pub action: Code,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Why, for a refusal: the policy's own closed set for requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Code>,
+    /// The rule that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The executable: of the socket's owner, or the started program's resolved file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<String>,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// What was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Response>,
+    /// Tokens and cost of a model call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm: Option<LlmUse>,
+}
+
+/// Which layer an event is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Files.
+    Filesystem,
+    /// Programs and system calls.
+    Process,
+    /// Connections and requests.
+    Network,
+    /// Model calls.
+    Llm,
+    /// Credentials.
+    Credential,
+    /// Revisions of the policy.
+    Policy,
+    /// Sandboxes that come and go.
+    Lifecycle,
+}
+
+impl Layer {
+    /// Every layer, in the order of the documentation.
+    pub const ALL: [Layer; 7] = [
+        Layer::Filesystem,
+        Layer::Process,
+        Layer::Network,
+        Layer::Llm,
+        Layer::Credential,
+        Layer::Policy,
+        Layer::Lifecycle,
+    ];
+
+    /// As written in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Layer::Filesystem => "filesystem",
+            Layer::Process => "process",
+            Layer::Network => "network",
+            Layer::Llm => "llm",
+            Layer::Credential => "credential",
+            Layer::Policy => "policy",
+            Layer::Lifecycle => "lifecycle",
+        }
+    }
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It was let pass.
+    Allow,
+    /// It was refused.
+    Deny,
+    /// It would have been refused; the policy's mode is `audit`.
+    Audit,
+}
+
+impl Decision {
+    /// As written in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+            Decision::Audit => "audit",
+        }
+    }
+}
+
+/// What was asked for. A file's event has the path only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The HTTP method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// `https`, `http`, `tcp`, `udp`, `dns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Code>,
+    /// The host name or address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The request's or the file's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The names in the query, in their order; never a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    query: Vec<String>,
+    /// How many arguments a started program got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<u32>,
+}
+
+impl Request {
+    /// A file's path and nothing else.
+    #[must_use]
+    pub fn file(path: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), ..Self::default() }
+    }
+
+    /// Takes the names of a query (what stands after `?`), as they are written, and leaves the values.
+    #[must_use]
+    pub fn with_query(mut self, query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+        self.query = names.take(MOST_NAMES).map(|name| cut(name, LONGEST_NAME).to_owned()).collect();
+        self
+    }
+
+    /// The names in the query.
+    #[must_use]
+    pub fn query_names(&self) -> &[String] {
+        &self.query
+    }
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// The HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of the body that went to the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// From the request's first byte to the response's last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
+}
+
+/// A model call's figures, as the provider gave them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlmUse {
+    /// The route's provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Code>,
+    /// The model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Tokens read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// What it cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+}
+
+/// Why a line is no event.
+#[derive(Debug, thiserror::Error)]
+#[error("not an audit event: {0}")]
+pub struct ParseError(#[from] serde_json::Error);
+
+/// An event as it stands in a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linked {
+    /// The event.
+    pub event: Event,
+    /// What the line says of its place; none in a file that is not chained.
+    pub link: Option<(Hash, Hash)>,
+}
+
+impl Event {
+    /// An event of this moment, with an id that sorts after every earlier one of this process.
+    #[must_use]
+    pub fn new(layer: Layer, action: impl Into<Code>) -> Self {
+        Self::at(Time::now(), EventId::next(), layer, action)
+    }
+
+    /// An event with a time and an id from elsewhere.
+    #[must_use]
+    pub fn at(time: Time, id: EventId, layer: Layer, action: impl Into<Code>) -> Self {
+        Self {
+            time,
+            id,
+            sandbox: None,
+            revision: None,
+            layer,
+            action: action.into(),
+            decision: None,
+            reason: None,
+            rule: None,
+            binary: None,
+            request: None,
+            response: None,
+            llm: None,
+        }
+    }
+
+    /// One line of JSON, without the line's end, texts cut to a length that a log can bear.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let mut bounded = self.clone();
+        bounded.cut_texts();
+        // A struct of texts and numbers always serialises; a non-finite figure becomes `null`.
+        serde_json::to_string(&bounded).unwrap_or_default()
+    }
+
+    /// Reads a line of a spool or of the log, with or without its link.
+    ///
+    /// # Errors
+    /// When the line is not exactly an event: unknown keys are refused too.
+    pub fn parse(line: &str) -> Result<Linked, ParseError> {
+        let (body, link) = crate::chain::split(line).map_or((line.into(), None), |(body, link)| (body, Some(link)));
+        Ok(Linked { event: serde_json::from_str(&body)?, link })
+    }
+
+    fn cut_texts(&mut self) {
+        let request = self.request.as_mut();
+        let [method, host, path] = request.map_or([None, None, None], |r| {
+            [r.method.as_mut(), r.host.as_mut(), r.path.as_mut()]
+        });
+        let model = self.llm.as_mut().and_then(|llm| llm.model.as_mut());
+        let own = [self.sandbox.as_mut(), self.rule.as_mut(), self.binary.as_mut()];
+        for text in own.into_iter().chain([method, host, path, model]).flatten() {
+            text.truncate(cut(text, LONGEST_TEXT).len());
+        }
+    }
+}
+
+fn cut(text: &str, longest: usize) -> &str {
+    text.get(..text.floor_char_boundary(longest)).unwrap_or(text)
+}
+
+/// A moment, to the microsecond, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(Timestamp);
+
+impl Time {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::from(SystemTime::now())
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn as_micros(self) -> i64 {
+        self.0.as_microsecond()
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        let exact = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self(Timestamp::from_microsecond(exact.as_microsecond()).unwrap_or(exact))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+        f.write_str(&PRINTER.timestamp_to_string(&self.0))
+    }
+}
+
+impl FromStr for Time {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An event's id: a ULID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Ulid);
+
+impl EventId {
+    /// A new id, greater than every one that this process made before.
+    #[must_use]
+    pub fn next() -> Self {
+        static GENERATOR: Mutex<Generator> = Mutex::new(Generator::new());
+        let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(generator.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = ulid::DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, ulid::DecodeError> {
+        Ulid::from_string(text).map(Self)
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,92 @@
+//! Where events go.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+};
+
+use crate::{Chain, Event};
+
+/// Something that keeps events. What a caller does after an error is its own matter, but an effect whose
+/// event was not kept must not be seen.
+pub trait Sink {
+    /// Keeps one event; it is written when this returns.
+    ///
+    /// # Errors
+    /// When it could not be kept. Nothing of it remains.
+    fn append(&mut self, event: &Event) -> Result<(), SinkError>;
+}
+
+/// Why an event could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The file could not be written.
+    #[error("cannot write the event file: {0}")]
+    Write(#[source] io::Error),
+    /// The file could not be read back at the start.
+    #[error("cannot resume the event file: {0}")]
+    Resume(#[source] io::Error),
+    /// The last whole line is not a chained event.
+    #[error("cannot resume the event file: its last line is not a chained event; move the file away")]
+    NotAChain,
+}
+
+/// A chained event file with one writer. A line is written by one call, so that a process killed at any
+/// moment leaves at most one line cut short, which the next writer removes.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    chain: Chain,
+    end: u64,
+}
+
+/// More than the longest line: every text at its longest, every character escaped.
+const BLOCK: u64 = 512 * 1024;
+
+impl Spool {
+    /// Goes on with a file, open for reading and writing (or appending).
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its last line is no chained event.
+    pub fn resume(mut file: File) -> Result<Self, SinkError> {
+        let length = file.seek(SeekFrom::End(0)).map_err(SinkError::Resume)?;
+        let start = length.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(start)).map_err(SinkError::Resume)?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail).map_err(SinkError::Resume)?;
+        let Some(newline) = tail.iter().rposition(|byte| *byte == b'\n') else {
+            if start > 0 {
+                return Err(SinkError::NotAChain);
+            }
+            return Self::cut(file, Chain::NEW, 0);
+        };
+        let whole = tail.get(..newline).unwrap_or_default();
+        let line = whole.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = std::str::from_utf8(line).map_err(|_| SinkError::NotAChain)?;
+        let linked = Event::parse(line).map_err(|_| SinkError::NotAChain)?;
+        let (_, hash) = linked.link.ok_or(SinkError::NotAChain)?;
+        let end = start + u64::try_from(newline).unwrap_or(u64::MAX).saturating_add(1);
+        Self::cut(file, Chain::after(hash), end)
+    }
+
+    fn cut(mut file: File, chain: Chain, end: u64) -> Result<Self, SinkError> {
+        file.set_len(end).map_err(SinkError::Resume)?;
+        file.seek(SeekFrom::Start(end)).map_err(SinkError::Resume)?;
+        Ok(Self { file, chain, end })
+    }
+}
+
+impl Sink for Spool {
+    fn append(&mut self, event: &Event) -> Result<(), SinkError> {
+        let (mut line, next) = self.chain.linked(event);
+        line.push('\n');
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line is worse than none; when even that fails, the next start cuts it.
+            let _ = self.file.set_len(self.end).and_then(|()| self.file.seek(SeekFrom::Start(self.end)));
+            return Err(SinkError::Write(error));
+        }
+        self.chain = next;
+        self.end += u64::try_from(line.len()).unwrap_or(0);
+        Ok(())
+    }
+}
