@@ -145,7 +145,7 @@ pub struct Launch {
 }
 
 /// A terminal's size in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TerminalSize {
     /// Rows.
     pub rows: u16,
@@ -172,14 +172,14 @@ pub struct SupervisorStatus {
 }
 
 /// What was enforced, layer by layer, as it was applied: never as it was hoped for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnforcementReport {
     /// In the order in which they were applied.
     pub layers: Vec<LayerReport>,
 }
 
 /// One layer of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LayerReport {
     /// `namespaces`, `view`, `lookup`, `capture`, `limits`, `identity`, `landlock`, `seccomp`.
     pub layer: String,

@@ -1,56 +1,10 @@
 //! What goes into a driver and what comes out.
 
-use std::{fmt, path::PathBuf, pin::Pin, str::FromStr};
+use std::{fmt, path::PathBuf, pin::Pin};
 
+pub use chiton_api::name::DriverName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// The drivers that there are or will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DriverName {
-    /// Namespaces on the host's own kernel.
-    Native,
-    /// Docker Engine.
-    Docker,
-    /// Podman.
-    Podman,
-    /// Firecracker or QEMU.
-    Microvm,
-    /// A pod.
-    Kubernetes,
-}
-
-impl DriverName {
-    /// As written on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-            Self::Microvm => "microvm",
-            Self::Kubernetes => "kubernetes",
-        }
-    }
-}
-
-impl fmt::Display for DriverName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for DriverName {
-    type Err = DriverError;
-
-    fn from_str(text: &str) -> Result<Self, DriverError> {
-        [Self::Native, Self::Docker, Self::Podman, Self::Microvm, Self::Kubernetes]
-            .into_iter()
-            .find(|d| d.as_str() == text)
-            .ok_or_else(|| DriverError::Unsupported(format!("unknown driver `{text}`: expected `native`")))
-    }
-}
 
 /// A sandbox's identity: a ULID in lower case. Safe in a path, a label and a host name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
