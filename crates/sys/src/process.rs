@@ -1,0 +1,73 @@
+//! Forking, ending, and what a process may say about itself.
+
+use std::ffi::CStr;
+
+use rustix::process::{DumpableBehavior, Pid, Signal};
+
+use crate::{Errno, Result, check};
+
+/// Which of the two a process is after [`fork`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The one that called, with the new process's id.
+    Parent(Pid),
+}
+
+/// Forks. For a process with one thread: in a child of a process with several, another thread's locks stay
+/// locked for ever, so such a child (as in tests) does as little as it can and ends with [`exit_now`].
+pub fn fork() -> Result<Fork> {
+    // SAFETY: fork has no memory conditions of its own; the child gets a copy of everything.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(crate::last_errno()),
+        0 => Ok(Fork::Child),
+        pid => Pid::from_raw(pid).map(Fork::Parent).ok_or(Errno::SRCH),
+    }
+}
+
+/// Ends the process at once: no destructor, no `atexit`, no flush. What a forked child ends with.
+pub fn exit_now(status: u8) -> ! {
+    // SAFETY: `_exit` takes any status and does not return.
+    unsafe { libc::_exit(i32::from(status)) }
+}
+
+/// Makes the process undumpable: nobody of the same user can trace it, read its memory or its `/proc` links.
+/// An exec resets it, so it is called after the start.
+pub fn set_undumpable() -> Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// The process is killed when the thread that forked it ends. Cleared by changes of identity, so it is
+/// called after them; the caller then compares its parent with the one it expects.
+pub fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+}
+
+/// The process's name in `ps`, cut to 15 bytes by the kernel.
+pub fn set_name(name: &CStr) -> Result<()> {
+    rustix::thread::set_name(name)
+}
+
+/// No exec from here on can give the process more rights, in it and all it starts.
+pub fn set_no_new_privs() -> Result<()> {
+    rustix::thread::set_no_new_privs(true)
+}
+
+/// Whether the process has one thread only.
+pub fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
+/// Files that this process makes get exactly the mode that is asked for.
+pub fn clear_umask() {
+    // SAFETY: umask takes any mask, cannot fail and touches no memory.
+    unsafe { libc::umask(0) };
+}
+
+/// Sets the host name of this UTS namespace.
+pub fn set_host_name(name: &str) -> Result<()> {
+    // SAFETY: the pointer and the length describe `name`, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.len()) }).map(drop)
+}

@@ -1,0 +1,89 @@
+//! Signals as a descriptor, and the state that a started program expects.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use crate::{Errno, Result, check, last_errno};
+
+/// Signals of this process, read from a descriptor instead of interrupting it.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its number.
+    pub number: i32,
+    /// Who sent it, in this process's pid namespace; 0 for the kernel or a sender that is not visible.
+    pub sender: u32,
+}
+
+impl SignalFd {
+    /// Blocks the signals on this thread (which must be the only one) and delivers them here instead.
+    pub fn new(signals: &[i32]) -> Result<Self> {
+        let set = set_of(signals)?;
+        // SAFETY: `set` was initialised by `sigemptyset`; the old mask is not asked for.
+        if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } == -1 {
+            return Err(last_errno());
+        }
+        // SAFETY: -1 asks for a new descriptor; `set` is initialised.
+        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd == -1 {
+            return Err(last_errno());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next signal, if one waits.
+    pub fn next(&self) -> Result<Option<Arrived>> {
+        // SAFETY: all-zero bytes are a valid `signalfd_siginfo`, which is plain numbers.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer has the length that is passed and lives through the call.
+        let got = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut info).cast(), size) };
+        match check(got as libc::c_long) {
+            Ok(n) if usize::try_from(n).is_ok_and(|n| n == size) => {
+                let number = i32::try_from(info.ssi_signo).map_err(|_| Errno::INVAL)?;
+                Ok(Some(Arrived { number, sender: info.ssi_pid }))
+            }
+            Ok(_) => Err(Errno::IO),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl std::os::fd::AsFd for SignalFd {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Every signal at its default and none blocked: what a program expects at its start. Called in a child.
+pub fn reset() -> Result<()> {
+    for number in 1..=64 {
+        // SAFETY: the default disposition runs no code of ours. Numbers that cannot be set answer an error,
+        // which changes nothing.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    let empty = set_of(&[])?;
+    // SAFETY: `empty` was initialised by `sigemptyset`.
+    if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut()) } == -1 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
+fn set_of(signals: &[i32]) -> Result<libc::sigset_t> {
+    // SAFETY: a `sigset_t` is plain bits, and `sigemptyset` initialises it fully.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for &number in signals {
+        // SAFETY: `set` is initialised; a number that is none answers -1.
+        if unsafe { libc::sigaddset(&raw mut set, number) } == -1 {
+            return Err(Errno::INVAL);
+        }
+    }
+    Ok(set)
+}
