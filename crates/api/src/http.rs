@@ -32,7 +32,8 @@
 //!
 //! **Sessions.** A request that asks for a session carries `Connection: Upgrade` and
 //! `Upgrade: chiton-session` ([`SESSION_PROTOCOL`]) besides its body. When everything before the start went
-//! well and the program runs the answer is 101, with the sandbox's name in [`SANDBOX_HEADER`]; from then on
+//! well and the program runs the answer is 101, with the sandbox's name in [`SANDBOX_HEADER`] and its
+//! identity in [`SANDBOX_ID_HEADER`] (which names it also when it was removed); from then on
 //! both directions are session frames of [`crate::frame`], and the last one from the gateway is `Exit`. What
 //! fails before is an ordinary [`Problem`] whose `exit_status` says what `run` ends with (125, 126, 127). A
 //! connection that ends without an `Exit` frame lost its gateway or supervisor: 125.
@@ -61,6 +62,8 @@ pub use secret::{SecretInfo, SetSecret};
 pub const SESSION_PROTOCOL: &str = "chiton-session";
 /// The header of a 101 that holds the sandbox's name.
 pub const SANDBOX_HEADER: &str = "x-chiton-sandbox";
+/// The header of a 101 that holds the sandbox's identity.
+pub const SANDBOX_ID_HEADER: &str = "x-chiton-sandbox-id";
 /// The content type of a stream of session frames.
 pub const SESSION_FRAMES: &str = "application/vnd.chiton.session-frames";
 /// The content type of one JSON object a line.

@@ -1,4 +1,4 @@
-//! Names of sandboxes and of drivers: parsed at the edge, once.
+//! Names and identities of sandboxes, names of drivers: parsed at the edge, once.
 
 use std::{fmt, str::FromStr};
 
@@ -23,6 +23,9 @@ pub enum NameError {
     /// Could be taken for an identity.
     #[error("`{0}` is not a sandbox name: it has the form of a sandbox's identity; choose a shorter one")]
     LooksLikeId(String),
+    /// Not a ULID in lower case.
+    #[error("not a sandbox's identity: expected 26 lower-case letters and digits")]
+    NotAnId,
     /// None of the drivers.
     #[error("unknown driver `{0}`: expected one of native, docker, podman, microvm, kubernetes")]
     UnknownDriver(String),
@@ -81,6 +84,40 @@ impl From<SandboxName> for String {
 }
 
 impl fmt::Display for SandboxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A sandbox's identity: a ULID in lower case. Safe in a path, a label and a host name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[a-z0-9]{26}$")]
+pub struct SandboxId(String);
+
+impl SandboxId {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SandboxId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        if looks_like_id(&text) { Ok(Self(text)) } else { Err(NameError::NotAnId) }
+    }
+}
+
+impl From<SandboxId> for String {
+    fn from(id: SandboxId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for SandboxId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -1,44 +1,10 @@
 //! What goes into a driver and what comes out.
 
-use std::{fmt, path::PathBuf, pin::Pin};
+use std::{path::PathBuf, pin::Pin};
 
-pub use chiton_api::name::DriverName;
+pub use chiton_api::name::{DriverName, SandboxId};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// A sandbox's identity: a ULID in lower case. Safe in a path, a label and a host name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SandboxId(String);
-
-impl SandboxId {
-    /// As text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for SandboxId {
-    type Error = DriverError;
-
-    fn try_from(text: String) -> Result<Self, DriverError> {
-        let good = text.len() == 26 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
-        if good { Ok(Self(text)) } else { Err(DriverError::Unsupported("not a sandbox id".into())) }
-    }
-}
-
-impl From<SandboxId> for String {
-    fn from(id: SandboxId) -> String {
-        id.0
-    }
-}
-
-impl fmt::Display for SandboxId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What to create.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +67,12 @@ pub enum DriverError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl From<chiton_api::name::NameError> for DriverError {
+    fn from(error: chiton_api::name::NameError) -> Self {
+        Self::Unsupported(error.to_string())
+    }
 }
 
 /// A connection to a supervisor or a proxy.

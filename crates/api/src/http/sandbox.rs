@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     control::{EnforcementReport, TerminalSize},
-    name::{DriverName, SandboxName},
+    name::{DriverName, SandboxId, SandboxName},
 };
 
 /// Where a sandbox stands in its life.
@@ -182,7 +182,8 @@ pub struct Reason(pub String);
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Sandbox {
     /// Its identity.
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: SandboxId,
     /// Its name.
     #[schema(value_type = String)]
     pub name: SandboxName,
