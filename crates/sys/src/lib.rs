@@ -9,14 +9,18 @@
 pub mod capability;
 pub mod descriptors;
 pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod notify;
+pub mod path;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod spawn;
 
 pub use rustix::io::{Errno, Result};
 

@@ -1,0 +1,196 @@
+//! Starting a process of ours with exactly the descriptors that it shall have, and taking them there.
+
+use std::{
+    ffi::{CStr, CString},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+    ptr,
+};
+
+use rustix::process::Pid;
+
+use crate::{Errno, Result, last_errno};
+
+/// Where the copies lie while the new process's numbers are filled: above all of those.
+const ABOVE: RawFd = 64;
+
+/// Takes a descriptor that this process was started with, and marks it close-on-exec.
+///
+/// # Errors
+/// `BADF` where it is not open, `INVAL` for the standard ones, which the standard library owns. For the
+/// first lines of a process: each number may be taken once, before anything else opened a descriptor.
+pub fn inherited(number: RawFd) -> Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: fcntl takes any number and answers EBADF for one that is not open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(last_errno());
+    }
+    // SAFETY: it is open, and by the condition above nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Starts `file` with these arguments, no variables, no signal blocked, `/dev/null` as 0, 1 and 2, and
+/// `descriptors` from 3 up in their order. Every other descriptor that is close-on-exec stays behind. The
+/// process leads a session of its own, so that no terminal's signal reaches it.
+///
+/// # Errors
+/// Those of `posix_spawn`, with `file` not there among them.
+pub fn spawn(file: &Path, arguments: &[&CStr], descriptors: &[BorrowedFd<'_>]) -> Result<Pid> {
+    let file = CString::new(file.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    let mut actions = Actions::new()?;
+    let copies = copies_of(descriptors)?;
+    for standard in 0..=libc::STDERR_FILENO {
+        actions.open(standard, c"/dev/null")?;
+    }
+    for (number, copy) in (3..).zip(&copies) {
+        actions.duplicate(copy.as_fd(), number)?;
+    }
+    let attributes = Attributes::own_session()?;
+    let mut argv: Vec<*mut libc::c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
+    argv.push(ptr::null_mut());
+    let environment: [*mut libc::c_char; 1] = [ptr::null_mut()];
+    let mut pid = 0;
+    // SAFETY: every pointer is to a live value; both lists end with null; the strings are not written to.
+    let error = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            file.as_ptr(),
+            &raw const actions.0,
+            &raw const attributes.0,
+            argv.as_ptr(),
+            environment.as_ptr(),
+        )
+    };
+    checked(error)?;
+    Pid::from_raw(pid).ok_or(Errno::SRCH)
+}
+
+fn copies_of(descriptors: &[BorrowedFd<'_>]) -> Result<Vec<OwnedFd>> {
+    descriptors.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, ABOVE)).collect()
+}
+
+fn checked(error: libc::c_int) -> Result<()> {
+    if error == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(error)) }
+}
+
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new() -> Result<Self> {
+        // SAFETY: plain data that `init` fills; all-zero bytes are a valid value of it.
+        let mut actions = unsafe { std::mem::zeroed() };
+        // SAFETY: `actions` is writable and lives through the call.
+        checked(unsafe { libc::posix_spawn_file_actions_init(&raw mut actions) })?;
+        Ok(Self(actions))
+    }
+
+    fn open(&mut self, number: RawFd, path: &CStr) -> Result<()> {
+        // SAFETY: initialised; glibc copies the path.
+        checked(unsafe {
+            libc::posix_spawn_file_actions_addopen(&raw mut self.0, number, path.as_ptr(), libc::O_RDWR, 0)
+        })
+    }
+
+    fn duplicate(&mut self, from: BorrowedFd<'_>, number: RawFd) -> Result<()> {
+        // SAFETY: initialised; both numbers are only recorded.
+        checked(unsafe {
+            libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), number)
+        })
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, destroyed once.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    fn own_session() -> Result<Self> {
+        const SETSID: libc::c_int = 0x80;
+        let flags = SETSID | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let flags = libc::c_short::try_from(flags).map_err(|_| Errno::INVAL)?;
+        // SAFETY: plain data that `init` fills; all-zero bytes are a valid value of it.
+        let mut attributes = unsafe { std::mem::zeroed() };
+        // SAFETY: `attributes` is writable and lives through the call.
+        checked(unsafe { libc::posix_spawnattr_init(&raw mut attributes) })?;
+        let mut attributes = Self(attributes);
+        // SAFETY: initialised. The mask and the defaults are empty as `init` left them.
+        checked(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags) })?;
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `own_session`, destroyed once.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
+
+/// Who is at the other end of a Unix connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process, or 0 where that has no number in this pid namespace.
+    pub pid: i32,
+    /// Its user, or the overflow id where that is not mapped in this user namespace.
+    pub uid: u32,
+}
+
+/// The process at the other end of a Unix connection. Unlike `rustix`'s, it can say that it is invisible.
+///
+/// # Errors
+/// Those of `getsockopt`.
+pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the buffer is a `ucred` of the length that is passed, and both live through the call.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if got == -1 { Err(last_errno()) } else { Ok(Peer { pid: peer.pid, uid: peer.uid }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spawned_process_has_its_descriptors_and_no_others() {
+        let (_ours, theirs) = std::io::pipe().unwrap();
+        let pid = spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[theirs.as_fd()]).unwrap();
+        let folder = format!("/proc/{}", pid.as_raw_nonzero());
+        let mut open: Vec<_> = std::fs::read_dir(format!("{folder}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        open.sort();
+        let variables = std::fs::read(format!("{folder}/environ")).unwrap();
+        let session = rustix::process::getsid(Some(pid)).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        assert_eq!((open, variables, session), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![], pid));
+    }
+
+    #[test]
+    fn the_peer_of_a_pair_is_this_process() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = peer(one.as_fd()).unwrap();
+        assert_eq!(peer.pid, rustix::process::getpid().as_raw_nonzero().get());
+        assert_eq!(peer.uid, rustix::process::getuid().as_raw());
+    }
+}
