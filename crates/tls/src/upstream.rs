@@ -1,0 +1,116 @@
+//! The servers' side: what is trusted, and configurations that verify it.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use crate::TlsError;
+
+/// A protocol to offer upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/2, else HTTP/1.1.
+    Http2OrHttp1,
+    /// HTTP/1.1 only, as an upgrade needs it.
+    Http1,
+}
+
+/// What upstream servers are verified against.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// The roots.
+    pub store: Arc<RootCertStore>,
+    /// Files of the system that could not be read, one line each; the rest is used.
+    pub problems: Vec<String>,
+}
+
+impl Roots {
+    /// The system's roots, and the operator's `extra` (PEM, one or more certificates each).
+    ///
+    /// # Errors
+    /// When one of the operator's is bad, or nothing at all is left to trust.
+    pub fn load(extra: &[String]) -> Result<Self, TlsError> {
+        let system = rustls_native_certs::load_native_certs();
+        let mut problems: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
+        let mut store = RootCertStore::empty();
+        let (_, unusable) = store.add_parsable_certificates(system.certs);
+        if unusable > 0 {
+            problems.push(format!("{unusable} of the system's certificates cannot be roots"));
+        }
+        add_extra(&mut store, extra)?;
+        if store.is_empty() {
+            let why = problems.first().map_or("the system has no roots", String::as_str);
+            return Err(TlsError::NoRoots(why.to_owned()));
+        }
+        Ok(Self { store: Arc::new(store), problems })
+    }
+
+    /// The given roots alone.
+    ///
+    /// # Errors
+    /// When one is bad, or there is none.
+    pub fn only(pem: &[String]) -> Result<Self, TlsError> {
+        let mut store = RootCertStore::empty();
+        add_extra(&mut store, pem)?;
+        if store.is_empty() {
+            return Err(TlsError::NoRoots("none were given".to_owned()));
+        }
+        Ok(Self { store: Arc::new(store), problems: Vec::new() })
+    }
+}
+
+fn add_extra(store: &mut RootCertStore, extra: &[String]) -> Result<(), TlsError> {
+    for (index, pem) in extra.iter().enumerate() {
+        let place = format!("`extra_ca[{index}]`");
+        for (number, certificate) in parse_certificates(&place, pem)?.into_iter().enumerate() {
+            store.add(certificate).map_err(|error| TlsError::BadCertificate {
+                place: format!("certificate {} of {place}", number + 1),
+                why: error.to_string(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Every certificate of a PEM text, for a caller who knows what to call it (`place`: a file, a setting).
+///
+/// # Errors
+/// When there is none, or one is not one.
+pub fn parse_certificates(place: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |place: String, why: String| TlsError::BadCertificate { place, why };
+    let mut found = Vec::new();
+    for (number, item) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
+        let place = || format!("certificate {} of {place}", number + 1);
+        let der = item.map_err(|error| bad(place(), error.to_string()))?;
+        rustls::server::ParsedCertificate::try_from(&der).map_err(|error| bad(place(), error.to_string()))?;
+        found.push(der);
+    }
+    if found.is_empty() {
+        return Err(bad(place.to_owned(), "it holds no `BEGIN CERTIFICATE`".to_owned()));
+    }
+    Ok(found)
+}
+
+/// A configuration that verifies the server by these roots, and offers no certificate of ours.
+///
+/// # Errors
+/// Never with the provider that is built in.
+pub fn client_config(roots: &Roots, alpn: Alpn) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(Arc::clone(&roots.store))
+        .with_no_client_auth();
+    config.alpn_protocols = match alpn {
+        Alpn::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Alpn::Http1 => vec![b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
