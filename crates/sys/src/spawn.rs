@@ -35,8 +35,8 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
 }
 
 /// Starts `file` with these arguments, no variables, no signal blocked, `/dev/null` as 0, 1 and 2, and
-/// `descriptors` from 3 up in their order. Every other descriptor that is close-on-exec stays behind. The
-/// process leads a session of its own, so that no terminal's signal reaches it.
+/// `descriptors` from 3 up in their order. Every other descriptor stays behind, also one that this process
+/// itself was started with. The process leads a session of its own, so that no terminal's signal reaches it.
 ///
 /// # Errors
 /// Those of `posix_spawn`, with `file` not there among them.
@@ -50,6 +50,8 @@ pub fn spawn(file: &Path, arguments: &[&CStr], descriptors: &[BorrowedFd<'_>]) -
     for (number, copy) in (3..).zip(&copies) {
         actions.duplicate(copy.as_fd(), number)?;
     }
+    let next = RawFd::try_from(3 + copies.len()).map_err(|_| Errno::INVAL)?;
+    actions.close_from(next)?;
     let attributes = Attributes::own_session()?;
     let mut argv: Vec<*mut libc::c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
     argv.push(ptr::null_mut());
@@ -101,6 +103,11 @@ impl Actions {
         checked(unsafe {
             libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), number)
         })
+    }
+
+    fn close_from(&mut self, number: RawFd) -> Result<()> {
+        // SAFETY: initialised; the number is only recorded.
+        checked(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut self.0, number) })
     }
 }
 
