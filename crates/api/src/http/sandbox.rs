@@ -251,8 +251,10 @@ pub struct SandboxDetail {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Denials {
     /// How many.
+    #[serde(default)]
     pub count: u64,
     /// How many by layer (`network`, `filesystem`, …).
+    #[serde(default)]
     pub layers: BTreeMap<String, u64>,
 }
 
