@@ -1,0 +1,90 @@
+//! A body, cleaned as it flows.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    decode::{ContentCoding, DecodeError, Decoder},
+    find::{self, Finder},
+};
+
+/// One piece of decoded text is at most this long, however well the content was compressed.
+const PIECE: usize = 32 * 1024;
+
+/// Cleans one body. Give it what arrives with [`Scrubber::feed`], then take with [`Scrubber::next`] until it
+/// has no more; after the last byte call [`Scrubber::end`] and take the rest. What comes out is not encoded:
+/// `content-encoding` and `content-length` no longer hold.
+pub struct Scrubber {
+    finder: Option<Arc<Finder>>,
+    decoder: Decoder,
+    input: Bytes,
+    /// Decoded, and perhaps the beginning of a value.
+    held: Vec<u8>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scrubber").field("held", &self.held.len()).finish_non_exhaustive()
+    }
+}
+
+impl Scrubber {
+    pub(super) fn new(finder: Option<Arc<Finder>>, coding: ContentCoding) -> Self {
+        Self { finder, decoder: Decoder::new(coding), input: Bytes::new(), held: Vec::new(), ended: false }
+    }
+
+    /// Takes the next bytes of the body. What was fed before should have been taken by then; if not, both wait.
+    pub fn feed(&mut self, bytes: Bytes) {
+        if self.input.is_empty() {
+            self.input = bytes;
+        } else {
+            let mut both = BytesMut::from(&*self.input);
+            both.extend_from_slice(&bytes);
+            self.input = both.freeze();
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The next clean piece, of bounded length; none until more is fed, or at all after the end.
+    ///
+    /// # Errors
+    /// When the content is not what its encoding says, or ends in the middle of it. The body must be cut.
+    #[expect(clippy::should_implement_trait, reason = "it can go on after none, and fail")]
+    pub fn next(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        loop {
+            let piece = self.decoder.decode(&mut self.input, PIECE)?;
+            let last = piece.is_empty() && self.ended;
+            if last {
+                self.decoder.finish()?;
+            }
+            if piece.is_empty() && (!last || self.held.is_empty()) {
+                return Ok(None);
+            }
+            let clean = self.clean(piece, last);
+            if !clean.is_empty() {
+                return Ok(Some(clean));
+            }
+        }
+    }
+
+    fn clean(&mut self, piece: Bytes, last: bool) -> Bytes {
+        let Some(finder) = &self.finder else { return piece };
+        let text = if self.held.is_empty() {
+            piece
+        } else {
+            self.held.extend_from_slice(&piece);
+            Bytes::from(std::mem::take(&mut self.held))
+        };
+        let found = finder.find(&text);
+        let until = if last { text.len() } else { finder.held_from(&text, &found) };
+        self.held.extend_from_slice(text.get(until..).unwrap_or_default());
+        let text = text.slice(..until);
+        if found.is_empty() { text } else { Bytes::from(find::replace(&text, &found)) }
+    }
+}

@@ -1,0 +1,201 @@
+//! The usage that a response tells, read as it flows by.
+
+use crate::{Dialect, json::Scanner};
+
+/// What a call used, as far as the provider told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The model that answered.
+    pub model: Option<String>,
+    /// Tokens read, those from and into a cache included.
+    pub input_tokens: Option<u64>,
+    /// Tokens written.
+    pub output_tokens: Option<u64>,
+}
+
+/// Reads a response's body, plain JSON or server-sent events, decoded. Memory is bounded; nothing is held up.
+#[derive(Debug)]
+pub struct UsageReader {
+    dialect: Dialect,
+    scanner: Scanner,
+    line: Option<Line>,
+    figures: Figures,
+}
+
+/// Where in an event stream the reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// So many bytes of `data:` were read at the beginning of a line.
+    Field(u8),
+    /// Within the data.
+    Data,
+    /// Within a line that is none.
+    Other,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    model: Option<String>,
+    input: Option<u64>,
+    cache_written: Option<u64>,
+    cache_read: Option<u64>,
+    output: Option<u64>,
+}
+
+const FIELD: &[u8] = b"data:";
+
+impl UsageReader {
+    /// For a response whose `content-type` is this.
+    #[must_use]
+    pub fn new(dialect: Dialect, content_type: Option<&str>) -> Self {
+        let events = content_type.is_some_and(is_event_stream);
+        let line = events.then_some(Line::Field(0));
+        Self { dialect, scanner: Scanner::default(), line, figures: Figures::default() }
+    }
+
+    /// Looks at the next bytes of the body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Some(mut line) = self.line else { return self.scan(bytes) };
+        let mut rest = bytes;
+        while let Some((byte, after)) = rest.split_first() {
+            match line {
+                Line::Data | Line::Other => {
+                    let end = memchr::memchr2(b'\n', b'\r', rest);
+                    let (text, next) = rest.split_at(end.unwrap_or(rest.len()));
+                    if line == Line::Data {
+                        self.scan(text);
+                    }
+                    rest = next.get(1..).unwrap_or_default();
+                    line = if end.is_some() { Line::Field(0) } else { line };
+                }
+                Line::Field(read) => {
+                    line = self.field(read, *byte);
+                    rest = after;
+                }
+            }
+        }
+        self.line = Some(line);
+    }
+
+    /// What was told so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let figures = &self.figures;
+        let cached = figures.cache_written.unwrap_or(0).saturating_add(figures.cache_read.unwrap_or(0));
+        Usage {
+            model: figures.model.clone(),
+            input_tokens: figures.input.map(|input| input.saturating_add(cached)),
+            output_tokens: figures.output,
+        }
+    }
+
+    fn field(&mut self, read: u8, byte: u8) -> Line {
+        match (read, byte) {
+            (0, b'\n' | b'\r') => {
+                // An empty line ends the event; a document never goes on in the next.
+                self.scanner = Scanner::default();
+                Line::Field(0)
+            }
+            (_, b'\n' | b'\r') => Line::Field(0),
+            _ if FIELD.get(usize::from(read)) == Some(&byte) => match read + 1 {
+                5.. => Line::Data,
+                read => Line::Field(read),
+            },
+            _ => Line::Other,
+        }
+    }
+
+    fn scan(&mut self, bytes: &[u8]) {
+        let (dialect, figures) = (self.dialect, &mut self.figures);
+        self.scanner.push(bytes, &mut |path, scalar| figures.take(dialect, path, scalar));
+    }
+}
+
+pub(crate) fn is_event_stream(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("text/event-stream")
+}
+
+impl Figures {
+    fn take(&mut self, dialect: Dialect, path: &[String], scalar: &str) {
+        let inner = match (dialect, path) {
+            // The events of the responses API hold the response, those of the messages API the message.
+            (Dialect::OpenAi, [outer, inner @ ..]) if outer == "response" => inner,
+            (Dialect::Anthropic, [outer, inner @ ..]) if outer == "message" => inner,
+            (Dialect::OpenAi | Dialect::Anthropic, path) => path,
+        };
+        match inner {
+            [model] if model == "model" => self.model = Some(scalar.to_owned()),
+            [usage, figure] if usage == "usage" => {
+                let Some(place) = self.place(dialect, figure) else { return };
+                if let Ok(tokens) = scalar.parse() {
+                    *place = Some(tokens);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn place(&mut self, dialect: Dialect, figure: &str) -> Option<&mut Option<u64>> {
+        match (dialect, figure) {
+            (Dialect::OpenAi, "prompt_tokens" | "input_tokens") | (Dialect::Anthropic, "input_tokens") => {
+                Some(&mut self.input)
+            }
+            (Dialect::OpenAi, "completion_tokens" | "output_tokens") | (Dialect::Anthropic, "output_tokens") => {
+                Some(&mut self.output)
+            }
+            (Dialect::Anthropic, "cache_creation_input_tokens") => Some(&mut self.cache_written),
+            (Dialect::Anthropic, "cache_read_input_tokens") => Some(&mut self.cache_read),
+            (Dialect::OpenAi | Dialect::Anthropic, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(dialect: Dialect, kind: &str, body: &str, chunk: usize) -> Usage {
+        let mut reader = UsageReader::new(dialect, Some(kind));
+        body.as_bytes().chunks(chunk).for_each(|chunk| reader.push(chunk));
+        reader.usage()
+    }
+
+    fn every_chunking(dialect: Dialect, kind: &str, body: &str, wanted: (&str, u64, u64)) {
+        let wanted = Usage { model: Some(wanted.0.into()), input_tokens: Some(wanted.1), output_tokens: Some(wanted.2) };
+        for chunk in [1, 2, 3, 7, 64, body.len()] {
+            assert_eq!(read(dialect, kind, body, chunk), wanted, "{chunk}: {body}");
+        }
+    }
+
+    #[test]
+    fn plain_answers() {
+        let chat = r#"{"id":"c","object":"chat.completion","model":"gpt-5.2","choices":[{"index":0,"message":{"role":"assistant","content":"the \"usage\": {\"prompt_tokens\": 9}"}}],"usage":{"prompt_tokens":12,"completion_tokens":7,"total_tokens":19,"prompt_tokens_details":{"cached_tokens":3}}}"#;
+        every_chunking(Dialect::OpenAi, "application/json", chat, ("gpt-5.2", 12, 7));
+        let responses = r#"{ "model" : "o5", "usage" : { "input_tokens" : 4 , "output_tokens" : 5 } }"#;
+        every_chunking(Dialect::OpenAi, "application/json; charset=utf-8", responses, ("o5", 4, 5));
+        let message = r#"{"model":"claude","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":10,"cache_creation_input_tokens":20,"cache_read_input_tokens":30,"output_tokens":2}}"#;
+        every_chunking(Dialect::Anthropic, "application/json", message, ("claude", 60, 2));
+    }
+
+    #[test]
+    fn streamed_answers() {
+        let chat = "data: {\"model\":\"gpt\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n\
+                    data: {\"model\":\"gpt\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n";
+        every_chunking(Dialect::OpenAi, "text/event-stream", chat, ("gpt", 3, 4));
+        let responses = "event: response.created\r\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"o5\",\"usage\":null}}\r\n\r\n\
+                         event: response.completed\r\ndata: {\"type\":\"response.completed\",\"response\":{\"model\":\"o5\",\"usage\":{\"input_tokens\":8,\"output_tokens\":9}}}\r\n\r\n";
+        every_chunking(Dialect::OpenAi, "text/event-stream; charset=utf-8", responses, ("o5", 8, 9));
+        let messages = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n\
+                        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"{\\\"usage\\\"\"}}\n\n\
+                        event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n";
+        every_chunking(Dialect::Anthropic, "text/event-stream", messages, ("claude", 25, 15));
+    }
+
+    #[test]
+    fn no_figures_in_what_is_not_json_and_no_memory_for_it() {
+        let deep = "[".repeat(100_000) + "\"" + &"x".repeat(100_000);
+        assert_eq!(read(Dialect::OpenAi, "application/json", &deep, 4096), Usage::default());
+        assert_eq!(read(Dialect::OpenAi, "application/json", "}}]]{\"usage\":{\"prompt_tokens\":-1}}", 3), Usage::default());
+    }
+}
