@@ -1,1 +1,344 @@
+use std::io::Write as _;
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
+use bytes::Bytes;
+use chiton_secret::SecretValue;
+use proptest::prelude::*;
+
+use super::{ContentCoding, DecodeError, MARKER, Redactor, Unredactable};
+
+const KEY: &str = "sk-proj-Ab/9+_x%41\"Zz~0123";
+
+fn redactor(values: &[&str]) -> Redactor {
+    let values: Vec<_> = values.iter().map(|v| SecretValue::new(v.as_bytes().to_vec())).collect();
+    Redactor::new(&values).unwrap()
+}
+
+fn run(redactor: &Redactor, coding: ContentCoding, body: &[u8], chunk: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut scrubber = redactor.scrubber(coding);
+    let mut out = Vec::new();
+    for piece in body.chunks(chunk.max(1)) {
+        scrubber.feed(Bytes::copy_from_slice(piece));
+        while let Some(bytes) = scrubber.next()? {
+            out.extend_from_slice(&bytes);
+        }
+    }
+    scrubber.end();
+    while let Some(bytes) = scrubber.next()? {
+        out.extend_from_slice(&bytes);
+    }
+    Ok(out)
+}
+
+fn scrubbed(values: &[&str], body: &[u8], chunk: usize) -> String {
+    String::from_utf8_lossy(&run(&redactor(values), ContentCoding::Identity, body, chunk).unwrap()).into_owned()
+}
+
+/// Every byte in its own form, chosen by the digits of `how`.
+fn escaped(value: &str, mut how: u64) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        match how % 5 {
+            0 | 1 => text.push(char::from(byte)),
+            2 => text += &format!("%{byte:02x}"),
+            3 => text += &format!("%{byte:02X}"),
+            _ => match byte {
+                b'/' | b'"' => text += &format!("\\{}", char::from(byte)),
+                _ => text += &format!("\\u{byte:04x}"),
+            },
+        }
+        how = how / 5 ^ (how << 59);
+    }
+    text
+}
+
+#[test]
+fn short_values_are_refused() {
+    let short = SecretValue::new(b"1234567".to_vec());
+    assert_eq!(Redactor::new([&short]).unwrap_err(), Unredactable::TooShort(7));
+    assert!(Redactor::new([]).unwrap().is_empty());
+}
+
+#[test]
+fn an_event_that_ends_in_no_beginning_flows_at_once() {
+    let mut scrubber = redactor(&[KEY]).scrubber(ContentCoding::Identity);
+    for event in ["data: hello\n\n", "data: {\"a\":\"s\"}\n\n", "x\n"] {
+        scrubber.feed(Bytes::from_static(event.as_bytes()));
+        assert_eq!(scrubber.next().unwrap().as_deref(), Some(event.as_bytes()));
+        assert_eq!(scrubber.next(), Ok(None));
+    }
+    scrubber.feed(Bytes::from_static(b"data: sk-pr"));
+    assert_eq!(scrubber.next().unwrap().as_deref(), Some(&b"data: "[..]));
+    scrubber.feed(Bytes::from_static(b"-other"));
+    assert_eq!(scrubber.next().unwrap().as_deref(), Some(&b"sk-pr-other"[..]));
+}
+
+#[test]
+fn headers_are_cleaned() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("x-echo", format!("Bearer {}", KEY.replace('"', "%22")).parse().unwrap());
+    headers.append("x-echo", "plain".parse().unwrap());
+    assert_eq!(redactor(&[KEY]).scrub_headers(&mut headers), 1);
+    assert_eq!(headers["x-echo"], format!("Bearer {MARKER}"));
+}
+
+#[test]
+fn basic_credentials_are_found_in_base64() {
+    for user in ["", "u", "us", "use", "user"] {
+        let basic = STANDARD.encode(format!("{user}:{KEY}"));
+        let clean = scrubbed(&[KEY], format!("Basic {basic}\n").as_bytes(), 5);
+        assert!(clean.contains(MARKER), "{clean}");
+    }
+}
+
+#[test]
+fn base64_with_line_breaks_is_found() {
+    for ahead in 0..70 {
+        let text = STANDARD.encode(format!("{}{KEY}tail", "p".repeat(ahead)));
+        for line_end in ["\n", "\r\n", "\\n", "\\r\\n", "%0d%0A"] {
+            let wrapped: Vec<&str> = text.as_bytes().chunks(76).map(|l| std::str::from_utf8(l).unwrap()).collect();
+            let wrapped = wrapped.join(line_end);
+            for chunk in [1, 3, 1000] {
+                let clean = scrubbed(&[KEY], wrapped.as_bytes(), chunk);
+                assert!(clean.contains(MARKER), "{ahead} {line_end:?} {chunk}: {clean}");
+            }
+        }
+    }
+}
+
+fn coded(coding: ContentCoding, body: &[u8]) -> Vec<Vec<u8>> {
+    use flate2::{Compression, write};
+    let level = Compression::default();
+    match coding {
+        ContentCoding::Identity => vec![body.to_vec()],
+        ContentCoding::Gzip => {
+            let mut plain = write::GzEncoder::new(Vec::new(), level);
+            plain.write_all(body).unwrap();
+            let builder = flate2::GzBuilder::new().filename("f").comment("c").extra([1, 2, 3]);
+            let (first, second) = body.split_at(body.len() / 2);
+            let mut named = builder.write(Vec::new(), level);
+            named.write_all(first).unwrap();
+            let mut members = named.finish().unwrap();
+            let mut next = write::GzEncoder::new(Vec::new(), Compression::none());
+            next.write_all(second).unwrap();
+            members.extend(next.finish().unwrap());
+            vec![plain.finish().unwrap(), members]
+        }
+        ContentCoding::Deflate => {
+            let mut zlib = write::ZlibEncoder::new(Vec::new(), level);
+            zlib.write_all(body).unwrap();
+            let mut raw = write::DeflateEncoder::new(Vec::new(), level);
+            raw.write_all(body).unwrap();
+            vec![zlib.finish().unwrap(), raw.finish().unwrap()]
+        }
+        ContentCoding::Brotli => vec![brotli(body)],
+        ContentCoding::Zstd => {
+            let (first, second) = body.split_at(body.len() / 3);
+            let mut frames = zstd::encode_all(first, 3).unwrap();
+            frames.extend(zstd::encode_all(second, 1).unwrap());
+            vec![zstd::encode_all(body, 3).unwrap(), frames]
+        }
+    }
+}
+
+/// Uncompressed brotli (RFC 7932, section 9.2): there is no encoder among our libraries.
+fn brotli(body: &[u8]) -> Vec<u8> {
+    let mut bits = Bits::default();
+    bits.push(0, 1); // window of 16 bits
+    for block in body.chunks(1 << 16) {
+        bits.push(0, 1); // not the last
+        bits.push(0, 2); // four nibbles of length
+        bits.push(u32::try_from(block.len() - 1).unwrap(), 16);
+        bits.push(1, 1); // as it is
+        bits.align();
+        bits.bytes.extend_from_slice(block);
+    }
+    bits.push(0b11, 2); // the last, and empty
+    bits.align();
+    bits.bytes
+}
+
+#[derive(Default)]
+struct Bits {
+    bytes: Vec<u8>,
+    pending: u64,
+    count: u32,
+}
+
+impl Bits {
+    fn push(&mut self, value: u32, count: u32) {
+        self.pending |= u64::from(value) << self.count;
+        self.count += count;
+        while self.count >= 8 {
+            self.bytes.push(self.pending as u8);
+            self.pending >>= 8;
+            self.count -= 8;
+        }
+    }
+
+    fn align(&mut self) {
+        if self.count > 0 {
+            self.push(0, 8 - self.count);
+        }
+    }
+}
+
+const CODINGS: [ContentCoding; 5] = [
+    ContentCoding::Identity,
+    ContentCoding::Gzip,
+    ContentCoding::Deflate,
+    ContentCoding::Brotli,
+    ContentCoding::Zstd,
+];
+
+#[test]
+fn every_coding_is_undone() {
+    let body = format!("{}{KEY}{}", "some text ".repeat(20_000), "more ".repeat(30_000));
+    let wanted = body.replace(KEY, MARKER);
+    for coding in CODINGS {
+        for encoded in coded(coding, body.as_bytes()) {
+            for chunk in [1, 13, 4096, encoded.len()] {
+                let out = run(&redactor(&[KEY]), coding, &encoded, chunk).unwrap();
+                assert!(out == wanted.as_bytes(), "{coding:?} by {chunk}");
+                let out = run(&Redactor::NONE, coding, &encoded, chunk).unwrap();
+                assert!(out == body.as_bytes(), "{coding:?} by {chunk}, untouched");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_and_early_ends_are_errors_and_nothing_is_nothing() {
+    let body = "some text ".repeat(2000);
+    for coding in CODINGS.into_iter().filter(|coding| *coding != ContentCoding::Identity) {
+        assert_eq!(run(&Redactor::NONE, coding, b"", 1), Ok(Vec::new()));
+        for encoded in coded(coding, body.as_bytes()) {
+            let cut = &encoded[..encoded.len() - 1];
+            assert!(run(&Redactor::NONE, coding, cut, 100).is_err(), "{coding:?} cut");
+            let mut more = encoded.clone();
+            more.extend_from_slice(b"garbage");
+            assert!(run(&Redactor::NONE, coding, &more, 100).is_err(), "{coding:?} with garbage");
+        }
+        assert!(run(&Redactor::NONE, coding, &[0xff; 64], 7).is_err(), "{coding:?} of nonsense");
+    }
+}
+
+#[test]
+fn a_bomb_comes_out_in_bounded_pieces() {
+    let bomb = coded(ContentCoding::Gzip, &vec![0; 64 << 20]).swap_remove(0);
+    let mut scrubber = redactor(&[KEY]).scrubber(ContentCoding::Gzip);
+    scrubber.feed(Bytes::from(bomb));
+    scrubber.end();
+    let mut total = 0;
+    while let Some(piece) = scrubber.next().unwrap() {
+        assert!(piece.len() <= 64 * 1024);
+        total += piece.len();
+    }
+    assert_eq!(total, 64 << 20);
+}
+
+#[test]
+fn codings_that_cannot_be_undone_are_refused() {
+    let of = |values: &[&'static str]| {
+        let mut headers = http::HeaderMap::new();
+        for value in values {
+            headers.append("content-encoding", value.parse().unwrap());
+        }
+        ContentCoding::of(&headers)
+    };
+    assert_eq!(of(&[]), Ok(ContentCoding::Identity));
+    assert_eq!(of(&["GZIP"]), Ok(ContentCoding::Gzip));
+    assert_eq!(of(&["identity, br"]), Ok(ContentCoding::Brotli));
+    for unknown in [&["compress"][..], &["gzip, br"], &["gzip", "gzip"], &["dcb"], &["aws-chunked"]] {
+        assert!(of(unknown).is_err(), "{unknown:?}");
+    }
+}
+
+fn noise() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ -~\n]{0,40}",
+        "[A-Za-z0-9+/]{0,20}",
+        Just("sk-proj-Ab".to_owned()),
+        Just("%73%6b\\u002d".to_owned()),
+        Just("%".to_owned()),
+        Just("\\u00".to_owned()),
+    ]
+}
+
+fn form() -> impl Strategy<Value = String> {
+    let text = |e: base64::engine::GeneralPurpose| move |ahead: usize, after: usize| {
+        e.encode(format!("{}{KEY}{}", "q".repeat(ahead), "w".repeat(after)))
+    };
+    let engines = [text(STANDARD), text(STANDARD_NO_PAD), text(URL_SAFE), text(URL_SAFE_NO_PAD)];
+    prop_oneof![
+        any::<u64>().prop_map(|how| escaped(KEY, how)),
+        (0_usize..4, 0_usize..7, 0_usize..7).prop_map(move |(e, ahead, after)| engines[e](ahead, after)),
+    ]
+}
+
+/// What anyone could read out of the text with the transformations that are promised.
+fn readings(text: &str) -> Vec<Vec<u8>> {
+    let mut readings = vec![text.as_bytes().to_vec(), unescape(text)];
+    for alphabet in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
+        for run in text.split(|c| !is_part(c)) {
+            for skip in 0..4.min(run.len()) {
+                let run = &run[skip..];
+                let run = &run[..run.len() - run.len() % 4];
+                readings.extend(alphabet.decode(run).ok());
+            }
+        }
+    }
+    readings
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let hex = |from: usize| text.get(from..from + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (byte, length) = match bytes[at] {
+            b'%' => hex(at + 1).map_or((b'%', 1), |byte| (byte, 3)),
+            b'\\' if text[at..].starts_with("\\u00") => hex(at + 4).map_or((b'\\', 1), |byte| (byte, 6)),
+            b'\\' if at + 1 < bytes.len() => (bytes[at + 1], 2),
+            byte => (byte, 1),
+        };
+        out.push(byte);
+        at += length;
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_form_comes_through_at_any_cut(before in noise(), form in form(), after in noise(), chunk in 1_usize..40) {
+        let text = format!("{before} {form} {after}");
+        let clean = scrubbed(&[KEY], text.as_bytes(), chunk);
+        prop_assert!(clean.contains(MARKER), "{}", clean);
+        for reading in readings(&clean) {
+            prop_assert!(!reading.windows(KEY.len()).any(|w| w == KEY.as_bytes()), "{}", clean);
+        }
+    }
+
+    #[test]
+    fn cuts_do_not_change_the_outcome(parts in prop::collection::vec(prop_oneof![noise(), form()], 0..6), chunk in 1_usize..40) {
+        let text = parts.concat();
+        prop_assert_eq!(scrubbed(&[KEY], text.as_bytes(), chunk).contains(MARKER), scrubbed(&[KEY], text.as_bytes(), text.len()).contains(MARKER));
+    }
+
+    #[test]
+    fn other_bytes_pass_unchanged(body in prop::collection::vec(any::<u8>(), 0..600), chunk in 1_usize..100) {
+        let out = run(&redactor(&[KEY, "another-secret"]), ContentCoding::Identity, &body, chunk).unwrap();
+        prop_assert_eq!(out, body);
+    }
+
+    #[test]
+    fn nonsense_never_panics(body in prop::collection::vec(any::<u8>(), 0..300), coding in 0_usize..5, chunk in 1_usize..50) {
+        let _ = run(&redactor(&[KEY]), CODINGS[coding], &body, chunk);
+    }
+}
