@@ -1,1 +1,34 @@
 //! The policy language: document, model, compilation and the pure decision.
+//!
+//! The way through: a text is read into a [`Policy`] ([`Policy::parse`]), which is compiled once
+//! ([`compile`]); a listener brings what it read to an [`Intent`] ([`Intent::from_parts`]); and [`decide`]
+//! turns the two into a [`RequestPermit`] or a [`Denial`]. Files are judged by [`FileRules`].
+//!
+//! Nothing here does I/O, and whatever compares a host or a path anywhere in the program does it through here.
+
+mod canonical;
+mod compile;
+mod decide;
+mod denial;
+mod diagnostics;
+pub mod model;
+mod names;
+mod patterns;
+mod percent;
+mod permit;
+mod provider;
+mod syscalls;
+
+pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
+pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
+pub use decide::{Decision, decide};
+pub use denial::{Denial, Reason};
+pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use model::{DeniedPattern, EnvEntry, FilesystemRules, Fixed, Mode, Policy, PolicyPath, Protection};
+pub use names::{EnvName, Host, HostError, HostName, Method, Port, RuleName, Scheme};
+pub use patterns::{
+    FileGlob, FileGlobError, HostPattern, HostPatternError, PathPattern, PathPatternError, TextGlob,
+};
+pub use permit::{LlmGrant, RequestPermit};
+pub use provider::{Endpoint, Provider, ProviderFacts};
+pub use syscalls::Syscall;

@@ -1,0 +1,198 @@
+//! A policy made ready for decisions: rules found by host, whatever their number.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use crate::{
+    model::{HttpRule, LlmRoute, Mode, Policy, TlsMode},
+    names::{Host, Port},
+    patterns::{HostShape, PathPattern},
+    provider::Provider,
+};
+
+/// A policy that decides. Made by [`compile`]; immutable, shared, and swapped as a whole.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    pub(crate) revision: u64,
+    pub(crate) mode: Mode,
+    pub(crate) rules: Vec<Arc<HttpRule>>,
+    pub(crate) routes: Vec<Arc<CompiledRoute>>,
+    hosts: HostIndex,
+}
+
+/// A route with its provider's endpoints as patterns.
+#[derive(Debug)]
+pub(crate) struct CompiledRoute {
+    pub(crate) route: LlmRoute,
+    /// The provider's own host, and where the request goes.
+    pub(crate) host: Host,
+    pub(crate) endpoints: Vec<(&'static str, PathPattern)>,
+}
+
+/// Rules by host. A wildcard is found by what follows its leftmost label.
+#[derive(Debug, Default)]
+struct HostIndex {
+    names: HashMap<Box<str>, Vec<u32>>,
+    wildcards: HashMap<Box<str>, Vec<u32>>,
+    addresses: HashMap<IpAddr, Vec<u32>>,
+}
+
+/// What the rules say of a host before any request is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostDecision {
+    /// No rule and no route names it: nothing could be allowed.
+    Unknown,
+    /// It is named, but not on this port.
+    OtherPort,
+    /// A request on this port could be allowed.
+    Possible,
+}
+
+/// Makes a policy ready for decisions. Pure, and total: what is in a [`Policy`] was checked.
+#[must_use]
+pub fn compile(policy: &Policy) -> CompiledPolicy {
+    let rules: Vec<_> = policy.dynamic.http.iter().cloned().map(Arc::new).collect();
+    let routes = policy.dynamic.llm.iter().filter_map(compile_route).map(Arc::new).collect();
+    let mut hosts = HostIndex::default();
+    for (index, rule) in (0..).zip(&rules) {
+        hosts.add(rule, index);
+    }
+    CompiledPolicy { revision: 0, mode: policy.dynamic.mode, rules, routes, hosts }
+}
+
+/// A provider that is not supported has no endpoints to open.
+fn compile_route(route: &LlmRoute) -> Option<CompiledRoute> {
+    let facts = route.provider.facts()?;
+    let endpoints = facts.endpoints.iter();
+    let endpoints = endpoints.filter_map(|end| Some((end.method, end.pattern()?))).collect();
+    Some(CompiledRoute { route: route.clone(), host: Host::parse(facts.host).ok()?, endpoints })
+}
+
+impl CompiledPolicy {
+    /// The policy of a sandbox that has none: nothing is allowed.
+    #[must_use]
+    pub fn deny_all() -> Self {
+        compile(&Policy::deny_all())
+    }
+
+    /// The same, known under this revision; its permits carry it.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The revision.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether refusals hold or are only recorded.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The rules whose host pattern matches, not in order.
+    pub(crate) fn rules_for<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = (u32, &'a Arc<HttpRule>)> {
+        self.hosts.candidates(host).filter_map(|index| {
+            let rule = self.rules.get(usize::try_from(index).ok()?)?;
+            rule.host.matches(host).then_some((index, rule))
+        })
+    }
+
+    /// The routes that a host stands for, in order; none where it is no route's host.
+    pub(crate) fn routes_for(&self, host: &Host) -> Option<Vec<&Arc<CompiledRoute>>> {
+        let reached = RouteName::of(host);
+        let mut found = self.routes.iter().filter(|route| match reached {
+            RouteName::Any => true,
+            RouteName::Provider(provider) => route.route.provider == provider,
+            RouteName::Other => route.host == *host,
+        });
+        let first = found.next()?;
+        Some(std::iter::once(first).chain(found).collect())
+    }
+
+    /// What the rules say of a host and port before any request is known.
+    #[must_use]
+    pub fn host_decision(&self, host: &Host, port: Port) -> HostDecision {
+        if let Some(routes) = self.routes_for(host) {
+            let usual = crate::names::Scheme::Https.default_port() == port;
+            return if usual && !routes.is_empty() { HostDecision::Possible } else { HostDecision::OtherPort };
+        }
+        let mut decision = HostDecision::Unknown;
+        for (_, rule) in self.rules_for(host).filter(|(_, rule)| rule.tls == TlsMode::Inspect) {
+            if rule.ports.contains(&port) {
+                return HostDecision::Possible;
+            }
+            decision = HostDecision::OtherPort;
+        }
+        decision
+    }
+
+    /// Whether any rule or route could ever allow a request to this host. Names of which this is false share
+    /// a small quota of addresses.
+    #[must_use]
+    pub fn could_allow(&self, host: &Host) -> bool {
+        self.routes_for(host).is_some() || self.rules_for(host).next().is_some()
+    }
+}
+
+/// What a host says about a route.
+#[derive(Clone, Copy)]
+enum RouteName {
+    /// `llm.internal`
+    Any,
+    /// `<provider>.llm.internal`
+    Provider(Provider),
+    /// A real host, or none of ours.
+    Other,
+}
+
+impl RouteName {
+    fn of(host: &Host) -> Self {
+        let Some(front) = host.name().and_then(|name| name.strip_suffix("llm.internal")) else {
+            return Self::Other;
+        };
+        if front.is_empty() {
+            return Self::Any;
+        }
+        let provider = front.strip_suffix('.').and_then(|label| {
+            Provider::ALL.into_iter().find(|provider| provider.as_str() == label)
+        });
+        provider.map_or(Self::Other, Self::Provider)
+    }
+}
+
+/// Whether a host is one of ours: it is never looked up, and no rule can name it.
+#[must_use]
+pub fn is_internal(host: &Host) -> bool {
+    let Some(name) = host.name() else { return false };
+    matches!(name, "llm.internal" | "chiton.internal")
+        || name.ends_with(".llm.internal")
+        || name.ends_with(".chiton.internal")
+}
+
+impl HostIndex {
+    fn add(&mut self, rule: &HttpRule, index: u32) {
+        let list = match rule.host.shape() {
+            HostShape::Literal(Host::Ip(address)) => self.addresses.entry(*address).or_default(),
+            HostShape::Literal(Host::Name(name)) => self.names.entry(name.as_str().into()).or_default(),
+            HostShape::OneLabel { rest } | HostShape::AnyLabels { rest } | HostShape::InLabel { rest, .. } => {
+                self.wildcards.entry((&**rest).into()).or_default()
+            }
+        };
+        list.push(index);
+    }
+
+    /// Rules that may match: those for the very host, and the wildcards over each of its parents.
+    fn candidates<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = u32> + 'a {
+        let (exact, name) = match host {
+            Host::Ip(address) => (self.addresses.get(address), ""),
+            Host::Name(name) => (self.names.get(name.as_str()), name.as_str()),
+        };
+        let name = if self.wildcards.is_empty() { "" } else { name };
+        let parents = name.match_indices('.').filter_map(|(at, _)| self.wildcards.get(name.get(at + 1..)?));
+        exact.into_iter().chain(parents).flatten().copied()
+    }
+}

@@ -1,0 +1,207 @@
+//! The decision: a pure function of a compiled policy and an intent.
+//!
+//! Any matching `deny` refuses; else the first matching allow in document order permits; else the request is
+//! refused with what stopped the rule that came nearest. A route's host is judged by its route alone.
+
+pub(crate) mod rule;
+
+use std::sync::Arc;
+
+use rule::Stage;
+
+use crate::{
+    canonical::{Ambiguity, Intent},
+    compile::{CompiledPolicy, CompiledRoute, is_internal},
+    denial::{Denial, Reason},
+    model::{HttpRule, MethodSet, Mode},
+    names::Scheme,
+    permit::{Grant, RequestPermit},
+};
+
+/// What was decided.
+#[derive(Debug)]
+pub enum Decision {
+    /// It may go upstream.
+    Allow(RequestPermit),
+    /// It may not.
+    Deny(Denial),
+}
+
+impl Decision {
+    /// The permit, where there is one.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn into_permit(self) -> Result<RequestPermit, Denial> {
+        match self {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(denial) => Err(denial),
+        }
+    }
+
+    /// Whether it may go upstream.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allow(_))
+    }
+}
+
+/// Judges a request.
+#[must_use]
+pub fn decide(policy: &CompiledPolicy, intent: &Intent) -> Decision {
+    let judged = match policy.routes_for(intent.host()) {
+        Some(routes) => judge_routes(policy, &routes, intent),
+        None => judge_rules(policy, intent),
+    };
+    let grant = match judged {
+        Ok(grant) => grant,
+        Err(refusal) => match (policy.mode, refusal) {
+            (Mode::Audit, Refusal::Waivable(denial)) => Grant::Audit(Box::new(denial)),
+            (Mode::Enforce, Refusal::Waivable(denial)) | (_, Refusal::Firm(denial)) => {
+                return Decision::Deny(denial);
+            }
+        },
+    };
+    Decision::Allow(RequestPermit { intent: intent.clone(), revision: policy.revision, grant })
+}
+
+/// A denial, and whether mode `audit` lets it pass.
+enum Refusal {
+    Waivable(Denial),
+    Firm(Denial),
+}
+
+/// What the rules of one host say together.
+#[derive(Default)]
+struct Tally<'a> {
+    /// The first rule in document order that allows it.
+    allowed: Option<(u32, &'a Arc<HttpRule>)>,
+    /// The rule that came nearest, the first in document order of equals.
+    nearest: Option<(Stage, u32, &'a Arc<HttpRule>)>,
+    /// The first rule with a matching deny.
+    denied: Option<(u32, &'a Arc<HttpRule>)>,
+    slash: Slashes,
+}
+
+/// What the rules say of an encoded slash.
+#[derive(Default)]
+struct Slashes {
+    /// A rule that matches either reading does not accept it.
+    refused: bool,
+    /// A rule for the host accepts it.
+    accepted: bool,
+}
+
+impl<'a> Tally<'a> {
+    fn of(policy: &'a CompiledPolicy, intent: &'a Intent) -> Self {
+        let mut tally = Self::default();
+        for (index, rule) in policy.rules_for(intent.host()) {
+            tally.add(index, rule, intent);
+        }
+        tally
+    }
+
+    fn add(&mut self, index: u32, rule: &'a Arc<HttpRule>, intent: &Intent) {
+        if rule.deny.iter().any(|deny| rule::denies(deny, intent)) {
+            first(&mut self.denied, index, rule);
+        }
+        let stage = rule::judge(rule, intent);
+        if stage == Stage::Allowed {
+            first(&mut self.allowed, index, rule);
+        }
+        if self.nearest.is_none_or(|(best, at, _)| stage > best || (stage == best && index < at)) {
+            self.nearest = Some((stage, index, rule));
+        }
+        if intent.target().split_path().is_some() {
+            self.slash.accepted |= rule.encoded_slash;
+            self.slash.refused |= !rule.encoded_slash && rule::matches_either_reading(rule, intent);
+        }
+    }
+
+    fn ambiguity(&self, intent: &Intent) -> Option<Ambiguity> {
+        let slash = intent.target().split_path().is_some();
+        if slash && (self.slash.refused || !self.slash.accepted) {
+            return Some(Ambiguity::EncodedSlash);
+        }
+        let any = self.allowed.is_some_and(|(_, rule)| rule.methods == MethodSet::Any);
+        (intent.has_method_override() && !any).then_some(Ambiguity::MethodOverride)
+    }
+}
+
+fn first<'a>(best: &mut Option<(u32, &'a Arc<HttpRule>)>, index: u32, rule: &'a Arc<HttpRule>) {
+    if best.is_none_or(|(at, _)| index < at) {
+        *best = Some((index, rule));
+    }
+}
+
+fn judge_rules(policy: &CompiledPolicy, intent: &Intent) -> Result<Grant, Refusal> {
+    let tally = Tally::of(policy, intent);
+    if let Some(ambiguity) = tally.ambiguity(intent) {
+        let rule = tally.nearest.map(|(_, _, rule)| rule.name.clone());
+        return Err(Refusal::Firm(Denial::ambiguous(ambiguity, rule, intent)));
+    }
+    let refuse = |reason, rule: Option<&Arc<HttpRule>>| {
+        let denial = Denial::by_rule(reason, rule.cloned(), intent);
+        // Our own names lead nowhere: there is no upstream that could be let through to.
+        if is_internal(intent.host()) { Refusal::Firm(denial) } else { Refusal::Waivable(denial) }
+    };
+    let Some((stage, _, nearest)) = tally.nearest else {
+        return Err(refuse(Reason::HostNotAllowed, None));
+    };
+    match (tally.denied, tally.allowed) {
+        (Some((_, rule)), _) if stage.is_past_binary() => Err(refuse(Reason::DeniedByRule, Some(rule))),
+        (None, Some((_, rule))) => Ok(Grant::Rule(Arc::clone(rule))),
+        (Some(_), _) | (None, None) => Err(refuse(stage.reason(), Some(nearest))),
+    }
+}
+
+/// A route's host is judged by its route alone: a rule for the same host denies, but does not widen.
+fn judge_routes(
+    policy: &CompiledPolicy,
+    routes: &[&Arc<CompiledRoute>],
+    intent: &Intent,
+) -> Result<Grant, Refusal> {
+    let Some(first) = routes.first() else {
+        return Err(Refusal::Firm(Denial::by_rule(Reason::HostNotAllowed, None, intent)));
+    };
+    let name = &first.route.name;
+    let ambiguity = if intent.target().split_path().is_some() {
+        Some(Ambiguity::EncodedSlash)
+    } else {
+        intent.has_method_override().then_some(Ambiguity::MethodOverride)
+    };
+    if let Some(ambiguity) = ambiguity {
+        return Err(Refusal::Firm(Denial::ambiguous(ambiguity, Some(name.clone()), intent)));
+    }
+    let refuse = |reason| Err(Refusal::Firm(Denial::by_route(reason, name.clone(), intent)));
+    if intent.scheme() != Scheme::Https {
+        return refuse(Reason::SchemeNotAllowed);
+    }
+    if intent.port() != Scheme::Https.default_port() {
+        return refuse(Reason::PortNotAllowed);
+    }
+    let opens = |(method, path): &(&str, crate::patterns::PathPattern)| {
+        rule::method_is(method, intent.method().as_str()) && path.matches(intent.path())
+    };
+    let chosen = routes.iter().find(|route| route.endpoints.iter().any(opens));
+    let upstream = chosen.unwrap_or(first);
+    if let Some(rule) = denying_rule(policy, intent, upstream) {
+        return Err(Refusal::Firm(Denial::by_rule(Reason::DeniedByRule, Some(rule), intent)));
+    }
+    match chosen {
+        Some(route) => Ok(Grant::Route(Arc::clone(route))),
+        None => {
+            let method = |(method, _): &(&str, _)| rule::method_is(method, intent.method().as_str());
+            let known = routes.iter().any(|route| route.endpoints.iter().any(method));
+            refuse(if known { Reason::PathNotAllowed } else { Reason::MethodNotAllowed })
+        }
+    }
+}
+
+/// A deny holds for the name that the agent used and for the host that the request would go to.
+fn denying_rule(policy: &CompiledPolicy, intent: &Intent, route: &CompiledRoute) -> Option<Arc<HttpRule>> {
+    let asked = policy.rules_for(intent.host());
+    let reached = policy.rules_for(&route.host);
+    let denying = asked.chain(reached).filter(|(_, rule)| rule.deny.iter().any(|deny| rule::denies(deny, intent)));
+    denying.min_by_key(|(index, _)| *index).map(|(_, rule)| Arc::clone(rule))
+}

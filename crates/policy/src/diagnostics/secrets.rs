@@ -1,0 +1,115 @@
+//! What looks like a secret, and how it is shown.
+
+use std::{borrow::Cow, ops::Range};
+
+/// How keys of well-known services begin.
+const PREFIXES: [&str; 22] = [
+    "sk-", "sk_", "pk_live", "rk_live", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-",
+    "xoxp-", "xapp-", "AKIA", "ASIA", "AIza", "npm_", "pypi-", "hf_", "hvs.", "eyJ",
+];
+
+/// Whether a text looks like a credential itself, and not like the name of one.
+pub(crate) fn looks_like_a_secret(text: &str) -> bool {
+    let text = text.trim();
+    let text = text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("Basic ")).unwrap_or(text);
+    if text.contains("-----BEGIN") {
+        return true;
+    }
+    let body = |c: char| c.is_ascii_alphanumeric() || "-_.=+/".contains(c);
+    if text.len() < 12 || !text.chars().all(body) {
+        return false;
+    }
+    PREFIXES.iter().any(|prefix| text.starts_with(prefix)) || is_random(text)
+}
+
+/// Long, in one piece, and of mixed characters: no word, path or host reads like this.
+fn is_random(text: &str) -> bool {
+    let piece = text.trim_end_matches('=');
+    if piece.len() < 32 || piece.contains(['.', '/']) && !looks_like_base64(piece) {
+        return false;
+    }
+    let digits = piece.bytes().filter(u8::is_ascii_digit).count();
+    let upper = piece.bytes().filter(u8::is_ascii_uppercase).count();
+    let lower = piece.bytes().filter(u8::is_ascii_lowercase).count();
+    let hex = piece.bytes().all(|b| b.is_ascii_hexdigit());
+    (hex && digits >= 4) || (digits >= 3 && upper >= 3 && lower >= 3)
+}
+
+fn looks_like_base64(text: &str) -> bool {
+    !text.contains(['.', '-', '_']) && !text.starts_with('/') && text.matches('/').count() * 16 <= text.len()
+}
+
+/// A text of the document as a message may show it.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    let one_line = || text.escape_debug().to_string();
+    if looks_like_a_secret(text) {
+        return Cow::Owned(format!("{}…", text.chars().take(4).collect::<String>().escape_debug()));
+    }
+    if text.chars().count() > 80 {
+        return Cow::Owned(format!("{}…", text.chars().take(80).collect::<String>().escape_debug()));
+    }
+    if text.chars().any(char::is_control) { Cow::Owned(one_line()) } else { Cow::Borrowed(text) }
+}
+
+/// The source as it may be shown: of what looks like a secret, and of `hidden`, everything after the first
+/// four characters is covered. Places stay where they are.
+pub(super) fn covered(source: &str, hidden: &[Range<usize>]) -> String {
+    let mut cover: Vec<Range<usize>> = hidden.to_vec();
+    let mut start = 0;
+    let boundary = |c: char| c.is_whitespace() || "\"'`,[]{}()<>#&|;:@".contains(c);
+    for (at, separator) in source.match_indices(boundary) {
+        cover.extend(source.get(start..at).filter(|word| looks_like_a_secret(word)).map(|_| start..at));
+        start = at + separator.len();
+    }
+    cover.extend(source.get(start..).filter(|word| looks_like_a_secret(word)).map(|_| start..source.len()));
+    let mut shown = String::with_capacity(source.len());
+    for (at, c) in source.char_indices() {
+        let inside = cover.iter().any(|range| {
+            range.contains(&at) && source.get(range.start..at).is_some_and(|before| before.chars().count() >= 4)
+        });
+        if inside && !c.is_control() {
+            shown.extend(std::iter::repeat_n('*', c.len_utf8()));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{covered, looks_like_a_secret, shown};
+
+    #[test]
+    fn keys_and_names() {
+        for text in [
+            "sk-live-0123456789abcdef",
+            "ghp_abcdefghijklmnopqrst",
+            "AKIAIOSFODNN7EXAMPLE",
+            "Bearer sk-proj-abcdefgh1234",
+            "0123456789abcdef0123456789abcdef",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY0",
+            "-----BEGIN PRIVATE KEY-----",
+        ] {
+            assert!(looks_like_a_secret(text), "{text}");
+        }
+        for text in [
+            "/workspace/some/long/path/to/a/file/v2/Readme.md",
+            "us-central1-aiplatform.googleapis.com",
+            "local://openai",
+            "registry.npmjs.org",
+            "copy_file_range",
+            "this-is-a-very-long-label-for-a-rule-in-a-policy",
+        ] {
+            assert!(!looks_like_a_secret(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn four_characters_at_most() {
+        assert_eq!(shown("sk-live-0123456789abcdef"), "sk-l…");
+        let text = "a: sk-live-0123456789abcdef # c";
+        assert_eq!(covered(text, &[]), "a: sk-l******************** # c");
+        assert_eq!(covered("key: hunter22", &[5..13]), "key: hunt****");
+    }
+}

@@ -1,0 +1,340 @@
+//! The dynamic half: what the agent may reach, and as whom.
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use chiton_secret::SecretRef;
+
+use super::sandbox::ByteSize;
+use crate::{
+    names::{Host, Method, Port, RuleName, Scheme},
+    patterns::{FileGlob, HostPattern, PathPattern, TextGlob},
+    provider::Provider,
+};
+
+/// What can be replaced while a sandbox runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dynamic {
+    /// Whether refusals hold or are only recorded.
+    pub mode: Mode,
+    /// `network.http`
+    pub http: Vec<HttpRule>,
+    /// `network.tcp`
+    pub tcp: Vec<TcpRule>,
+    /// `llm_routing`
+    pub llm: Vec<LlmRoute>,
+}
+
+/// `dynamic.mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What is not allowed is refused.
+    #[default]
+    Enforce,
+    /// What would be refused is recorded and passes; credentials, SSRF and DNS protection hold.
+    Audit,
+}
+
+/// One entry of `network.http`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpRule {
+    /// Its label, or its place.
+    pub name: RuleName,
+    /// Whether the name was given in the document.
+    pub named: bool,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which ports; never empty.
+    pub ports: Vec<Port>,
+    /// Over TLS or in the clear.
+    pub scheme: Scheme,
+    /// Which methods.
+    pub methods: MethodSet,
+    /// Which paths; none means any.
+    pub paths: Option<Vec<PathPattern>>,
+    /// Parameters that must be there, and match in every repetition.
+    pub query: Vec<(String, TextGlob)>,
+    /// What is refused whatever allows it.
+    pub deny: Vec<DenyRule>,
+    /// Which executables may use the rule; none means any.
+    pub binaries: Option<Vec<FileGlob>>,
+    /// Whether a matching GET may be upgraded.
+    pub websocket: bool,
+    /// Whether TLS is ended here.
+    pub tls: TlsMode,
+    /// Whether the host may resolve to a private address.
+    pub private_addresses: bool,
+    /// The only addresses that the host may resolve to; empty means no such limit.
+    pub allowed_addresses: Vec<Cidr>,
+    /// Whether `%2F` may stand inside a path segment.
+    pub encoded_slash: bool,
+    /// Added after the decision, upstream only.
+    pub credential: Option<Credential>,
+    /// How often, how much.
+    pub limits: RequestLimits,
+}
+
+/// Which methods a rule allows, or a deny refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MethodSet {
+    /// Any but CONNECT.
+    Any,
+    /// These, and HEAD where GET is one.
+    These(Vec<Method>),
+}
+
+/// One entry of a rule's `deny`. An absent field means any.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenyRule {
+    /// Which methods.
+    pub methods: Option<MethodSet>,
+    /// Which paths.
+    pub paths: Option<Vec<PathPattern>>,
+    /// Which parameters.
+    pub query: Vec<(String, TextGlob)>,
+}
+
+/// `tls`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// TLS is ended and every request judged.
+    #[default]
+    Inspect,
+    /// Server name and address are compared, nothing else.
+    Passthrough,
+}
+
+/// One entry of `network.tcp`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpRule {
+    /// Its place.
+    pub name: RuleName,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which ports; never empty.
+    pub ports: Vec<Port>,
+    /// Which executables; none means any.
+    pub binaries: Option<Vec<FileGlob>>,
+    /// Whether the host may resolve to a private address.
+    pub private_addresses: bool,
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Why a text is no range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a range of addresses: write it as `10.0.0.0/8` or `fd00::/8`, with no bits after the prefix")]
+pub struct CidrError;
+
+impl Cidr {
+    /// Whether an address is in the range. An IPv4-mapped address is the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                net.to_bits() == address.to_bits() & mask32(self.prefix)
+            }
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                net.to_bits() == address.to_bits() & mask128(self.prefix)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+fn mask32(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+}
+
+fn mask128(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| CidrError)?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| CidrError)?,
+            Some(_) => return Err(CidrError),
+            None => bits,
+        };
+        let cidr = Self { address, prefix };
+        if prefix > bits || !cidr.contains(address) { Err(CidrError) } else { Ok(cidr) }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// `credential`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Where the value is kept.
+    pub secret: SecretRef,
+    /// Which header carries it.
+    pub header: HeaderName,
+    /// How the value stands in the header.
+    pub format: CredentialFormat,
+}
+
+/// The name of a header, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderName(Arc<str>);
+
+impl HeaderName {
+    /// A header's name; none when it is not a token, or one that says how a message is framed or routed.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        const FRAMING: [&str; 6] =
+            ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
+        let name = name.to_ascii_lowercase();
+        let good = !name.is_empty() && name.bytes().all(crate::names::is_token_byte);
+        (good && !FRAMING.contains(&name.as_str())).then(|| Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A header's value with `{}` where the secret goes, as `Bearer {}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialFormat(Arc<str>);
+
+impl CredentialFormat {
+    /// A format; none when there is not exactly one `{}`, or something that no header may hold.
+    #[must_use]
+    pub fn new(format: &str) -> Option<Self> {
+        let once = format.matches("{}").count() == 1;
+        (once && format.bytes().all(|b| (b' '..=b'~').contains(&b))).then(|| Self(format.into()))
+    }
+
+    /// What stands before and after the secret.
+    #[must_use]
+    pub fn around(&self) -> (&str, &str) {
+        self.0.split_once("{}").unwrap_or((&self.0, ""))
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `limits` of an `http` rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Bytes of a request's body.
+    pub request_body: Option<ByteSize>,
+    /// Bytes of a response's body.
+    pub response_body: Option<ByteSize>,
+}
+
+/// One route of `llm_routing`, or one of its fallbacks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlmRoute {
+    /// Its name in decisions: `llm_routing`, or `llm_routing[0]` in a list.
+    pub name: RuleName,
+    /// Whose API it speaks.
+    pub provider: Provider,
+    /// Another backend with the provider's API.
+    pub base_url: Option<BaseUrl>,
+    /// Whether every credential that the agent sends is removed.
+    pub strip_caller_credentials: bool,
+    /// The backend's credential.
+    pub inject_backend_credential: Option<SecretRef>,
+    /// Allowed model names; none means any.
+    pub models: Option<Vec<TextGlob>>,
+    /// From the name that the agent asks for to the name that is sent.
+    pub model_alias: Vec<(String, String)>,
+    /// How often, how much.
+    pub limits: LlmLimits,
+    /// Further routes to try.
+    pub fallback: Vec<LlmRoute>,
+}
+
+/// A backend's address: scheme, host, port and the path before the provider's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Over TLS or in the clear.
+    pub scheme: Scheme,
+    /// The host.
+    pub host: Host,
+    /// The port.
+    pub port: Port,
+    /// What stands before the provider's own path, without a trailing slash.
+    pub prefix: Arc<str>,
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        if self.port != self.scheme.default_port() {
+            write!(f, ":{}", self.port)?;
+        }
+        f.write_str(&self.prefix)
+    }
+}
+
+/// `limits` of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LlmLimits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens in a day.
+    pub tokens_per_day: Option<u64>,
+    /// Dollars in a day.
+    pub usd_per_day: Option<Usd>,
+}
+
+/// An amount of money, in millionths of a dollar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usd {
+    /// Millionths of a dollar.
+    pub micros: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cidr, CredentialFormat, HeaderName};
+
+    #[test]
+    fn ranges() {
+        let range: Cidr = "10.1.0.0/16".parse().unwrap();
+        assert!(range.contains("10.1.2.3".parse().unwrap()));
+        assert!(range.contains("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!range.contains("10.2.0.0".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Cidr>().unwrap().contains("1.2.3.4".parse().unwrap()));
+        assert!("::/0".parse::<Cidr>().is_ok());
+        for text in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "x/8", ""] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_and_formats() {
+        assert!(HeaderName::new("Authorization").is_some());
+        assert!(HeaderName::new("Host").is_none() && HeaderName::new("a b").is_none());
+        assert_eq!(CredentialFormat::new("Bearer {}").unwrap().around(), ("Bearer ", ""));
+        assert!(CredentialFormat::new("Bearer").is_none() && CredentialFormat::new("{}{}").is_none());
+    }
+}

@@ -1,0 +1,190 @@
+//! Permits: the proof that a request was judged and allowed. Only [`decide`](crate::decide) makes them.
+
+use std::sync::Arc;
+
+use chiton_secret::SecretRef;
+
+use crate::{
+    canonical::Intent,
+    compile::CompiledRoute,
+    denial::Denial,
+    model::{Cidr, Credential, HttpRule, RequestLimits},
+    names::{Host, Method, Port, RuleName, Scheme},
+    provider::{Provider, ProviderFacts},
+};
+
+/// One request that may go upstream, and how. Dialling, injecting and relaying consume it.
+#[derive(Debug)]
+pub struct RequestPermit {
+    pub(crate) intent: Intent,
+    pub(crate) revision: u64,
+    pub(crate) grant: Grant,
+}
+
+/// What allowed it.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    Rule(Arc<HttpRule>),
+    Route(Arc<CompiledRoute>),
+    /// Nothing did: mode `audit` lets it pass, and this is what would have been said.
+    Audit(Box<Denial>),
+}
+
+impl RequestPermit {
+    /// What was judged.
+    #[must_use]
+    pub const fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The revision that judged it.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The host to dial and to verify. A route's is its backend's, whatever name the agent used.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        match &self.grant {
+            Grant::Route(route) => &route.host,
+            Grant::Rule(_) | Grant::Audit(_) => self.intent.host(),
+        }
+    }
+
+    /// The port to dial.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.intent.port()
+    }
+
+    /// Over TLS or in the clear.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.intent.scheme()
+    }
+
+    /// The method to send.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.intent.method()
+    }
+
+    /// The target to send, canonical.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        self.intent.path_and_query()
+    }
+
+    /// The `Host` (or `:authority`) to send.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match &self.grant {
+            Grant::Route(route) => route.host.to_string(),
+            Grant::Rule(_) | Grant::Audit(_) => self.intent.authority(),
+        }
+    }
+
+    /// The rule or route that allowed it; none where only mode `audit` did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&RuleName> {
+        match &self.grant {
+            Grant::Rule(rule) => Some(&rule.name),
+            Grant::Route(route) => Some(&route.route.name),
+            Grant::Audit(_) => None,
+        }
+    }
+
+    /// What would have been refused, where mode `audit` let it pass: the event's decision is then `audit`.
+    #[must_use]
+    pub fn audited(&self) -> Option<&Denial> {
+        match &self.grant {
+            Grant::Audit(denial) => Some(denial),
+            Grant::Rule(_) | Grant::Route(_) => None,
+        }
+    }
+
+    /// Whether the host may resolve to a private address.
+    #[must_use]
+    pub fn private_addresses(&self) -> bool {
+        self.http_rule().is_some_and(|rule| rule.private_addresses)
+    }
+
+    /// The only addresses that the host may resolve to; empty means no such limit.
+    #[must_use]
+    pub fn allowed_addresses(&self) -> &[Cidr] {
+        self.http_rule().map_or(&[], |rule| &rule.allowed_addresses)
+    }
+
+    /// Whether this request may be upgraded to a WebSocket.
+    #[must_use]
+    pub fn websocket(&self) -> bool {
+        self.intent.method().as_str() == "GET" && self.http_rule().is_some_and(|rule| rule.websocket)
+    }
+
+    /// The credential of the rule.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Credential> {
+        self.http_rule()?.credential.as_ref()
+    }
+
+    /// The limits of the rule.
+    #[must_use]
+    pub fn limits(&self) -> Option<&RequestLimits> {
+        self.http_rule().map(|rule| &rule.limits)
+    }
+
+    /// The route, where it is an LLM call.
+    #[must_use]
+    pub fn llm(&self) -> Option<LlmGrant<'_>> {
+        match &self.grant {
+            Grant::Route(route) => Some(LlmGrant { route }),
+            Grant::Rule(_) | Grant::Audit(_) => None,
+        }
+    }
+
+    fn http_rule(&self) -> Option<&HttpRule> {
+        match &self.grant {
+            Grant::Rule(rule) => Some(rule),
+            Grant::Route(_) | Grant::Audit(_) => None,
+        }
+    }
+}
+
+/// What a route says about the call that it allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct LlmGrant<'a> {
+    route: &'a CompiledRoute,
+}
+
+impl<'a> LlmGrant<'a> {
+    /// Whose API it is.
+    #[must_use]
+    pub const fn provider(&self) -> Provider {
+        self.route.route.provider
+    }
+
+    /// Where the key goes, and in which form.
+    #[must_use]
+    pub fn facts(&self) -> Option<&'static ProviderFacts> {
+        self.provider().facts()
+    }
+
+    /// Whether every credential that the agent sends is removed.
+    #[must_use]
+    pub const fn strip_caller_credentials(&self) -> bool {
+        self.route.route.strip_caller_credentials
+    }
+
+    /// The credential to add.
+    #[must_use]
+    pub const fn inject(&self) -> Option<&'a SecretRef> {
+        self.route.route.inject_backend_credential.as_ref()
+    }
+
+    /// The route itself.
+    #[must_use]
+    pub const fn route(&self) -> &'a crate::model::LlmRoute {
+        &self.route.route
+    }
+}
