@@ -1,1 +1,18 @@
-//! Upstream servers for tests, and the probe that runs inside a sandbox.
+//! Upstream servers for tests, the harness that runs the built binary, and the probe that runs inside.
+//!
+//! Everything listens on loopback, on ports that the kernel chose. Servers run on threads of their own and
+//! end when they are dropped, so that tests are plain functions.
+
+pub mod ca;
+pub mod harness;
+pub mod log;
+pub mod raw;
+pub mod routes;
+pub mod server;
+
+pub use ca::TestCa;
+pub use harness::{As, Chiton, Outcome};
+pub use log::Seen;
+pub use raw::RawUpstream;
+pub use routes::Router;
+pub use server::{Answer, Received, Upstream};

@@ -1,0 +1,128 @@
+//! The folders of one installation, and whose they are.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::{Pid, Signal, getuid, kill_process};
+use tempfile::TempDir;
+
+use super::{As, TEST_USER};
+
+const FOLDERS: [&str; 5] = ["home", "state", "run", "workspace", "policies"];
+
+#[derive(Debug)]
+pub(super) struct Home {
+    folder: TempDir,
+    /// The id to become, where the test itself is root and the user is not.
+    become_user: Option<u32>,
+}
+
+impl Home {
+    pub(super) fn new(user: As) -> Self {
+        let root = getuid().is_root();
+        assert!(root || user == As::User, "component missing: this test needs root (run `sudo -E cargo xtask test`)");
+        let folder = tempfile::Builder::new().prefix("ct-").tempdir_in("/tmp").expect("a folder in /tmp");
+        let home = Self { folder, become_user: (root && user == As::User).then_some(TEST_USER) };
+        fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+        home.give(home.folder.path());
+        for name in FOLDERS {
+            let path = home.path(name);
+            fs::create_dir(&path).expect("a folder");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("mode");
+            home.give(&path);
+        }
+        home
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a path the user's.
+    pub(super) fn give(&self, path: &Path) {
+        if let Some(id) = self.become_user {
+            std::os::unix::fs::lchown(path, Some(id), Some(id)).expect("chown");
+        }
+    }
+
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        let missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            fs::create_dir(folder).expect("a folder");
+            self.give(folder);
+        }
+        fs::write(&path, bytes).expect("a file");
+        self.give(&path);
+        path
+    }
+
+    pub(super) fn make_executable(&self, path: &Path) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+
+    /// A command as this user, with none of the test's own environment.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()))
+            .env("HOME", self.path("home"))
+            .env("CHITON_STATE_DIR", self.path("state"))
+            .env("CHITON_RUNTIME_DIR", self.path("run"))
+            .env("CHITON_CONFIG", self.path("config.toml"))
+            .env("RUST_BACKTRACE", "1");
+        if let Some(id) = self.become_user {
+            command.uid(id).gid(id);
+        }
+        command
+    }
+
+    /// Processes whose environment or arguments name this installation.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let needle = self.folder.path().as_os_str().as_encoded_bytes();
+        let own = std::process::id();
+        let entries = fs::read_dir("/proc").expect("/proc");
+        let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|id| *id != own && belongs(*id, needle)).collect()
+    }
+
+    pub(super) fn kill_left(&self, processes: &[u32]) {
+        processes.iter().copied().filter(|id| belongs(*id, self.folder.path().as_os_str().as_encoded_bytes())).for_each(kill);
+    }
+
+    pub(super) fn files_holding(&self, needle: &[u8]) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(path),
+                    Ok(kind) if kind.is_file() && holds(&path, needle) => found.push(path),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}
+
+fn belongs(id: u32, needle: &[u8]) -> bool {
+    ["environ", "cmdline"].iter().any(|file| holds(Path::new(&format!("/proc/{id}/{file}")), needle))
+}
+
+fn holds(path: &Path, needle: &[u8]) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.windows(needle.len()).any(|window| window == needle))
+}
+
+/// Kills a process that a test started.
+pub(super) fn kill(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}

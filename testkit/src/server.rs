@@ -1,0 +1,258 @@
+//! An HTTP server on loopback: HTTP/1.1 and HTTP/2, over TLS or plain.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    ca::TestCa,
+    log::{Log, Seen},
+    routes::Router,
+};
+
+/// A body that is sent.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+/// An answer.
+pub type Answer = Response<Body>;
+/// What answers a request.
+pub type Handler = Arc<dyn Fn(Received) -> BoxFuture<'static, Answer> + Send + Sync>;
+
+/// A request as a route sees it.
+#[derive(Debug)]
+pub struct Received {
+    /// As it was recorded.
+    pub seen: Seen,
+    /// Path without the query.
+    pub path: String,
+    /// The request with its body.
+    pub request: Request<Incoming>,
+    index: usize,
+    log: Log,
+}
+
+impl Received {
+    /// The value of a query parameter, as written.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<String> {
+        let query = self.seen.target.split_once('?')?.1;
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(n, _)| *n == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// A number of the query.
+    #[must_use]
+    pub fn number(&self, name: &str, default: u64) -> u64 {
+        self.query(name).and_then(|value| value.parse().ok()).unwrap_or(default)
+    }
+
+    /// The whole body, which is recorded.
+    pub async fn body(&mut self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        while let Some(frame) = self.request.body_mut().frame().await {
+            match frame {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.log.record_body(self.index, &data);
+                        whole.extend_from_slice(&data);
+                    }
+                }
+                Err(_) => {
+                    self.log.record_abort();
+                    break;
+                }
+            }
+        }
+        whole
+    }
+
+    /// Reads the body to its end without keeping it, and counts.
+    pub async fn drain(&mut self) -> u64 {
+        let mut count = 0;
+        while let Some(frame) = self.request.body_mut().frame().await {
+            match frame {
+                Ok(frame) => count += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Err(_) => {
+                    self.log.record_abort();
+                    break;
+                }
+            }
+        }
+        count
+    }
+}
+
+/// A whole body.
+#[must_use]
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// An answer with a body of a type.
+///
+/// # Panics
+/// For what is no status or header.
+#[must_use]
+pub fn answer(status: u16, content_type: &str, bytes: impl Into<Bytes>) -> Answer {
+    let builder = Response::builder().status(status).header("content-type", content_type);
+    builder.body(full(bytes)).expect("an answer")
+}
+
+/// A JSON answer.
+#[must_use]
+pub fn json(status: u16, value: &serde_json::Value) -> Answer {
+    answer(status, "application/json", value.to_string())
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    log: Log,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Upstream {
+    /// HTTPS, HTTP/2 preferred, for these names.
+    #[must_use]
+    pub fn tls(ca: &TestCa, names: &[&str], router: Router) -> Self {
+        Self::start(Some(ca.server_config(names, &["h2", "http/1.1"])), router)
+    }
+
+    /// HTTPS that speaks HTTP/1.1 only.
+    #[must_use]
+    pub fn tls_http1(ca: &TestCa, names: &[&str], router: Router) -> Self {
+        Self::start(Some(ca.server_config(names, &["http/1.1"])), router)
+    }
+
+    /// Plain HTTP.
+    #[must_use]
+    pub fn plain(router: Router) -> Self {
+        Self::start(None, router)
+    }
+
+    fn start(tls: Option<Arc<ServerConfig>>, router: Router) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        listener.set_nonblocking(true).expect("a non-blocking listener");
+        let address = listener.local_addr().expect("its address");
+        let (stop, stopped) = oneshot::channel();
+        let log = Log::default();
+        let served = log.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(async move {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                tokio::select! {
+                    () = accept(listener, tls.map(TlsAcceptor::from), router.handler(), served) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Self { address, log, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it saw.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Seen> {
+        self.log.requests()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Handler, log: Log) {
+    while let Ok((stream, _)) = listener.accept().await {
+        log.connected();
+        tokio::spawn(connection(stream, tls.clone(), handler.clone(), log.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, handler: Handler, log: Log) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve(stream, None, handler, log).await,
+        Some(acceptor) => {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let sni = stream.get_ref().1.server_name().map(str::to_owned);
+                serve(stream, sni, handler, log).await;
+            }
+        }
+    }
+}
+
+async fn serve<S>(stream: S, sni: Option<String>, handler: Handler, log: Log)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let seen = describe(&request, sni.clone());
+        let path = request.uri().path().to_owned();
+        let index = log.record(seen.clone());
+        let received = Received { seen, path, request, index, log: log.clone() };
+        let answering = handler(received);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let builder = Builder::new(TokioExecutor::new());
+    // A peer that resets is the peer's business.
+    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+}
+
+fn describe(request: &Request<Incoming>, sni: Option<String>) -> Seen {
+    let headers: Vec<_> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let host = headers.iter().find(|(n, _)| n == "host").map(|(_, value)| value.clone());
+    let authority = request.uri().authority().map(ToString::to_string);
+    Seen {
+        method: request.method().to_string(),
+        target: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+        host: authority.or(host).unwrap_or_default(),
+        headers,
+        sni,
+        protocol: format!("{:?}", request.version()),
+        body: Vec::new(),
+    }
+}
