@@ -1,0 +1,173 @@
+//! `/etc`: what programs need of the host's, what is written anew, and the trusted roots.
+//!
+//! By name and never whole: no password hashes, no keys, no configuration that may hold credentials.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    plan::{HOME, PlanError, PlanInputs, RESOLVER, TRUST_BUNDLE, USER, system::as_on_host},
+    view::{Source, Step},
+};
+
+/// Taken over where the host has them.
+const TAKEN: &[&str] = &[
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "timezone",
+    "alternatives",
+    "host.conf",
+    "gai.conf",
+    "mime.types",
+    "protocols",
+    "services",
+    "rpc",
+    "networks",
+    "netconfig",
+    "ethertypes",
+    "shells",
+    "bash.bashrc",
+    "bashrc",
+    "profile",
+    "profile.d",
+    "bash_completion.d",
+    "inputrc",
+    "locale.alias",
+    "locale.conf",
+    "locale.gen",
+    "os-release",
+    "lsb-release",
+    "debian_version",
+    "alpine-release",
+    "fedora-release",
+    "redhat-release",
+    "system-release",
+    "magic",
+    "magic.mime",
+    "manpath.config",
+    "mailcap",
+    "perl",
+    "fonts",
+    "terminfo",
+    "xml",
+    "sgml",
+    "crypto-policies",
+    "gnutls",
+    "vim",
+    "texmf",
+    "groff",
+    "gdb",
+    "R",
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "OpenCL",
+    "vulkan",
+    "glvnd",
+    "dpkg",
+    "maven",
+    "gradle",
+    "ssl/openssl.cnf",
+    "pki/tls/openssl.cnf",
+];
+
+/// The same for names that carry a version.
+const TAKEN_BY_PREFIX: &[&str] = &["python", "java", "openmpi"];
+
+/// Where hosts keep their bundle of trusted roots: Debian and Alpine, Fedora, SUSE, BSD's name.
+const BUNDLES: &[&str] = &[
+    TRUST_BUNDLE,
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/var/lib/ca-certificates/ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Debian's folder of roots by hash, which holds the bundle too.
+const ROOTS: &str = "/etc/ssl/certs";
+
+/// Everything under `/etc`.
+pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
+    let mut steps = Vec::new();
+    for path in taken() {
+        steps.extend(as_on_host(&path)?);
+    }
+    steps.push(Step::Link { path: "/etc/mtab".into(), target: "/proc/self/mounts".into() });
+    steps.extend(written(inputs));
+    steps.extend(trust(&inputs.authority_pem));
+    Ok(steps)
+}
+
+fn taken() -> Vec<PathBuf> {
+    let etc = Path::new("/etc");
+    let mut paths: Vec<PathBuf> = TAKEN.iter().map(|name| etc.join(name)).collect();
+    let versioned = |name: &str| TAKEN_BY_PREFIX.iter().any(|prefix| name.starts_with(prefix));
+    let entries = fs::read_dir(etc).into_iter().flatten().filter_map(Result::ok);
+    paths.extend(entries.filter(|e| e.file_name().to_str().is_some_and(versioned)).map(|e| e.path()));
+    paths
+}
+
+fn written(inputs: &PlanInputs) -> Vec<Step> {
+    let (uid, gid, name) = (inputs.uid, inputs.gid, &inputs.name);
+    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    let nobody = 65534;
+    let mut passwd =
+        format!("root:x:0:0:root:/root:/usr/sbin/nologin\n{USER}:x:{uid}:{gid}:{USER}:{HOME}:{shell}\n");
+    if uid != nobody {
+        passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+    }
+    let mut group = String::from("root:x:0:\n");
+    if gid != 0 {
+        group += &format!("{USER}:x:{gid}:\n");
+    }
+    if gid != nobody {
+        group += "nogroup:x:65534:\n";
+    }
+    let file = |path: &str, text: String| Step::File { path: PathBuf::from(path), text };
+    vec![
+        file("/etc/passwd", passwd),
+        file("/etc/group", group),
+        file("/etc/hostname", format!("{name}\n")),
+        file(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback\n"),
+        ),
+        file("/etc/resolv.conf", format!("nameserver {RESOLVER}\n")),
+        file(
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\n\
+             services: files\nethers: files\nrpc: files\n"
+                .to_owned(),
+        ),
+    ]
+}
+
+/// The bundle with the sandbox's authority, under every name that programs look for it by.
+fn trust(authority: &str) -> Vec<Step> {
+    let host = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
+    let plain = |path: &str| fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink());
+    let bundle = |path: &str| Step::TrustBundle {
+        path: PathBuf::from(path),
+        host: host.clone(),
+        authority: authority.to_owned(),
+    };
+    let mut steps = if plain(ROOTS) && plain(TRUST_BUNDLE) {
+        // The host's folder of hashes stays, and only the bundle in it is another.
+        let written = "/etc/ssl/bundle.pem";
+        vec![
+            bundle(written),
+            Step::Mount { path: PathBuf::from(ROOTS), source: Source::Host(PathBuf::from(ROOTS)) },
+            Step::Cover { path: PathBuf::from(TRUST_BUNDLE), source: Source::Inside(PathBuf::from(written)) },
+        ]
+    } else {
+        vec![bundle(TRUST_BUNDLE)]
+    };
+    for other in BUNDLES.iter().filter(|path| **path != TRUST_BUNDLE) {
+        steps.push(Step::Link { path: PathBuf::from(other), target: PathBuf::from(TRUST_BUNDLE) });
+    }
+    steps
+}

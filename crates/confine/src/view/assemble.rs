@@ -1,0 +1,166 @@
+//! Applying the steps, one after the other.
+//!
+//! The host's sources are opened before the tree is hung up, so that it may hide what they lie in.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+use chiton_sys::{Errno, mount::MountAttrFlags};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::{
+    plan::{ConfinementPlan, MASK_FILE, MASK_FOLDER},
+    view::{
+        Source, Step, ViewError, matches,
+        tree::{Covering, DEVICE, Filesystem, READ_ONLY, Tree, step},
+    },
+};
+
+/// The whole view but `/proc`.
+pub(super) fn assemble(plan: &ConfinementPlan, folders: Vec<OwnedFd>) -> Result<Tree, ViewError> {
+    let sources = plan.view.iter().map(open_source).collect::<Result<Vec<_>, _>>()?;
+    let tree = Tree::new()?;
+    tree.file(Path::new(MASK_FILE), &[], 0).map_err(step("making", Path::new(MASK_FILE)))?;
+    tree.folder(Path::new(MASK_FOLDER)).map_err(step("making", Path::new(MASK_FOLDER)))?;
+    rustix::fs::chmodat(
+        tree.root(),
+        MASK_FOLDER.trim_start_matches('/'),
+        Mode::empty(),
+        rustix::fs::AtFlags::empty(),
+    )
+    .map_err(step("closing", Path::new(MASK_FOLDER)))?;
+    let mut builder = Builder { tree, folders: folders.into_iter().map(Some).collect() };
+    for (next, source) in plan.view.iter().zip(sources) {
+        builder.apply(next, source)?;
+    }
+    Ok(builder.tree)
+}
+
+/// What a step takes from the host.
+enum Taken {
+    Nothing,
+    Missing,
+    Mount(OwnedFd),
+    Bytes(Vec<u8>),
+}
+
+struct Builder {
+    tree: Tree,
+    folders: Vec<Option<OwnedFd>>,
+}
+
+impl Builder {
+    fn apply(&mut self, next: &Step, taken: Taken) -> Result<(), ViewError> {
+        let tree = &self.tree;
+        match next {
+            Step::Folder(path) => tree.folder(path).map(drop).map_err(step("making", path)),
+            Step::File { path, text } => {
+                tree.file(path, &[text.as_bytes()], 0o644).map_err(step("writing", path))
+            }
+            Step::TrustBundle { path, authority, .. } => {
+                let system = if let Taken::Bytes(bytes) = &taken { bytes.as_slice() } else { &[] };
+                let parts = [system, b"\n", authority.as_bytes()];
+                tree.file(path, &parts, 0o644).map_err(step("writing", path))
+            }
+            Step::Link { path, target } => tree.link(path, target).map_err(step("linking", path)),
+            Step::Memory { path, bytes, inodes, mode, read_only } => {
+                let (bytes, inodes) = (bytes.to_string(), inodes.to_string());
+                let attributes =
+                    if *read_only { READ_ONLY } else { READ_ONLY & !MountAttrFlags::MOUNT_ATTR_RDONLY };
+                let options = [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", mode)];
+                self.mount(&Filesystem { kind: "tmpfs", options: &options, attributes }, path)
+            }
+            Step::Terminals(path) => {
+                let options = [("newinstance", ""), ("ptmxmode", "666"), ("mode", "620")];
+                self.mount(&Filesystem { kind: "devpts", options: &options, attributes: DEVICE }, path)
+            }
+            Step::Mount { path, source } => self.place(path, source, taken),
+            Step::Cover { path, source } => self.cover(path, source),
+            Step::CoverMatches { pattern, below } => {
+                below.iter().try_for_each(|folder| matches::cover(tree, pattern, folder))
+            }
+        }
+    }
+
+    fn mount(&self, filesystem: &Filesystem<'_>, path: &Path) -> Result<(), ViewError> {
+        let mount = filesystem.make().map_err(step("making", path))?;
+        self.tree.place(mount, path).map_err(step("mounting", path))
+    }
+
+    fn place(&mut self, path: &Path, source: &Source, taken: Taken) -> Result<(), ViewError> {
+        let mount = match (source, taken) {
+            (Source::Shared(number), _) => {
+                self.folders.get_mut(*number).and_then(Option::take).ok_or(ViewError::NoFolder(*number))?
+            }
+            (Source::Inside(from), _) => {
+                let found = self.tree.find(from).map_err(step("finding", from))?;
+                Tree::clone_of(found, READ_ONLY).map_err(step("mounting", path))?
+            }
+            (_, Taken::Mount(mount)) => mount,
+            (Source::HostIfThere(_), Taken::Missing | Taken::Nothing | Taken::Bytes(_)) => return Ok(()),
+            (_, Taken::Missing | Taken::Nothing | Taken::Bytes(_)) => {
+                return Err(step("mounting", path)(Errno::NOENT));
+            }
+        };
+        self.tree.place(mount, path).map_err(step("mounting", path))
+    }
+
+    fn cover(&self, path: &Path, source: &Source) -> Result<(), ViewError> {
+        self.tree.cover(path, |tree, found| covering(tree, found, source)).map_err(step("covering", path))
+    }
+}
+
+/// The mount that covers `found`.
+pub(super) fn covering(tree: &Tree, found: &OwnedFd, source: &Source) -> Covering {
+    match source {
+        Source::Itself => Covering::With(Tree::clone_of(found.as_fd(), READ_ONLY)),
+        Source::ItselfIfFile => match rustix::fs::fstat(found) {
+            Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFREG => {
+                Covering::With(Tree::clone_of(found.as_fd(), READ_ONLY))
+            }
+            Ok(_) => Covering::Skip,
+            Err(e) => Covering::With(Err(e)),
+        },
+        Source::Nothing => tree.nothing_like(found),
+        Source::Inside(from) => {
+            Covering::With(tree.find(from).and_then(|found| Tree::clone_of(found, READ_ONLY)))
+        }
+        // The plan covers with what is inside only.
+        Source::Host(_) | Source::HostIfThere(_) | Source::Device(_) | Source::Shared(_) => {
+            Covering::With(Err(Errno::INVAL))
+        }
+    }
+}
+
+fn open_source(next: &Step) -> Result<Taken, ViewError> {
+    let (path, attributes, optional) = match next {
+        Step::Mount { source: Source::Host(path), .. } => (path, READ_ONLY, false),
+        Step::Mount { source: Source::HostIfThere(path), .. } => (path, READ_ONLY, true),
+        Step::Mount { source: Source::Device(path), .. } => (path, DEVICE, false),
+        Step::TrustBundle { host: Some(path), .. } => {
+            return match std::fs::read(path) {
+                Ok(bytes) => Ok(Taken::Bytes(bytes)),
+                Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),
+            };
+        }
+        Step::Mount { source: Source::Shared(_) | Source::Inside(_), .. } => return Ok(Taken::Nothing),
+        Step::Mount { source: Source::Itself | Source::ItselfIfFile | Source::Nothing, path } => {
+            return Err(step("mounting", path)(Errno::INVAL));
+        }
+        Step::Folder(_)
+        | Step::File { .. }
+        | Step::TrustBundle { host: None, .. }
+        | Step::Link { .. }
+        | Step::Memory { .. }
+        | Step::Terminals(_)
+        | Step::Cover { .. }
+        | Step::CoverMatches { .. } => return Ok(Taken::Nothing),
+    };
+    match openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(found) => Tree::clone_of(found, attributes).map(Taken::Mount).map_err(step("opening", path)),
+        Err(Errno::NOENT) if optional => Ok(Taken::Missing),
+        Err(e) => Err(step("opening", path)(e)),
+    }
+}
