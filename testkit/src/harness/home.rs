@@ -24,7 +24,10 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn new(user: As) -> Self {
         let root = getuid().is_root();
-        assert!(root || user == As::User, "component missing: this test needs root (run `sudo -E cargo xtask test`)");
+        assert!(
+            root || user == As::User,
+            "component missing: this test needs root (run `sudo -E cargo xtask test`)"
+        );
         let folder = tempfile::Builder::new().prefix("ct-").tempdir_in("/tmp").expect("a folder in /tmp");
         let home = Self { folder, become_user: (root && user == As::User).then_some(TEST_USER) };
         fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
@@ -92,7 +95,11 @@ impl Home {
     }
 
     pub(super) fn kill_left(&self, processes: &[u32]) {
-        processes.iter().copied().filter(|id| belongs(*id, self.folder.path().as_os_str().as_encoded_bytes())).for_each(kill);
+        processes
+            .iter()
+            .copied()
+            .filter(|id| belongs(*id, self.folder.path().as_os_str().as_encoded_bytes()))
+            .for_each(kill);
     }
 
     pub(super) fn files_holding(&self, needle: &[u8]) -> Vec<PathBuf> {

@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::outcome::Outcome;
 use self::home::Home;
+pub use self::outcome::Outcome;
 use crate::ca::TestCa;
 
 /// Who runs the command line and the gateway.
@@ -89,7 +89,8 @@ impl Chiton {
     }
 
     fn write_config(&self) {
-        let list = |items: &[String]| items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
+        let list =
+            |items: &[String]| items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
         let paths: Vec<_> = self.extra_ca.iter().map(|path| path.display().to_string()).collect();
         let mut text = format!("[upstream]\nextra_ca = [{}]\n\n[upstream.resolve]\n", list(&paths));
         for (name, address) in &self.resolve {

@@ -27,7 +27,6 @@ impl Outcome {
     ///
     /// # Panics
     /// On any other.
-    #[must_use = "assert something of the output, or drop it"]
     #[track_caller]
     pub fn expect_success(self) -> Self {
         self.expect_status(0)
@@ -37,7 +36,6 @@ impl Outcome {
     ///
     /// # Panics
     /// On any other.
-    #[must_use = "assert something of the output, or drop it"]
     #[track_caller]
     pub fn expect_status(self, status: i32) -> Self {
         assert_eq!(self.status, status, "{self:?}");

@@ -93,7 +93,6 @@ fn respond(content_type: &str, body: Body) -> Answer {
     Response::builder().header("content-type", content_type).body(body).expect("an answer")
 }
 
-
 fn big(count: u64) -> Answer {
     const PIECE: u64 = 64 << 10;
     let piece = Bytes::from(vec![0; size(PIECE)]);
@@ -109,7 +108,8 @@ fn big(count: u64) -> Answer {
 
 fn cut(count: u64) -> Answer {
     let pieces = [Ok(Frame::data(Bytes::from(vec![b'x'; size(count)]))), Err(io::Error::other("cut here"))];
-    let mut answer = respond("application/octet-stream", BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces))));
+    let mut answer =
+        respond("application/octet-stream", BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces))));
     answer.headers_mut().insert("content-length", (count + 1).into());
     answer
 }

@@ -69,11 +69,11 @@ fn chat_stream(model: &str, words: &str, body: &Value) -> Answer {
     if body["stream_options"]["include_usage"].as_bool().unwrap_or(false) {
         let mut last = chunk(json!({}), Value::Null);
         last["choices"] = json!([]);
-        last["usage"] =
-            json!({ "prompt_tokens": USAGE.0, "completion_tokens": USAGE.1, "total_tokens": USAGE.0 + USAGE.1 });
+        last["usage"] = json!({ "prompt_tokens": USAGE.0, "completion_tokens": USAGE.1, "total_tokens": USAGE.0 + USAGE.1 });
         values.push(last);
     }
-    let mut events: Vec<Bytes> = values.iter().map(|value| Bytes::from(format!("data: {value}\n\n"))).collect();
+    let mut events: Vec<Bytes> =
+        values.iter().map(|value| Bytes::from(format!("data: {value}\n\n"))).collect();
     events.push(Bytes::from_static(b"data: [DONE]\n\n"));
     streamed("text/event-stream", events, Duration::from_millis(1))
 }
@@ -95,9 +95,7 @@ fn response(model: &str, words: &str, status: &str) -> Value {
 }
 
 fn response_stream(model: &str, words: &str) -> Answer {
-    let item = |status: &str, content: Value| {
-        json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content })
-    };
+    let item = |status: &str, content: Value| json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content });
     let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [] });
     let place = |value: Value| {
         let mut value = value;
@@ -112,7 +110,9 @@ fn response_stream(model: &str, words: &str) -> Answer {
         place(json!({ "type": "response.content_part.added", "part": part("") })),
     ];
     events.extend(
-        pieces(words).iter().map(|piece| place(json!({ "type": "response.output_text.delta", "delta": piece }))),
+        pieces(words)
+            .iter()
+            .map(|piece| place(json!({ "type": "response.output_text.delta", "delta": piece }))),
     );
     events.extend([
         place(json!({ "type": "response.output_text.done", "text": words })),
