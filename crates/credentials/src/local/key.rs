@@ -1,0 +1,174 @@
+//! The key that seals the store, and where it comes from.
+
+use std::fmt;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
+    rand,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chiton_secret::SecretValue;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{LocalError, disk::Disk};
+
+const KEY_LENGTH: usize = 32;
+const NONCE_LENGTH: usize = 12;
+const TAG_LENGTH: usize = 16;
+const FILE_PREFIX: &str = "chiton-key-1:";
+
+/// Where the key comes from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// `secrets.key` beside the store: mode 0600, made with the first secret.
+    File,
+    /// Derived from a passphrase by Argon2id.
+    Passphrase(SecretValue),
+}
+
+/// How the key of a store is come by: the head of its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Derivation {
+    File,
+    Argon2id { salt: String, memory_kib: u32, passes: u32, lanes: u32 },
+}
+
+/// RFC 9106's second recommendation: 64 MiB, three passes, four lanes.
+const MEMORY_KIB: u32 = 64 * 1024;
+const PASSES: u32 = 3;
+const LANES: u32 = 4;
+/// What a file may ask for at most: a damaged one must not take the machine's memory.
+const MOST_MEMORY_KIB: u32 = 1024 * 1024;
+const MOST_PASSES: u32 = 64;
+
+impl KeySource {
+    /// A passphrase where the environment gives one (`CHITON_SECRETS_PASSPHRASE`, or the file, such as
+    /// `/dev/fd/3`, that `CHITON_SECRETS_PASSPHRASE_FILE` names), else the key file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn from_environment() -> Result<Self, LocalError> {
+        use std::os::unix::ffi::OsStringExt as _;
+        if let Some(passphrase) = std::env::var_os("CHITON_SECRETS_PASSPHRASE").filter(|value| !value.is_empty()) {
+            return Ok(Self::Passphrase(SecretValue::new(passphrase.into_vec())));
+        }
+        let Some(path) = std::env::var_os("CHITON_SECRETS_PASSPHRASE_FILE") else { return Ok(Self::File) };
+        let path = std::path::PathBuf::from(path);
+        let read = std::fs::read(&path);
+        let value = read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
+        Ok(Self::Passphrase(crate::trim_line_end(SecretValue::new(value))))
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::File => "key file",
+            Self::Passphrase(_) => "passphrase",
+        }
+    }
+
+    /// A key for a new store.
+    pub(super) fn make(&self, disk: &Disk) -> Result<(Key, Derivation), LocalError> {
+        match self {
+            Self::File => Ok((file_key(disk, true)?, Derivation::File)),
+            Self::Passphrase(_) => {
+                let mut salt = [0; 16];
+                rand::fill(&mut salt).map_err(|_| LocalError::Crypto("make random numbers"))?;
+                let derivation = Derivation::Argon2id {
+                    salt: STANDARD.encode(salt),
+                    memory_kib: MEMORY_KIB,
+                    passes: PASSES,
+                    lanes: LANES,
+                };
+                Ok((self.derive(&derivation, disk)?, derivation))
+            }
+        }
+    }
+
+    /// The key of a store that is there.
+    pub(super) fn derive(&self, derivation: &Derivation, disk: &Disk) -> Result<Key, LocalError> {
+        match (derivation, self) {
+            // The store says what it was made with; a passphrase beside a key file is not asked for.
+            (Derivation::File, _) => file_key(disk, false),
+            (Derivation::Argon2id { .. }, Self::File) => Err(LocalError::Locked),
+            (Derivation::Argon2id { salt, memory_kib, passes, lanes }, Self::Passphrase(passphrase)) => {
+                if passphrase.is_empty() {
+                    return Err(LocalError::EmptyPassphrase);
+                }
+                if *memory_kib > MOST_MEMORY_KIB || *passes > MOST_PASSES {
+                    return Err(disk.damaged("its key needs more memory or time than any version asks for"));
+                }
+                let bad = |_| disk.damaged("the head of the key");
+                let salt = STANDARD.decode(salt).map_err(|_| disk.damaged("the key's salt"))?;
+                let params = Params::new(*memory_kib, *passes, *lanes, Some(KEY_LENGTH)).map_err(bad)?;
+                let mut key = Zeroizing::new([0; KEY_LENGTH]);
+                let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                argon.hash_password_into(passphrase.dangerous_expose(), &salt, &mut *key).map_err(bad)?;
+                Ok(Key(key))
+            }
+        }
+    }
+}
+
+fn file_key(disk: &Disk, make: bool) -> Result<Key, LocalError> {
+    let text = match disk.read_key()? {
+        Some(text) => text,
+        None if make => {
+            let mut key = Zeroizing::new([0; KEY_LENGTH]);
+            rand::fill(&mut *key).map_err(|_| LocalError::Crypto("make random numbers"))?;
+            let encoded = Zeroizing::new(STANDARD.encode(*key));
+            disk.write_key(&Zeroizing::new(format!("{FILE_PREFIX}{}\n", *encoded)))?;
+            return Ok(Key(key));
+        }
+        None => return Err(LocalError::NoKeyFile(disk.key_path())),
+    };
+    let bad = || LocalError::BadKeyFile(disk.key_path());
+    let encoded = text.strip_prefix(FILE_PREFIX).ok_or_else(bad)?.trim_end();
+    let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| bad())?);
+    let key: [u8; KEY_LENGTH] = decoded.as_slice().try_into().map_err(|_| bad())?;
+    Ok(Key(Zeroizing::new(key)))
+}
+
+/// Seals and opens with AES-256-GCM, a random nonce each time.
+#[derive(Clone)]
+pub(super) struct Key(Zeroizing<[u8; KEY_LENGTH]>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Key {
+    fn cipher(&self) -> Option<RandomizedNonceKey> {
+        RandomizedNonceKey::new(&AES_256_GCM, &*self.0).ok()
+    }
+
+    /// Nonce, ciphertext and tag, in base64; bound to what it is about.
+    pub(super) fn seal(&self, about: &[u8], plain: &[u8]) -> Result<String, LocalError> {
+        const FAILED: LocalError = LocalError::Crypto("encrypt");
+        let mut buffer = Zeroizing::new(Vec::with_capacity(plain.len() + TAG_LENGTH));
+        buffer.extend_from_slice(plain);
+        let cipher = self.cipher().ok_or(FAILED)?;
+        let nonce = cipher.seal_in_place_append_tag(Aad::from(about), &mut *buffer).map_err(|_| FAILED)?;
+        let mut sealed = nonce.as_ref().to_vec();
+        sealed.extend_from_slice(&buffer);
+        Ok(STANDARD.encode(sealed))
+    }
+
+    pub(super) fn open(&self, about: &[u8], sealed: &str) -> Option<SecretValue> {
+        let mut buffer = Zeroizing::new(STANDARD.decode(sealed).ok()?);
+        let (nonce, text) = buffer.split_at_mut_checked(NONCE_LENGTH)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let plain = self.cipher()?.open_in_place(nonce, Aad::from(about), text).ok()?;
+        Some(SecretValue::new(plain.to_vec()))
+    }
+}
+
+/// The plain length of what was sealed.
+pub(super) fn plain_length(sealed: &str) -> usize {
+    let padding = sealed.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (sealed.len() / 4 * 3).saturating_sub(padding + NONCE_LENGTH + TAG_LENGTH)
+}
