@@ -16,3 +16,6 @@ pub use error::TlsError;
 pub use leaf::Leaves;
 pub use server::Terminator;
 pub use upstream::{Alpn, Roots, client_config, parse_certificates};
+
+#[cfg(test)]
+mod tests;

@@ -92,12 +92,19 @@ type BrotliState = brotli_decompressor::BrotliState<
 enum Codec {
     Identity,
     Gzip(Gzip),
-    /// Zlib or raw: the first two bytes tell.
-    Deflate(Option<Decompress>),
+    Deflate(Deflate),
     Brotli(Box<BrotliState>),
     Zstd(zstd::stream::raw::Decoder<'static>),
     /// The library refused to start.
     Broken,
+}
+
+/// Zlib, or raw: the first two bytes tell.
+enum Deflate {
+    Unknown,
+    /// The first byte came alone.
+    First(u8),
+    Known(Decompress),
 }
 
 pub(super) struct Decoder {
@@ -121,7 +128,7 @@ impl Decoder {
         let (codec, name) = match coding {
             ContentCoding::Identity => (Codec::Identity, "identity"),
             ContentCoding::Gzip => (Codec::Gzip(Gzip::default()), "gzip"),
-            ContentCoding::Deflate => (Codec::Deflate(None), "deflate"),
+            ContentCoding::Deflate => (Codec::Deflate(Deflate::Unknown), "deflate"),
             ContentCoding::Brotli => {
                 let alloc = brotli_decompressor::StandardAlloc::default;
                 (Codec::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc()))), "br")
@@ -189,15 +196,26 @@ fn zstd_codec() -> Codec {
     decoder.map_or(Codec::Broken, Codec::Zstd)
 }
 
-fn deflate_step(decoder: &mut Option<Decompress>, input: &[u8], out: &mut [u8]) -> Option<Step> {
-    if decoder.is_none() {
-        // One byte cannot tell; a whole stream is never shorter than two.
-        let Some((first, rest)) = input.split_first() else { return Some(Step::default()) };
-        let second = rest.first();
-        let zlib = first & 0x0f == 8 && second.is_none_or(|b| (u16::from(*first) << 8 | u16::from(*b)) % 31 == 0);
-        *decoder = Some(Decompress::new(zlib));
+fn deflate_step(state: &mut Deflate, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    let (first, second, had) = match (&mut *state, input) {
+        (Deflate::Known(decoder), input) => return inflate(decoder, input, out),
+        (_, []) => return Some(Step::default()),
+        (Deflate::Unknown, [first]) => {
+            *state = Deflate::First(*first);
+            return Some(Step { read: 1, ..Step::default() });
+        }
+        (Deflate::Unknown, [first, second, ..]) => (*first, *second, false),
+        (Deflate::First(first), [second, ..]) => (*first, *second, true),
+    };
+    let zlib = first & 0x0f == 8 && (u16::from(first) << 8 | u16::from(second)) % 31 == 0;
+    let mut decoder = Decompress::new(zlib);
+    if had {
+        // One byte never decodes to anything yet.
+        inflate(&mut decoder, &[first], out)?;
     }
-    inflate(decoder.as_mut()?, input, out)
+    let step = inflate(&mut decoder, input, out);
+    *state = Deflate::Known(decoder);
+    step
 }
 
 /// One step of inflate; also gzip's.

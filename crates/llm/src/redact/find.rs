@@ -144,6 +144,9 @@ impl Finder {
 
 /// Reads the text from `start` in every way that spells the needle.
 fn walk(text: &[u8], needle: &Needle, start: usize) -> Outcome {
+    if cannot_begin(text, needle, start) {
+        return Outcome::Absent;
+    }
     let mut places = vec![(start, 0_u8)];
     let mut begun = false;
     for (index, wanted) in needle.bytes.iter().enumerate() {
@@ -176,6 +179,16 @@ fn walk(text: &[u8], needle: &Needle, start: usize) -> Outcome {
         places = next;
     }
     places.iter().map(|(end, _)| *end).max().map_or(Outcome::Absent, Outcome::Whole)
+}
+
+/// The quick answer for nearly every place: the first two bytes are plain, and others.
+fn cannot_begin(text: &[u8], needle: &Needle, start: usize) -> bool {
+    let plain = |byte: u8| !matches!(byte, b'%' | b'\\' | b'\r' | b'\n');
+    let differs = |at: usize| match (text.get(start + at), needle.bytes.get(at)) {
+        (Some(byte), Some(wanted)) => plain(*byte) && byte != wanted,
+        (_, _) => false,
+    };
+    differs(0) || (text.get(start).is_some_and(|byte| plain(*byte)) && differs(1))
 }
 
 fn push_once(places: &mut Vec<(usize, u8)>, place: (usize, u8)) {

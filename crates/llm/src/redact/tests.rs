@@ -50,7 +50,7 @@ fn escaped(value: &str, mut how: u64) -> String {
                 _ => text += &format!("\\u{byte:04x}"),
             },
         }
-        how = how / 5 ^ (how << 59);
+        how = (how / 5) ^ (how << 59);
     }
     text
 }
