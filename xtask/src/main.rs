@@ -1,2 +1,79 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test|lint|setup|deny`.
+//!
+//! `test` is what a landing must pass: it installs what the tests need, then formats, lints, builds and tests.
+//! What cannot be had fails the run by its name; nothing is skipped.
+
+mod run;
+mod setup;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use run::{Step, cargo};
+
+const USAGE: &str = "\
+cargo xtask test [FILTER…]   install what the tests need (it says what), then lint, build and test everything;
+                             with a filter, only the tests whose names match, and no lint
+cargo xtask lint             formatting and clippy, warnings are errors
+cargo xtask setup            only install what the tests need
+cargo xtask deny             licences, bans and advisories, by cargo-deny
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((verb, filters)) if verb == "test" => test(filters),
+        Some((verb, [])) if verb == "lint" => lint(),
+        Some((verb, [])) if verb == "setup" => setup::all().map(|_| ()),
+        Some((verb, [])) if verb == "deny" => deny(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(filters: &[String]) -> Result<(), run::Failed> {
+    let kit = setup::all()?;
+    if filters.is_empty() {
+        lint()?;
+    }
+    cargo(&["build", "--locked", "-p", "chiton", "-p", "chiton-testkit"])
+        .run("build the binary and the probe")?;
+    let built = target().join("x86_64-unknown-linux-gnu/debug");
+    for name in ["chiton", "chiton-probe"] {
+        kit.publish(&built.join(name), name)?;
+    }
+    let mut step = cargo(&["test", "--locked", "--workspace", "--"]);
+    step.args(filters)
+        .env("CHITON_BIN", kit.binary("chiton"))
+        .env("CHITON_PROBE", kit.binary("chiton-probe"))
+        .env("CHITON_TEST_PACKAGES", kit.packages());
+    step.run("the tests")
+}
+
+fn lint() -> Result<(), run::Failed> {
+    cargo(&["fmt", "--all", "--check"]).run("formatting: `cargo fmt --all` mends it")?;
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]).run("clippy")
+}
+
+fn deny() -> Result<(), run::Failed> {
+    if !run::found("cargo-deny") {
+        return Err(run::Failed::Missing {
+            component: "cargo-deny",
+            mend: "cargo install --locked cargo-deny",
+        });
+    }
+    Step::new("cargo-deny").with(&["check"]).run("licences, bans and advisories")
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| run::root().join("target"), PathBuf::from)
+}

@@ -1,0 +1,166 @@
+//! What the tests need of the machine: programs of the system's packages, and the agents, SDKs and libraries that
+//! run inside sandboxes. All of it lies in one folder that every user can read, since tests also run as an
+//! ordinary user.
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::run::{Failed, Step, found};
+
+/// A program, and the Debian and Fedora packages that bring it.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("git", "git", "git"),
+    ("curl", "curl", "curl"),
+    ("openssl", "openssl", "openssl"),
+    ("/usr/bin/python3", "python3", "python3"),
+    ("node", "nodejs", "nodejs"),
+    ("npm", "npm", "npm"),
+    ("go", "golang-go", "golang"),
+    ("gcc", "gcc", "gcc"),
+    ("setpriv", "util-linux", "util-linux"),
+];
+
+/// Python modules of the system that tests use inside.
+const MODULES: &[(&str, &str, &str)] =
+    &[("pip", "python3-pip", "python3-pip"), ("requests", "python3-requests", "python3-requests")];
+
+const PYTHON: &[&str] = &["openai==3.54.0", "anthropic==2.12.0", "httpx==0.28.1"];
+const NODE: &[&str] = &["@anthropic-ai/claude-code@2.1.197", "@openai/codex@0.169.0"];
+
+/// The folder with all of it.
+pub struct Kit(PathBuf);
+
+impl Kit {
+    /// A program of ours, where every user can run it.
+    pub fn binary(&self, name: &str) -> PathBuf {
+        self.0.join("bin").join(name)
+    }
+
+    /// Python's packages in `python`, npm's in `node`.
+    pub fn packages(&self) -> &Path {
+        &self.0
+    }
+
+    /// Copies a built program there, in one step: a running one keeps its file.
+    pub fn publish(&self, built: &Path, name: &str) -> Result<(), Failed> {
+        let new = self.0.join("bin").join(format!(".{name}.new"));
+        let failed = |error| Failed::File(built.to_owned(), error);
+        fs::copy(built, &new).map_err(failed)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        fs::rename(&new, self.binary(name)).map_err(failed)
+    }
+}
+
+/// Installs what is missing.
+pub fn all() -> Result<Kit, Failed> {
+    system()?;
+    let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
+    for folder in ["bin", "python", "node"] {
+        let folder = kit.0.join(folder);
+        fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
+    }
+    python(&kit)?;
+    node(&kit)?;
+    Ok(kit)
+}
+
+fn system() -> Result<(), Failed> {
+    let debian = found("apt-get");
+    let package = |names: &(&str, &'static str, &'static str)| if debian { names.1 } else { names.2 };
+    let has =
+        |program: &str| if program.starts_with('/') { Path::new(program).exists() } else { found(program) };
+    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|p| !has(p.0)).map(package).collect();
+    missing.extend(MODULES.iter().filter(|m| !has_module(m.0)).map(package));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("xtask: the tests need these packages of the system: {}", missing.join(" "));
+    if std::io::stdin().is_terminal() && !agreed() {
+        return Err(Failed::Step("installing packages: not agreed to".into()));
+    }
+    install(debian, &missing)?;
+    for (program, _, _) in PROGRAMS {
+        if !has(program) {
+            return Err(Failed::Step(format!("component missing: `{program}` is still not there")));
+        }
+    }
+    match MODULES.iter().find(|m| !has_module(m.0)) {
+        Some((module, _, _)) => Err(Failed::Step(format!("component missing: Python's `{module}`"))),
+        None => Ok(()),
+    }
+}
+
+fn install(debian: bool, packages: &[&str]) -> Result<(), Failed> {
+    let root = Step::new("id").with(&["-u"]).output() == "0";
+    let step = |program: &str| if root { Step::new(program) } else { Step::new("sudo").with(&[program]) };
+    if debian {
+        step("apt-get").with(&["update", "-q"]).run("package lists")?;
+        let mut install =
+            step("apt-get").with(&["install", "-y", "-q", "--no-install-recommends"]).with(packages);
+        return install.env("DEBIAN_FRONTEND", "noninteractive").run("packages");
+    }
+    if !found("dnf") {
+        return Err(Failed::Missing {
+            component: "a package manager",
+            mend: "install the packages above by hand",
+        });
+    }
+    step("dnf").with(&["install", "-y"]).with(packages).run("packages")
+}
+
+fn agreed() -> bool {
+    print!("xtask: install them? [y/N] ");
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("y")
+}
+
+fn has_module(module: &str) -> bool {
+    Step::new("/usr/bin/python3").with(&["-c", &format!("import {module}")]).quietly()
+}
+
+/// The SDKs, for `PYTHONPATH` inside.
+fn python(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("python");
+    if stamped(&folder, PYTHON) {
+        return Ok(());
+    }
+    let target = folder.display().to_string();
+    let mut step = Step::new("/usr/bin/python3")
+        .with(&["-m", "pip", "install", "-q", "--upgrade", "--target", &target])
+        .with(PYTHON);
+    step.run("Python's SDKs")?;
+    stamp(&folder, PYTHON)
+}
+
+/// The agents.
+fn node(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("node");
+    if stamped(&folder, NODE) {
+        return Ok(());
+    }
+    let prefix = folder.display().to_string();
+    Step::new("npm")
+        .with(&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix])
+        .with(NODE)
+        .run("coding agents from npm")?;
+    let claude = folder.join("node_modules/@anthropic-ai/claude-code");
+    if claude.join("install.cjs").exists() {
+        let mut link = Step::new("node").with(&[&claude.join("install.cjs").display().to_string()]);
+        link.run("Claude Code's program of this platform")?;
+    }
+    stamp(&folder, NODE)
+}
+
+fn stamped(folder: &Path, packages: &[&str]) -> bool {
+    fs::read_to_string(folder.join(".installed")).is_ok_and(|text| text == packages.join("\n"))
+}
+
+fn stamp(folder: &Path, packages: &[&str]) -> Result<(), Failed> {
+    let path = folder.join(".installed");
+    fs::write(&path, packages.join("\n")).map_err(|error| Failed::File(path, error))
+}
