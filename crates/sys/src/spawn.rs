@@ -34,6 +34,37 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Puts these in the place of standard input, output and error, open across an exec. In a child.
+///
+/// # Errors
+/// Those of `dup2`.
+pub fn replace_standard(descriptors: [BorrowedFd<'_>; 3]) -> Result<()> {
+    for (number, descriptor) in (0..).zip(descriptors) {
+        // SAFETY: both numbers are open; the standard library expects the standard three to be replaceable.
+        if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } == -1 {
+            return Err(last_errno());
+        }
+    }
+    Ok(())
+}
+
+/// Closes every descriptor from 3 up but one. Only for a child that from here on executes a program or ends
+/// by [`exit_now`](crate::process::exit_now): whatever owns the closed ones must not be used or dropped.
+///
+/// # Errors
+/// Those of `close_range`.
+pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
+    let kept = libc::c_uint::try_from(kept.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.saturating_add(1), libc::c_uint::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: by the condition above nobody uses a closed descriptor any more.
+        crate::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+    }
+    Ok(())
+}
+
 /// Starts `file` with these arguments, no variables, no signal blocked, `/dev/null` as 0, 1 and 2, and
 /// `descriptors` from 3 up in their order. Every other descriptor stays behind, also one that this process
 /// itself was started with. The process leads a session of its own, so that no terminal's signal reaches it.

@@ -1,0 +1,157 @@
+//! A sandbox's folder in the runtime directory: its two sockets, and the record by which another gateway
+//! finds its processes.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt, OpenOptionsExt},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use chiton_driver::{SandboxId, SandboxSpec};
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+
+use crate::process::ProcessId;
+
+/// The supervisor's socket.
+pub(crate) const SUPERVISOR: &str = "supervisor.sock";
+/// The proxy's socket.
+pub(crate) const PROXY: &str = "proxy.sock";
+const RECORD: &str = "record.json";
+
+/// What is written down about a running sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// What it was made from.
+    pub(crate) spec: SandboxSpec,
+    /// Its id on the host, where it has one of its own.
+    pub(crate) host_id: Option<u32>,
+    /// Its outer supervisor.
+    pub(crate) supervisor: Option<ProcessId>,
+    /// Its proxy.
+    pub(crate) proxy: Option<ProcessId>,
+}
+
+/// The folder of one sandbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+}
+
+/// All folders of this driver: `<runtime>/sandboxes`.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    path: PathBuf,
+}
+
+impl Folders {
+    /// In this runtime directory.
+    pub(crate) fn new(runtime: &Path) -> Self {
+        Self { path: runtime.join("sandboxes") }
+    }
+
+    /// The folder of a sandbox, whether it exists or not.
+    pub(crate) fn of(&self, id: &SandboxId) -> Folder {
+        Folder { path: self.path.join(id.as_str()) }
+    }
+
+    /// Every sandbox that has a folder.
+    pub(crate) fn all(&self) -> io::Result<Vec<SandboxId>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| SandboxId::try_from(name).ok()).collect())
+    }
+}
+
+impl Folder {
+    /// A folder of its own, not a sandbox's.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Makes it, for its owner only.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)
+    }
+
+    /// Removes it with all that is in it. One that is not there is fine.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where one of its files is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A socket that listens in it.
+    pub(crate) fn listen(&self, name: &str) -> io::Result<UnixListener> {
+        let (_held, path) = self.short(name)?;
+        UnixListener::bind(path)
+    }
+
+    /// A connection to one of its sockets.
+    pub(crate) async fn connect(&self, name: &str) -> io::Result<UnixStream> {
+        let (_held, path) = self.short(name)?;
+        UnixStream::connect(path).await
+    }
+
+    /// What is written down; none where nothing is.
+    pub(crate) fn record(&self) -> Option<Record> {
+        serde_json::from_slice(&fs::read(self.file(RECORD)).ok()?).ok()
+    }
+
+    /// Writes it down, whole or not at all.
+    pub(crate) fn write_record(&self, record: &Record) -> io::Result<()> {
+        self.write_json(record)
+    }
+
+    /// The proxy that waits here.
+    pub(crate) fn spare_record(&self) -> Option<ProcessId> {
+        serde_json::from_slice(&fs::read(self.file(RECORD)).ok()?).ok()
+    }
+
+    /// Writes down which proxy waits here.
+    pub(crate) fn write_spare_record(&self, proxy: ProcessId) -> io::Result<()> {
+        self.write_json(&proxy)
+    }
+
+    fn write_json(&self, record: &impl Serialize) -> io::Result<()> {
+        let fresh = self.file("record.new");
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        serde_json::to_writer(file, record)?;
+        fs::rename(fresh, self.file(RECORD))
+    }
+
+    /// A socket's path has 107 bytes at most: by the descriptor of its folder every folder is short enough.
+    fn short(&self, name: &str) -> io::Result<(OwnedFd, PathBuf)> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+        Ok((folder, path))
+    }
+}
+
+/// Opens a file that lines or frames are appended to. Readable too: a chained one is resumed.
+pub(crate) fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
+/// Opens a file that is written once, anew.
+pub(crate) fn write_anew(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}

@@ -1,0 +1,147 @@
+//! Processes that may outlive the gateway, named so that a number which was used again is never hit.
+
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitOptions},
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// How long a killed process may take until it is gone.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// A process: its number, and when it started, which no other process of this number shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessId {
+    pid: i32,
+    started: u64,
+}
+
+/// A process that is held: its number cannot be used again for another one meanwhile.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pidfd: OwnedFd,
+}
+
+/// Starts `chiton ROLE` with these descriptors from 3 up. Once it has ended it is reaped in the background.
+pub(crate) fn start(
+    executable: &Path,
+    role: &CStr,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<(ProcessId, Held)> {
+    let pid = chiton_sys::spawn::spawn(executable, &[c"chiton", role], descriptors)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    let id = ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid)? };
+    let watched = watch(&pidfd)?;
+    tokio::spawn(async move {
+        // Ready whatever it says: either the process has ended, or there is nothing to wait for.
+        let _ = watched.readable().await;
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+    });
+    Ok((id, Held { pidfd }))
+}
+
+impl ProcessId {
+    /// Holds the process, where it still is this one.
+    pub(crate) fn hold(self) -> Option<Held> {
+        let pid = Pid::from_raw(self.pid)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        // Compared after it is held: from here on the number stays this process's.
+        (started(pid).ok()? == self.started).then_some(Held { pidfd })
+    }
+
+    /// Its children at this moment.
+    pub(crate) fn children(self) -> Vec<ProcessId> {
+        let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
+        let pids = listed.unwrap_or_default();
+        let pids = pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        pids.filter_map(|pid| {
+            Some(ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid).ok()? })
+        })
+        .collect()
+    }
+}
+
+impl Held {
+    /// Kills it. One that has ended is fine.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut fds =
+            [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        let watched = watch(&self.pidfd)?;
+        match tokio::time::timeout(DEATH, watched.readable()).await {
+            Ok(ready) => ready.map(drop),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "a killed process does not end")),
+        }
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        self.kill()?;
+        self.ended().await
+    }
+}
+
+#[expect(deprecated, reason = "its successor is unsafe to call, for types that do not keep their descriptor as `OwnedFd` does")]
+fn watch(pidfd: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd.try_clone()?, Interest::READABLE)
+}
+
+/// When a process started, in the kernel's ticks since boot: field 22 of its `stat`.
+fn started(pid: Pid) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+    // The second field is the program's name, which may hold anything; the last `)` ends it.
+    let after = text.rsplit_once(") ").map(|(_, after)| after);
+    let field = after.and_then(|after| after.split(' ').nth(19));
+    field.and_then(|field| field.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_held_by_number_and_start() {
+        let (_ours, theirs) = io::pipe().unwrap();
+        let pid = chiton_sys::spawn::spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[theirs.as_fd()]);
+        let pid = pid.unwrap();
+        let id = ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid).unwrap() };
+        assert!(ProcessId { started: id.started + 1, ..id }.hold().is_none());
+        let held = id.hold().unwrap();
+        assert!(!held.has_ended());
+        held.end().await.unwrap();
+        assert!(held.has_ended());
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
+        assert!(id.hold().is_none());
+        held.kill().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_ends_by_itself_is_reaped() {
+        let (_, held) = start(Path::new("/bin/true"), c"role", &[]).unwrap();
+        held.ended().await.unwrap();
+    }
+}

@@ -1,0 +1,167 @@
+//! The sandbox's proxy: one is always started ahead, since it takes longer to start than a sandbox may.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
+use tokio::net::UnixStream;
+
+use crate::{
+    folder::{Folder, PROXY},
+    process::{self, Held, ProcessId},
+    wire,
+};
+
+/// A proxy that waits for its sandbox.
+#[derive(Debug)]
+struct Spare {
+    id: ProcessId,
+    held: Held,
+    /// Its socket, which moves to the sandbox's folder.
+    folder: Folder,
+}
+
+/// Where proxies are started.
+#[derive(Debug)]
+pub(crate) struct Proxies {
+    executable: PathBuf,
+    /// A folder for each spare; another gateway's leftovers are recognised by their records.
+    spares: PathBuf,
+    next: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    spare: Option<Spare>,
+    count: u64,
+    closed: bool,
+}
+
+/// A proxy that enforces.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) id: ProcessId,
+}
+
+/// Why a proxy does not enforce.
+#[derive(Debug)]
+pub(crate) enum AttachError {
+    /// It could not be started or reached.
+    Io(&'static str, io::Error),
+    /// It refused.
+    Refused(chiton_api::control::Failure),
+}
+
+impl Proxies {
+    pub(crate) fn new(executable: &Path, runtime: &Path) -> Self {
+        let spares = runtime.join("spares");
+        Self { executable: executable.to_owned(), spares, next: Mutex::default() }
+    }
+
+    /// Ends what an earlier gateway left waiting.
+    pub(crate) fn clear_leftovers(&self) {
+        for entry in fs::read_dir(&self.spares).into_iter().flatten().flatten() {
+            let folder = Folder::at(entry.path());
+            if let Some(held) = folder.spare_record().and_then(ProcessId::hold) {
+                let _ = held.kill();
+            }
+            let _ = folder.remove();
+        }
+    }
+
+    /// Starts the next spare, where none waits.
+    pub(crate) fn refill(&self) -> io::Result<()> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.closed || next.spare.as_ref().is_some_and(|spare| !spare.held.has_ended()) {
+            return Ok(());
+        }
+        next.count += 1;
+        let name = format!("{}-{}", std::process::id(), next.count);
+        let spare = self.start(&name)?;
+        if let Some(dead) = next.spare.replace(spare) {
+            let _ = dead.folder.remove();
+        }
+        Ok(())
+    }
+
+    /// Has a proxy enforce for this sandbox.
+    pub(crate) async fn attach(
+        &self,
+        sandbox: &Folder,
+        config: ProxyConfig,
+        descriptors: &[OwnedFd],
+    ) -> Result<Attached, AttachError> {
+        let spare = self.take().map_err(|e| AttachError::Io("cannot start the sandbox's proxy", e))?;
+        let moved = fs::rename(spare.folder.file(PROXY), sandbox.file(PROXY));
+        let _ = spare.folder.remove();
+        let enforcing = match moved {
+            Ok(()) => configure(sandbox, config, descriptors).await,
+            Err(e) => Err(AttachError::Io("cannot give the proxy its socket", e)),
+        };
+        if enforcing.is_err() {
+            let _ = spare.held.kill();
+        }
+        enforcing.map(|()| Attached { id: spare.id })
+    }
+
+    /// No spare any more.
+    pub(crate) fn close(&self) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.closed = true;
+        if let Some(spare) = next.spare.take() {
+            let _ = spare.held.kill();
+            let _ = spare.folder.remove();
+        }
+    }
+
+    fn take(&self) -> io::Result<Spare> {
+        self.refill()?;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.spare.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn start(&self, name: &str) -> io::Result<Spare> {
+        let folder = Folder::at(self.spares.join(name));
+        folder.make()?;
+        let listener = folder.listen(PROXY)?;
+        let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd()])?;
+        folder.write_spare_record(id)?;
+        Ok(Spare { id, held, folder })
+    }
+}
+
+async fn configure(
+    sandbox: &Folder,
+    config: ProxyConfig,
+    descriptors: &[OwnedFd],
+) -> Result<(), AttachError> {
+    let reach = |e| AttachError::Io("cannot reach the sandbox's proxy", e);
+    let mut link = sandbox.connect(PROXY).await.map_err(reach)?;
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let exchange = exchange(&mut link, config, &borrowed);
+    let answer = tokio::time::timeout(wire::PATIENCE, exchange).await;
+    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(reach)? {
+        ProxyReply::Enforcing { .. } => Ok(()),
+        ProxyReply::Failed(failure) => Err(AttachError::Refused(failure)),
+        ProxyReply::Status(_) | ProxyReply::Done => Err(reach(io::ErrorKind::InvalidData.into())),
+    }
+}
+
+async fn exchange(
+    link: &mut UnixStream,
+    config: ProxyConfig,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<ProxyReply> {
+    wire::send(link, &ProxyRequest::Configure(Box::new(config)), descriptors).await?;
+    Ok(wire::receive(link).await?.0)
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

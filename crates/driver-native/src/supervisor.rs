@@ -1,0 +1,112 @@
+//! Starting a sandbox's supervisor, and asking it.
+
+use std::{io, os::fd::AsFd, os::fd::OwnedFd, path::Path};
+
+use chiton_api::control::{
+    CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest,
+};
+use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
+use tokio::net::UnixStream;
+
+use crate::{
+    folder::{self, Folder, Record, SUPERVISOR},
+    process::{self, Held},
+    wire,
+};
+
+/// What a created sandbox hands out.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) listeners: Listeners,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// Starts the supervisor, and writes it down.
+pub(crate) fn start(executable: &Path, folder: &Folder, record: &mut Record) -> Result<Held> {
+    let spec = &record.spec;
+    let failed = |doing| move |source| DriverError::Io { doing, source };
+    let listener = folder.listen(SUPERVISOR).map_err(failed("cannot listen in the runtime directory"))?;
+    let log = folder::append_to(&spec.log).map_err(failed("cannot open the sandbox's log"))?;
+    let events =
+        folder::append_to(&spec.supervisor_events).map_err(failed("cannot open the sandbox's event file"))?;
+    let exit = folder::write_anew(&spec.exit).map_err(failed("cannot open the sandbox's exit file"))?;
+    let descriptors = [listener.as_fd(), log.as_fd(), events.as_fd(), exit.as_fd()];
+    let (id, held) = process::start(executable, c"supervisor", &descriptors)
+        .map_err(failed("cannot start the sandbox's supervisor"))?;
+    record.supervisor = Some(id);
+    if let Err(e) = folder.write_record(record) {
+        let _ = held.kill();
+        return Err(failed("cannot write the sandbox's record")(e));
+    }
+    Ok(held)
+}
+
+/// Has it make the namespaces and the captured network.
+pub(crate) async fn create(folder: &Folder, spec: &SandboxSpec, host_id: Option<u32>) -> Result<Captured> {
+    let identity = host_id.map_or(Identity::Caller, |host_id| Identity::Mapped { host_id });
+    let request = SupervisorRequest::Create(CreateSandbox { name: spec.name.clone(), identity });
+    captured(ask(folder, &spec.id, &request).await?)
+}
+
+/// Has it send the listeners again.
+pub(crate) async fn listeners(folder: &Folder, id: &SandboxId) -> Result<Captured> {
+    captured(ask(folder, id, &SupervisorRequest::Listeners).await?)
+}
+
+fn captured((reply, descriptors): (SupervisorReply, Vec<OwnedFd>)) -> Result<Captured> {
+    let SupervisorReply::Created(listeners) = reply else { return Err(unexpected()) };
+    let told = [listeners.tcp, listeners.dns_udp, listeners.dns_tcp, listeners.dropped];
+    let told: usize = told.into_iter().map(usize::from).sum();
+    if told != descriptors.len() {
+        return Err(unexpected());
+    }
+    Ok(Captured { listeners, descriptors })
+}
+
+/// A fresh connection to the supervisor.
+pub(crate) async fn connect(folder: &Folder, id: &SandboxId) -> Result<UnixStream> {
+    folder.connect(SUPERVISOR).await.map_err(|_| DriverError::NotRunning(id.clone()))
+}
+
+/// One request that is answered at once.
+pub(crate) async fn ask(
+    folder: &Folder,
+    id: &SandboxId,
+    request: &SupervisorRequest,
+) -> Result<(SupervisorReply, Vec<OwnedFd>)> {
+    let mut link = connect(folder, id).await?;
+    let answer = wire::ask_soon(&mut link, request).await;
+    let (reply, descriptors) = answer.map_err(|e| broken(&e, id))?;
+    Ok((refusal(reply)?, descriptors))
+}
+
+/// A failure that the supervisor told is an error here.
+pub(crate) fn refusal(reply: SupervisorReply) -> Result<SupervisorReply> {
+    match reply {
+        SupervisorReply::Failed(failure) => Err(failure.into()),
+        reply => Ok(reply),
+    }
+}
+
+/// What an error on the link means.
+pub(crate) fn broken(error: &io::Error, id: &SandboxId) -> DriverError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            DriverError::NotRunning(id.clone())
+        }
+        kind => DriverError::Io { doing: "cannot talk to the sandbox's supervisor", source: kind.into() },
+    }
+}
+
+/// An answer that does not belong to its request.
+pub(crate) fn unexpected() -> DriverError {
+    DriverError::Io {
+        doing: "the sandbox's supervisor gave an answer that does not belong to the request",
+        source: io::ErrorKind::InvalidData.into(),
+    }
+}
+
+/// How the main program ended, from the file that outlives the supervisor.
+pub(crate) fn written_exit(spec: &SandboxSpec) -> Option<Exit> {
+    serde_json::from_slice(&std::fs::read(&spec.exit).ok()?).ok()
+}

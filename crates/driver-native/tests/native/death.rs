@@ -1,0 +1,118 @@
+//! Deaths: of the outer supervisor, of init, of the gateway, of the proxy.
+
+use chiton_driver::ComputeDriver as _;
+use tokio::runtime::Runtime;
+
+use crate::{
+    Test,
+    bench::{Bench, shell},
+};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("with the outer supervisor everything dies", outer),
+    ("with init everything dies", init),
+    ("another gateway finds what runs and removes what does not", adoption),
+    ("a proxy that died is replaced", proxy),
+    ("how long a sandbox takes", speed),
+];
+
+/// The pids in the sandbox's record, outer supervisor first.
+fn recorded(bench: &Bench) -> Vec<i32> {
+    let text = std::fs::read(bench.runtime_folder().join("record.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    ["supervisor", "proxy"].iter().map(|role| record[role]["pid"].as_i64().unwrap() as i32).collect()
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Whether it is gone, or only a name until it is reaped.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']))
+}
+
+fn outer(runtime: &Runtime) {
+    dies_with(runtime, |outer, _| outer);
+}
+
+fn init(runtime: &Runtime) {
+    dies_with(runtime, |_, init| init);
+}
+
+fn dies_with(runtime: &Runtime, victim: fn(i32, i32) -> i32) {
+    runtime.block_on(async {
+        let bench = Bench::ready().await;
+        let mut session = bench.session(shell("echo up; sleep 1000")).await.unwrap();
+        session.until("up").await;
+        let outer = recorded(&bench)[0];
+        let init = children(outer)[0];
+        let inside = children(init);
+        assert!(!inside.is_empty());
+        kill(victim(outer, init));
+        assert!(bench.driver.wait(&bench.handle).await.is_err());
+        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+        for pid in [vec![outer, init], inside].concat() {
+            assert!(is_dead(pid), "{pid} lives");
+        }
+        assert!(!bench.runtime_folder().exists());
+    });
+}
+
+fn adoption(runtime: &Runtime) {
+    runtime.block_on(async {
+        let bench = Bench::ready().await;
+        let mut session = bench.session(shell("echo up; read x; exit 2")).await.unwrap();
+        session.until("up").await;
+        let second = Bench::driver(bench.folder.path());
+        assert_eq!(second.list().await.unwrap(), [bench.handle.clone()]);
+        assert!(!second.report(&bench.handle).await.unwrap().layers.is_empty());
+        let [outer, proxy] = recorded(&bench)[..] else { panic!() };
+        kill(outer);
+        assert!(second.wait(&bench.handle).await.is_err());
+        assert!(second.list().await.unwrap().is_empty());
+        assert!(is_dead(proxy));
+        assert!(!bench.runtime_folder().exists());
+    });
+}
+
+fn proxy(runtime: &Runtime) {
+    runtime.block_on(async {
+        let bench = Bench::ready().await;
+        let mut session = bench.session(shell("echo up; read x; exit 2")).await.unwrap();
+        session.until("up").await;
+        let old = recorded(&bench)[1];
+        kill(old);
+        bench.driver.attach_network_proxy(&bench.handle, crate::bench::proxy_config()).await.unwrap();
+        assert_ne!(recorded(&bench)[1], old);
+        session.send(chiton_api::frame::SessionKind::Stdin, b"x\n").await;
+        assert_eq!(session.end().await.2, 2);
+        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+    });
+}
+
+fn speed(runtime: &Runtime) {
+    runtime.block_on(async {
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let bench = Bench::new();
+            let began = std::time::Instant::now();
+            bench.prepare().await.unwrap();
+            let prepared = began.elapsed();
+            let mut session = bench.session(shell("exit 0")).await.unwrap();
+            session.end().await;
+            let ended = began.elapsed();
+            bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+            times.push((ended, prepared, began.elapsed()));
+        }
+        times.sort();
+        println!("     median: ended, prepared, destroyed {:.1?}", times[times.len() / 2]);
+    });
+}

@@ -1,0 +1,47 @@
+//! Sandboxes made, used and ended through the driver, as root and as an ordinary user. This program is its
+//! own `chiton`: the driver starts it again as supervisor and as proxy.
+
+mod bench;
+mod death;
+mod programs;
+mod sessions;
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+
+/// Nobody in particular, but an ordinary user.
+const ORDINARY: u32 = 12_345;
+
+type Test = (&'static str, fn(&tokio::runtime::Runtime) -> ());
+
+fn main() -> ExitCode {
+    let role = std::env::args().nth(1).unwrap_or_default();
+    match role.as_str() {
+        "supervisor" => return chiton_supervisor::run(),
+        "proxy" => return bench::be_proxy(),
+        _ => {}
+    }
+    let passed = run(&role);
+    if passed && rustix::process::geteuid().is_root() {
+        println!("as an ordinary user:");
+        let again = Command::new("/proc/self/exe").arg(&role).uid(ORDINARY).gid(ORDINARY).status();
+        return if again.unwrap().success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(filter: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let tests: Vec<Test> = [programs::TESTS, sessions::TESTS, death::TESTS].concat();
+    let mut failed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
+        let began = std::time::Instant::now();
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&runtime))).is_ok();
+        println!("{} {name} ({:.1?})", if passed { "ok  " } else { "FAIL" }, began.elapsed());
+        failed += u32::from(!passed);
+    }
+    failed == 0
+}
