@@ -150,8 +150,8 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The names in the query, in their order; never a value.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    query: Vec<String>,
+    #[serde(default, skip_serializing_if = "QueryNames::is_empty")]
+    pub query: QueryNames,
     /// How many arguments a started program got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<u32>,
@@ -164,19 +164,38 @@ impl Request {
         Self { path: Some(path.into()), ..Self::default() }
     }
 
-    /// Takes the names of a query (what stands after `?`), as they are written, and leaves the values.
+    /// With the names of a query (what stands after `?`).
     #[must_use]
     pub fn with_query(mut self, query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-        self.query = names.take(MOST_NAMES).map(|name| cut(name, LONGEST_NAME).to_owned()).collect();
+        self.query = QueryNames::of(query);
         self
     }
+}
 
-    /// The names in the query.
+/// The names of a query's parameters, as they are written. No value can be put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QueryNames(Vec<String>);
+
+impl QueryNames {
+    /// Takes the names of a query and leaves the values.
     #[must_use]
-    pub fn query_names(&self) -> &[String] {
-        &self.query
+    pub fn of(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+        Self(names.take(MOST_NAMES).map(|name| cut(name, LONGEST_NAME).to_owned()).collect())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
     }
 }
 

@@ -15,6 +15,9 @@ mod verify;
 
 pub use chain::{Chain, Hash};
 pub use code::Code;
-pub use event::{Decision, Event, EventId, Layer, Linked, LlmUse, ParseError, Request, Response, Time};
+pub use event::{Decision, Event, EventId, Layer, Linked, LlmUse, ParseError, QueryNames, Request, Response, Time};
 pub use sink::{Sink, SinkError, Spool};
 pub use verify::{Broken, Fault, Head, Summary, verify, verify_spool};
+
+#[cfg(test)]
+mod tests;

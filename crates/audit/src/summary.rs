@@ -56,8 +56,8 @@ impl fmt::Display for Asked<'_> {
         if let Some(path) = path {
             write!(f, "{}", Safe(path))?;
         }
-        if !self.0.query_names().is_empty() {
-            let names: Vec<String> = self.0.query_names().iter().map(|name| format!("{}=…", Safe(name))).collect();
+        if !self.0.query.is_empty() {
+            let names: Vec<String> = self.0.query.as_slice().iter().map(|name| format!("{}=…", Safe(name))).collect();
             write!(f, "?{}", names.join("&"))?;
         }
         arguments.map_or(Ok(()), |count| write!(f, " with {count} arguments"))
