@@ -82,7 +82,7 @@ pub fn enter(identity: Identity, host_name: &str) -> Result<Entered, NamespaceEr
     process::set_host_name(host_name).map_err(step("setting the host name"))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(step("making mounts private"))?;
-    process::clear_umask();
+    process::set_umask(0);
     Ok(entered)
 }
 

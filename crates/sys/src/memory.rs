@@ -53,22 +53,37 @@ fn pidfd_open(thread: u32, flags: libc::c_long) -> Result<OwnedFd> {
 /// anything that someone else chose the object of.
 pub fn with_ptrace<T>(f: impl Fn() -> Result<T>) -> Result<T> {
     match f() {
-        Err(error @ (Errno::PERM | Errno::ACCESS)) => {
-            let sets = thread::capabilities(None)?;
-            if !sets.permitted.contains(CapabilitySet::SYS_PTRACE)
-                || sets.effective.contains(CapabilitySet::SYS_PTRACE)
-            {
-                return Err(error);
-            }
-            let mut raised = sets;
-            raised.effective |= CapabilitySet::SYS_PTRACE;
-            thread::set_capabilities(None, raised)?;
-            let result = f();
-            thread::set_capabilities(None, sets)?;
-            result
-        }
+        Err(error @ (Errno::PERM | Errno::ACCESS)) => raised(f, error),
         other => other,
     }
+}
+
+/// Runs `f` with the capability, or answers `error` where the thread may not have it or had it already.
+fn raised<T>(mut f: impl FnMut() -> Result<T>, error: Errno) -> Result<T> {
+    let sets = thread::capabilities(None)?;
+    let wanted = CapabilitySet::SYS_PTRACE;
+    if !sets.permitted.contains(wanted) || sets.effective.contains(wanted) {
+        return Err(error);
+    }
+    let mut more = sets;
+    more.effective |= wanted;
+    thread::set_capabilities(None, more)?;
+    let result = f();
+    thread::set_capabilities(None, sets)?;
+    result
+}
+
+/// [`read`], and again with `CAP_SYS_PTRACE` where it is refused.
+pub fn with_ptrace_read(thread: u32, address: u64, buffer: &mut [u8]) -> Result<usize> {
+    match read(thread, address, buffer) {
+        Err(Errno::PERM) => raised(|| read(thread, address, buffer), Errno::PERM),
+        other => other,
+    }
+}
+
+/// [`write`], and again with `CAP_SYS_PTRACE` where it is refused.
+pub fn with_ptrace_write(thread: u32, address: u64, bytes: &[u8]) -> Result<usize> {
+    with_ptrace(|| write(thread, address, bytes))
 }
 
 /// Gives the calling thread a working directory and umask of its own.

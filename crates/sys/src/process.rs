@@ -60,10 +60,11 @@ pub fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
-/// Files that this process makes get exactly the mode that is asked for.
-pub fn clear_umask() {
+/// Which mode bits new files do not get. Ours get exactly the mode that is asked for (0); a program starts
+/// with what a login would give it.
+pub fn set_umask(mask: u32) {
     // SAFETY: umask takes any mask, cannot fail and touches no memory.
-    unsafe { libc::umask(0) };
+    unsafe { libc::umask(mask) };
 }
 
 /// Sets the host name of this UTS namespace.

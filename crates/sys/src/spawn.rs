@@ -131,9 +131,7 @@ impl Actions {
 
     fn duplicate(&mut self, from: BorrowedFd<'_>, number: RawFd) -> Result<()> {
         // SAFETY: initialised; both numbers are only recorded.
-        checked(unsafe {
-            libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), number)
-        })
+        checked(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), number) })
     }
 
     fn close_from(&mut self, number: RawFd) -> Result<()> {
@@ -221,7 +219,10 @@ mod tests {
         let session = rustix::process::getsid(Some(pid)).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
-        assert_eq!((open, variables, session), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![], pid));
+        assert_eq!(
+            (open, variables, session),
+            (["0", "1", "2", "3"].map(String::from).to_vec(), vec![], pid)
+        );
     }
 
     #[test]

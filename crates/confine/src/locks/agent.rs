@@ -74,6 +74,7 @@ impl AgentLocks {
     pub fn apply(&self) -> Result<Applied, LockError> {
         signal::reset().map_err(step("resetting signals"))?;
         descriptors::close_on_exec_from(3).map_err(step("closing descriptors"))?;
+        process::set_umask(0o022);
         limit(self.limits)?;
         capability::keep_only(CapabilitySet::empty()).map_err(step("emptying the capability sets"))?;
         process::set_no_new_privs().map_err(step("giving up new privileges"))?;
@@ -92,8 +93,10 @@ fn limit(limits: Limits) -> Result<(), LockError> {
     ];
     for (resource, most, doing) in wanted {
         // Never above what the caller itself has: that would need a privilege.
-        let hard = rustix::process::getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
-        setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) }).map_err(step(doing))?;
+        let now = rustix::process::getrlimit(resource);
+        let at_most = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
+        let limit = Rlimit { current: at_most(now.current), maximum: at_most(now.maximum) };
+        setrlimit(resource, limit).map_err(step(doing))?;
     }
     Ok(())
 }
