@@ -14,8 +14,15 @@ use serde_json::Value;
 const LEVELS: &[&[&str]] = &[
     &["chiton-secret", "chiton-policy", "chiton-audit"],
     &[
-        "chiton-sys", "chiton-confine", "chiton-lookup", "chiton-tls", "chiton-credentials", "chiton-llm",
-        "chiton-api", "chiton-driver", "chiton-store",
+        "chiton-sys",
+        "chiton-confine",
+        "chiton-lookup",
+        "chiton-tls",
+        "chiton-credentials",
+        "chiton-llm",
+        "chiton-api",
+        "chiton-driver",
+        "chiton-store",
     ],
     &["chiton-proxy", "chiton-supervisor", "chiton-driver-native"],
     &["chiton-gateway", "chiton-cli", "chiton"],
@@ -36,8 +43,22 @@ const SAME_LEVEL: &[(&str, &str)] = &[
 ];
 
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib",
-    "Unicode-3.0", "MPL-2.0", "0BSD", "Unlicense", "CC0-1.0", "OpenSSL", "BSL-1.0", "MIT-0", "CDLA-Permissive-2.0",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "MPL-2.0",
+    "0BSD",
+    "Unlicense",
+    "CC0-1.0",
+    "OpenSSL",
+    "BSL-1.0",
+    "MIT-0",
+    "CDLA-Permissive-2.0",
 ];
 
 fn root() -> PathBuf {
@@ -85,7 +106,8 @@ fn arrows_point_down() {
 #[test]
 fn every_crate_has_a_level_and_the_lints() {
     for entry in fs::read_dir(root().join("crates")).expect("crates/") {
-        let manifest = fs::read_to_string(entry.expect("entry").path().join("Cargo.toml")).expect("Cargo.toml");
+        let manifest =
+            fs::read_to_string(entry.expect("entry").path().join("Cargo.toml")).expect("Cargo.toml");
         let name = manifest.lines().find_map(|l| l.strip_prefix("name = ")).expect("name").trim_matches('"');
         assert!(level_of(name).is_some(), "{name} has no level in architecture.md's table");
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name} does not take the workspace's lints");
@@ -95,19 +117,30 @@ fn every_crate_has_a_level_and_the_lints() {
 #[test]
 fn one_tls_provider_and_known_licences() {
     let metadata = metadata();
-    let resolved: Vec<&str> =
-        metadata["resolve"]["nodes"].as_array().expect("nodes").iter().filter_map(|n| n["id"].as_str()).collect();
+    let resolved: Vec<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .filter_map(|n| n["id"].as_str())
+        .collect();
     let mut unknown = BTreeMap::new();
     for package in metadata["packages"].as_array().expect("packages") {
         if !resolved.contains(&package["id"].as_str().expect("id")) {
             continue;
         }
         let name = package["name"].as_str().expect("name");
-        assert!(!["ring", "openssl", "openssl-sys", "native-tls"].contains(&name), "{name}: aws-lc-rs is the provider");
+        assert!(
+            !["ring", "openssl", "openssl-sys", "native-tls"].contains(&name),
+            "{name}: aws-lc-rs is the provider"
+        );
         let licence = package["license"].as_str().unwrap_or("none");
-        let known = licence.replace('/', " OR ").split(" OR ").all(|choice| {
-            choice.split(" AND ").all(|l| LICENCES.contains(&l.trim_matches(['(', ')', ' '])))
-        }) || licence.replace('/', " OR ").split(" OR ").any(|l| LICENCES.contains(&l.trim_matches(['(', ')', ' '])));
+        let known =
+            licence.replace('/', " OR ").split(" OR ").all(|choice| {
+                choice.split(" AND ").all(|l| LICENCES.contains(&l.trim_matches(['(', ')', ' '])))
+            }) || licence
+                .replace('/', " OR ")
+                .split(" OR ")
+                .any(|l| LICENCES.contains(&l.trim_matches(['(', ')', ' '])));
         if !known {
             unknown.insert(name.to_owned(), licence.to_owned());
         }

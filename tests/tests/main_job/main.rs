@@ -1,0 +1,8 @@
+//! The main job: real programs, not written by us, under the reference policy or a narrow variation of it.
+
+mod agents;
+mod curl;
+mod git;
+mod packages;
+mod sdks;
+mod trust;
