@@ -1,0 +1,105 @@
+//! From an upgraded connection to an exit status: the session, and what is said after it.
+
+use chiton_api::{
+    control::Exit,
+    http::{AuditQuery, Denials, Session},
+};
+use jiff::Timestamp;
+
+use crate::{
+    client::{Client, Upgraded, escape, sandbox_target},
+    error::{CliError, Status},
+    output::note,
+    session::{Ended, Wishes, carry},
+    terminal, words,
+};
+
+/// How an attached program is connected: a terminal where there is one at both ends.
+pub(crate) fn wished(attach: bool) -> Session {
+    let terminal = if attach && terminal::interactive() { terminal::size() } else { None };
+    Session { attach, terminal, stdin: attach }
+}
+
+/// Carries the session and answers with the program's exit status.
+pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Result<Status, CliError> {
+    let wishes = Wishes { terminal: session.terminal.is_some(), stdin: session.stdin };
+    let name = upgraded.sandbox.as_deref().unwrap_or(name).to_owned();
+    match carry(upgraded.stream, upgraded.early, wishes)? {
+        Ended::Exit(Exit { code }) => Ok(Status::Code(code)),
+        Ended::Detached => {
+            note(format!("chiton: left {name}, which runs on: chiton attach {name}"));
+            Ok(Status::Code(0))
+        }
+        Ended::Lost => {
+            Err(CliError::new(format!("the connection to `{name}` was lost before its program ended"))
+                .hint(format!("chiton attach {name}"))
+                .status(Status::Chiton))
+        }
+    }
+}
+
+/// After refusals, one line: how many, and how to see them.
+pub(crate) fn tell_refusals(client: &Client, name: &str, since: Timestamp) {
+    let Some(denials) = refusals(client, name, since).filter(|denials| denials.count > 0) else { return };
+    let layers: Vec<_> = denials.layers.iter().map(|(layer, count)| format!("{layer} {count}")).collect();
+    let layers = if layers.is_empty() { String::new() } else { format!(" ({})", layers.join(", ")) };
+    let verb = if denials.count == 1 { "was" } else { "were" };
+    note(format!(
+        "chiton: {} {verb} refused{layers}: chiton audit query --sandbox {name} --decision deny",
+        words::plural(denials.count, "attempt"),
+    ));
+}
+
+/// From the sandbox, or from the audit log where it is already removed.
+fn refusals(client: &Client, name: &str, since: Timestamp) -> Option<Denials> {
+    let asked = sandbox_target(name, "/denials").and_then(|target| client.get::<Denials>(&target));
+    if let Ok(denials) = asked {
+        return Some(denials);
+    }
+    let query = AuditQuery {
+        sandbox: Some(name.to_owned()),
+        decision: Some("deny".to_owned()),
+        since: Some(since),
+        ..AuditQuery::default()
+    };
+    let body = client.stream(&audit_target(&query)).ok()?.bytes().ok()?;
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    Some(Denials { count: lines.count() as u64, ..Denials::default() })
+}
+
+/// The target of a query of the audit log.
+pub(crate) fn audit_target(query: &AuditQuery) -> String {
+    let mut target = "/v1/audit".to_owned();
+    let mut glue = '?';
+    let limit = query.limit.map(|limit| limit.to_string());
+    let since = query.since.map(|since| since.to_string());
+    let follow = query.follow.then(|| "true".to_owned());
+    let fields = [
+        ("sandbox", &query.sandbox),
+        ("layer", &query.layer),
+        ("decision", &query.decision),
+        ("reason", &query.reason),
+        ("since", &since),
+        ("limit", &limit),
+        ("follow", &follow),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            target.push_str(&format!("{glue}{name}={}", escape(value)));
+            glue = '&';
+        }
+    }
+    target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_escaped() {
+        let query =
+            AuditQuery { sandbox: Some("a&b".into()), limit: Some(3), follow: true, ..AuditQuery::default() };
+        assert_eq!(audit_target(&query), "/v1/audit?sandbox=a%26b&limit=3&follow=true");
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line's description: the verbs and the options that all of them have.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    Serve,
+    context::Context,
+    error::{CliError, Status},
+    verbs::{
+        attach::AttachArgs,
+        audit::AuditCommand,
+        completions::{CompletionsArgs, ManArgs},
+        doctor::DoctorArgs,
+        exec::ExecArgs,
+        gateway::GatewayCommand,
+        init::InitArgs,
+        logs::LogsArgs,
+        policy::PolicyCommand,
+        ps::PsArgs,
+        rm::RmArgs,
+        run::RunArgs,
+        secret::SecretCommand,
+        show::ShowArgs,
+        start::StartArgs,
+        stop::StopArgs,
+        wait::WaitArgs,
+    },
+};
+
+/// Runs agents in sandboxes that hold nothing worth stealing and have no way out but one.
+#[derive(Debug, Parser)]
+#[command(name = "chiton", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, propagate_version = false)]
+pub(crate) struct Cli {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Init(InitArgs),
+    Run(RunArgs),
+    Ps(PsArgs),
+    Show(ShowArgs),
+    Stop(StopArgs),
+    Start(StartArgs),
+    Rm(RmArgs),
+    Wait(WaitArgs),
+    Logs(LogsArgs),
+    Exec(ExecArgs),
+    Attach(AttachArgs),
+    /// Copy files (not supported yet)
+    #[command(hide = true)]
+    Cp {
+        /// Whatever was given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    Doctor(DoctorArgs),
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+impl Verb {
+    pub(crate) fn run(self, context: &Context, serve: Serve) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Init(args) => done(args.run(context)),
+            Self::Run(args) => ended(args.run(context)),
+            Self::Ps(args) => done(args.run(context)),
+            Self::Show(args) => done(args.run(context)),
+            Self::Stop(args) => done(args.run(context)),
+            Self::Start(args) => ended(args.run(context)),
+            Self::Rm(args) => done(args.run(context)),
+            Self::Wait(args) => ended(args.run(context)),
+            Self::Logs(args) => done(args.run(context)),
+            Self::Exec(args) => ended(args.run(context)),
+            Self::Attach(args) => ended(args.run(context)),
+            Self::Cp { .. } => Err(CliError::new("`chiton cp` is not supported yet")
+                .hint("the workspace folder is /workspace inside: copy through it")),
+            Self::Policy(command) => command.run(context),
+            Self::Doctor(args) => ended(args.run(context)),
+            Self::Secret(command) => done(command.run(context)),
+            Self::Audit(command) => done(command.run(context)),
+            Self::Gateway(command) => command.run(context, serve),
+            Self::Completions(args) => done(args.run(context)),
+            Self::Man(args) => done(args.run(context)),
+        }
+    }
+}
+
+fn done(result: Result<(), CliError>) -> Result<ExitCode, CliError> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn ended(result: Result<Status, CliError>) -> Result<ExitCode, CliError> {
+    result.map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_description_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,238 @@
+//! An attached session: bytes between the caller's terminal or pipes and a program inside, until it ends.
+//!
+//! Three threads share the connection: standard input and signals write whole frames to it, the caller's own
+//! thread reads. The two others end with the process.
+
+use std::{
+    io::{self, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use chiton_api::{
+    control::Exit,
+    frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::terminal::{self, RawMode};
+
+/// What the caller wants of the session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    /// Whether the program has a terminal: the caller's becomes raw.
+    pub(crate) terminal: bool,
+    /// Whether standard input is passed on.
+    pub(crate) stdin: bool,
+}
+
+/// How the session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The program ended.
+    Exit(Exit),
+    /// The caller typed ctrl-p ctrl-q; the program runs on.
+    Detached,
+    /// The connection broke before the program's end was told.
+    Lost,
+}
+
+/// The keys that leave a session: ctrl-p, then ctrl-q.
+const LEAVE: [u8; 2] = [0x10, 0x11];
+
+/// Carries the session to its end. `early` are bytes of it that came with the upgrade's answer.
+pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::Result<Ended> {
+    let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
+    let raw = if wishes.terminal { Some(RawMode::enter()?) } else { None };
+    forward_signals(writer.clone(), wishes.terminal)?;
+    if wishes.stdin {
+        let writer = writer.clone();
+        thread::spawn(move || pump_stdin(&writer, wishes.terminal));
+    }
+    if wishes.terminal {
+        writer.resize()?;
+    }
+    let ended = copy_output(BufReader::new(io::Cursor::new(early).chain(stream)));
+    drop(raw);
+    ended
+}
+
+#[derive(Clone, Debug)]
+struct Writer(Arc<Mutex<UnixStream>>);
+
+impl Writer {
+    fn send(&self, kind: SessionKind, payload: &[u8]) -> io::Result<()> {
+        let mut frame = session_header(kind, payload.len())?.to_vec();
+        frame.extend_from_slice(payload);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame)
+    }
+
+    fn resize(&self) -> io::Result<()> {
+        let Some(size) = terminal::size() else { return Ok(()) };
+        let mut payload = size.rows.to_be_bytes().to_vec();
+        payload.extend_from_slice(&size.columns.to_be_bytes());
+        self.send(SessionKind::Resize, &payload)
+    }
+
+    /// Ends the session from this side; the program runs on.
+    fn leave(&self) {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The other end may have closed it first, which is what was wanted.
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn copy_output(mut from: impl Read) -> io::Result<Ended> {
+    let mut payload = vec![0; MAX_SESSION_PAYLOAD];
+    loop {
+        let mut header = [0; 5];
+        if let Err(error) = from.read_exact(&mut header) {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof if LEFT.load(Relaxed) => Ok(Ended::Detached),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Ok(Ended::Lost),
+                _ => Err(error),
+            };
+        }
+        let (kind, len) = parse_session_header(header)?;
+        let Some(payload) = payload.get_mut(..len) else { return Err(io::ErrorKind::InvalidData.into()) };
+        from.read_exact(payload)?;
+        match kind {
+            SessionKind::Stdout => pass_on(&mut io::stdout().lock(), payload)?,
+            SessionKind::Stderr => pass_on(&mut io::stderr().lock(), payload)?,
+            SessionKind::Exit => return Ok(Ended::Exit(serde_json::from_slice(payload)?)),
+            SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame for the other direction"));
+            }
+        }
+    }
+}
+
+/// A reader of ours that went away does not end the program: its output is dropped, as Docker does.
+fn pass_on(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match to.write_all(bytes).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Whether the caller left by the keys.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+fn pump_stdin(writer: &Writer, keys: bool) {
+    let mut buffer = vec![0; MAX_SESSION_PAYLOAD];
+    let mut armed = false;
+    loop {
+        // Not `io::stdin()`: its buffer would swallow what a second reader of the terminal waits for.
+        let read = match rustix::io::read(io::stdin(), &mut buffer) {
+            Ok(read) => read,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => 0,
+        };
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if keys && leaves(bytes, &mut armed) {
+            LEFT.store(true, Relaxed);
+            return writer.leave();
+        }
+        if writer.send(SessionKind::Stdin, bytes).is_err() || read == 0 {
+            return;
+        }
+    }
+}
+
+/// Whether the keys that leave the session are in what was typed, also across two reads.
+fn leaves(bytes: &[u8], armed: &mut bool) -> bool {
+    let [first, second] = LEAVE;
+    for byte in bytes {
+        if *armed && *byte == second {
+            return true;
+        }
+        *armed = *byte == first;
+    }
+    false
+}
+
+/// What is passed on to the program. In a terminal session the keys arrive as bytes, so these are signals that
+/// somebody sent to us.
+const FORWARDED: [SignalKind; 6] = [
+    SignalKind::interrupt(),
+    SignalKind::terminate(),
+    SignalKind::hangup(),
+    SignalKind::quit(),
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+];
+
+fn forward_signals(writer: Writer, terminal: bool) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let guard = runtime.enter();
+    let mut streams = Vec::new();
+    for kind in FORWARDED {
+        streams.push((kind.as_raw_value(), signal(kind)?));
+    }
+    let resized = if terminal { Some(signal(SignalKind::window_change())?) } else { None };
+    drop(guard);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let local = tokio::task::LocalSet::new();
+            for (number, stream) in streams {
+                local.spawn_local(forward(writer.clone(), number, stream));
+            }
+            if let Some(stream) = resized {
+                local.spawn_local(follow_size(writer, stream));
+            }
+            local.await;
+        });
+    });
+    Ok(())
+}
+
+async fn forward(writer: Writer, number: i32, mut stream: Signal) {
+    let Ok(number) = u8::try_from(number) else { return };
+    while stream.recv().await.is_some() {
+        if writer.send(SessionKind::Signal, &[number]).is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_size(writer: Writer, mut stream: Signal) {
+    while stream.recv().await.is_some() {
+        if writer.resize().is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: SessionKind, payload: &[u8]) -> Vec<u8> {
+        let mut frame = session_header(kind, payload.len()).unwrap().to_vec();
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn ends_with_the_programs_exit() {
+        let bytes = frame(SessionKind::Exit, br#"{"code":3}"#);
+        assert_eq!(copy_output(&bytes[..]).unwrap(), Ended::Exit(Exit { code: 3 }));
+    }
+
+    #[test]
+    fn a_broken_connection_is_no_exit() {
+        assert_eq!(copy_output(&[][..]).unwrap(), Ended::Lost);
+        assert!(copy_output(&frame(SessionKind::Stdin, b"x")[..]).is_err());
+    }
+
+    #[test]
+    fn the_leaving_keys_are_seen_across_reads() {
+        let mut armed = false;
+        assert!(!leaves(b"a\x10", &mut armed));
+        assert!(leaves(b"\x11b", &mut armed));
+        assert!(!leaves(b"\x10a\x11", &mut armed));
+    }
+}

@@ -1,0 +1,143 @@
+//! Where a policy comes from: `-p`, else `./chiton.yaml`, else the built-in one.
+
+use std::path::{Path, PathBuf};
+
+use chiton_policy::{EnvEntry, Policy, Severity};
+
+use crate::{environment::Assignment, error::CliError, output, words};
+
+/// The policy file of a folder.
+pub(crate) const LOCAL_POLICY: &str = "chiton.yaml";
+
+/// No policy is longer.
+const MAX_POLICY: u64 = 1 << 20;
+
+/// The workspace and `/tmp`; no network.
+const BUILT_IN: &str = "\
+version: 1
+static:
+  filesystem:
+    allowed_paths: [/workspace, /tmp]
+dynamic: {}
+";
+
+/// A policy's text and where it is from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    text: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Named(PathBuf),
+    Found(PathBuf),
+    BuiltIn,
+}
+
+impl Source {
+    /// The policy for a `run`.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self, CliError> {
+        if let Some(path) = named {
+            return Ok(Self { text: read(path)?, place: Place::Named(path.to_owned()) });
+        }
+        let local = Path::new(LOCAL_POLICY);
+        match local.symlink_metadata() {
+            Ok(_) => Ok(Self { text: read(local)?, place: Place::Found(local.to_owned()) }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { text: BUILT_IN.to_owned(), place: Place::BuiltIn })
+            }
+            Err(error) => Err(CliError::new(format!("cannot read `{LOCAL_POLICY}`: {error}"))),
+        }
+    }
+
+    /// A policy file that was named.
+    pub(crate) fn named(path: &Path) -> Result<Self, CliError> {
+        Ok(Self { text: read(path)?, place: Place::Named(path.to_owned()) })
+    }
+
+    /// The document.
+    #[must_use]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The file, absolute.
+    #[must_use]
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Named(path) | Place::Found(path) => path.canonicalize().ok(),
+            Place::BuiltIn => None,
+        }
+    }
+
+    /// The policy, or everything that is wrong with it on standard error and one line as the error.
+    pub(crate) fn checked(&self) -> Result<Policy, CliError> {
+        Policy::parse(&self.text).map_err(|diagnostics| {
+            let name = self.name();
+            output::diagnostics(&diagnostics, &name);
+            let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+            CliError::new(format!("the policy `{name}` has {}", words::plural(errors as u64, "error")))
+                .hint(format!("chiton policy check {name}"))
+        })
+    }
+
+    fn name(&self) -> String {
+        match &self.place {
+            Place::Named(path) | Place::Found(path) => path.display().to_string(),
+            Place::BuiltIn => "built-in".to_owned(),
+        }
+    }
+
+    /// What a user who named no policy is told.
+    #[must_use]
+    pub(crate) fn said(&self) -> Option<String> {
+        match &self.place {
+            Place::Named(_) => None,
+            Place::Found(path) => Some(format!("chiton: policy ./{}", path.display())),
+            Place::BuiltIn => Some(
+                "chiton: built-in policy: /workspace and /tmp, no network (chiton init writes your own)"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// Reads a policy file.
+pub(crate) fn read(path: &Path) -> Result<String, CliError> {
+    use std::io::Read;
+
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::new(format!("cannot read the policy `{}`: {error}", path.display()))
+            .hint("chiton init writes one")
+    };
+    let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
+    let mut text = String::new();
+    file.take(MAX_POLICY + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
+    if text.len() as u64 > MAX_POLICY {
+        return Err(failed(&"it is longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// The variables that a policy passes through by name.
+pub(crate) fn passed_through(policy: &Policy) -> Vec<Assignment> {
+    let entries = policy.fixed.process.env.iter();
+    let names = entries.filter_map(|entry| match entry {
+        EnvEntry::Pass(name) => Some(Assignment::Pass(name.as_str().to_owned())),
+        EnvEntry::Give { .. } => None,
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_policy_is_valid_and_opens_nothing() {
+        let policy = Policy::parse(BUILT_IN).unwrap();
+        assert!(policy.warnings.is_empty());
+        assert!(policy.dynamic.http.is_empty());
+    }
+}

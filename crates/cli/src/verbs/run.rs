@@ -1,0 +1,158 @@
+//! `chiton run`: make a sandbox, run a program in it, attached; its exit status is ours.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use chiton_api::{
+    http::{CreateRequest, Sandbox, Session},
+    name::{DriverName, SandboxName},
+};
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::{
+    attach::{attend, tell_refusals, wished},
+    client::{Client, encode},
+    context::{Context, home},
+    environment::{Assignment, collect},
+    error::{BeforeStart, CliError, Status},
+    output::note,
+    outside::explain_absence,
+    source::{Source, passed_through},
+};
+
+/// Run a command in a new sandbox.
+///
+/// The folder is /workspace inside. Without -p the policy is ./chiton.yaml, else a built-in one: the workspace
+/// and /tmp, no network.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The policy
+    #[arg(short, long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The sandbox's name; without it one is made up
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// The folder that is /workspace inside
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    workspace: PathBuf,
+    /// What runs it: native
+    #[arg(long, value_name = "DRIVER")]
+    driver: Option<String>,
+    /// An image (not supported yet)
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// A variable for the agent: K=V, or K to pass the caller's on (repeatable)
+    #[arg(short, long, value_name = "K[=V]")]
+    env: Vec<Assignment>,
+    /// A path of this machine that is readable inside (repeatable)
+    #[arg(short, long, value_name = "PATH")]
+    read_only: Vec<PathBuf>,
+    /// Print the name and leave it running
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove the sandbox when its command has ended
+    #[arg(long)]
+    rm: bool,
+    /// For those who type -it: standard input and a terminal are taken where there are some
+    #[arg(short, hide = true)]
+    interactive: bool,
+    /// See -i
+    #[arg(short, hide = true)]
+    tty: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl RunArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
+        let session = wished(!self.detach);
+        let request = self.request(session.clone()).before_start()?;
+        let client = context.client().before_start()?;
+        if request.session.attach {
+            return attached(&client, &request, &session);
+        }
+        let created = client.send::<Sandbox>("POST", "/v1/sandboxes", &request);
+        let sandbox = created.map_err(|error| absence(error, &request)).before_start()?;
+        if context.output.json {
+            context.output.document(&sandbox)?;
+        } else {
+            context.output.line(sandbox.name.as_str())?;
+        }
+        Ok(Status::Code(0))
+    }
+
+    fn request(self, session: Session) -> Result<CreateRequest, CliError> {
+        if let Some(image) = self.image {
+            return Err(CliError::new(format!("`--image {image}`: images are not supported yet"))
+                .hint("leave --image out: the sandbox sees this machine's /usr, read-only"));
+        }
+        let source = Source::find(self.policy.as_deref())?;
+        let policy = source.checked()?;
+        if let Some(said) = source.said() {
+            note(said);
+        }
+        let mut env: BTreeMap<String, String> = collect(passed_through(&policy));
+        env.extend(collect(self.env));
+        Ok(CreateRequest {
+            name: self.name.as_deref().map(parse_name).transpose()?,
+            workspace: folder(&self.workspace)?,
+            policy: source.text().to_owned(),
+            policy_file: source.file(),
+            home: home()?,
+            driver: self.driver.as_deref().map(parse_driver).transpose()?,
+            argv: self.command,
+            env,
+            extra_read_only: self.read_only.iter().map(|path| existing(path)).collect::<Result<_, _>>()?,
+            session,
+            remove: self.rm,
+        })
+    }
+}
+
+fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Result<Status, CliError> {
+    let since = Timestamp::now();
+    let upgraded = client.session("/v1/sandboxes", Some(encode(request)?));
+    let upgraded = upgraded.map_err(|error| absence(error, request)).before_start()?;
+    let name = upgraded.sandbox.clone().unwrap_or_default();
+    let status = attend(upgraded, session, &name)?;
+    tell_refusals(client, &name, since);
+    Ok(status)
+}
+
+fn absence(error: CliError, request: &CreateRequest) -> CliError {
+    let program = request.argv.first().map(String::as_str).unwrap_or_default();
+    explain_absence(error, program, &request.home)
+}
+
+fn parse_name(name: &str) -> Result<SandboxName, CliError> {
+    name.parse().map_err(|error: chiton_api::name::NameError| CliError::new(error.to_string()))
+}
+
+/// The drivers that are planned are known, and refused by name.
+fn parse_driver(name: &str) -> Result<DriverName, CliError> {
+    let driver = name.parse().map_err(|e: chiton_api::name::NameError| CliError::new(e.to_string()))?;
+    match driver {
+        DriverName::Native => Ok(driver),
+        DriverName::Docker | DriverName::Podman | DriverName::Microvm | DriverName::Kubernetes => {
+            Err(CliError::new(format!("`--driver {name}`: not supported yet")).hint("--driver native"))
+        }
+    }
+}
+
+fn folder(path: &Path) -> Result<PathBuf, CliError> {
+    let path = existing(path)?;
+    if !path.is_dir() {
+        return Err(CliError::new(format!("the workspace `{}` is not a folder", path.display())));
+    }
+    Ok(path)
+}
+
+fn existing(path: &Path) -> Result<PathBuf, CliError> {
+    path.canonicalize().map_err(|error| {
+        CliError::new(format!("cannot use `{}`: {error}", path.display())).hint("name a path that exists")
+    })
+}

@@ -1,0 +1,45 @@
+//! `chiton start`: run a sandbox that has ended again, from its record.
+
+use chiton_api::http::{Sandbox, StartRequest};
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::{
+    attach::{attend, tell_refusals, wished},
+    client::{encode, sandbox_target},
+    context::Context,
+    error::{BeforeStart, CliError, Status},
+};
+
+/// Start a sandbox that has ended, again.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Its name
+    sandbox: String,
+    /// Connect to its program
+    #[arg(short, long)]
+    attach: bool,
+}
+
+impl StartArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
+        let session = wished(self.attach);
+        let target = sandbox_target(&self.sandbox, "/start")?;
+        let client = context.client()?;
+        let request = StartRequest { session: session.clone() };
+        if self.attach {
+            let since = Timestamp::now();
+            let upgraded = client.session(&target, Some(encode(&request)?)).before_start()?;
+            let status = attend(upgraded, &session, &self.sandbox)?;
+            tell_refusals(&client, &self.sandbox, since);
+            return Ok(status);
+        }
+        let sandbox: Sandbox = client.send("POST", &target, &request)?;
+        if context.output.json {
+            context.output.document(&sandbox)?;
+        } else {
+            context.output.line(sandbox.name.as_str())?;
+        }
+        Ok(Status::Code(0))
+    }
+}
