@@ -1,0 +1,109 @@
+//! What is reported, and how often: chatty programs ask for denied names a thousand times.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What was asked of a refused file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// To find, read or list it.
+    Lookup,
+    /// To make, write, rename, remove or change it.
+    Change,
+    /// To connect to it as a socket.
+    Connect,
+}
+
+/// A program that was started. Its arguments are counted, never told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started<'a> {
+    /// The file: read from the process after its start, where it lived long enough.
+    pub file: &'a Path,
+    /// The script that `file` interprets.
+    pub script: Option<&'a Path>,
+    /// How many arguments it was given, its own name included.
+    pub arguments: usize,
+}
+
+/// Where events go. Called from several threads, before the caller sees the answer, except for started programs.
+pub trait Sink: Send + Sync {
+    /// A program was started.
+    fn exec_started(&self, process: u32, started: &Started<'_>);
+    /// A program was not started, or was killed at once because its file was swapped for a denied one.
+    fn exec_denied(&self, process: u32, file: &Path);
+    /// A file was refused, so many times since it was last reported.
+    fn file_refused(&self, process: u32, file: &Path, wanted: Wanted, times: u64);
+    /// A call of the policy's list was refused.
+    fn call_refused(&self, process: u32, number: u32);
+}
+
+/// How long a refused path is only counted after it was reported.
+const QUIET: Duration = Duration::from_secs(10);
+/// The most paths that are counted; beyond that every refusal is reported.
+const MOST: usize = 4096;
+
+struct Count {
+    reported: Instant,
+    process: u32,
+    since: u64,
+}
+
+/// Reports the first refusal of a path at once, and counts the ones that follow.
+#[derive(Default)]
+pub(crate) struct Throttle {
+    seen: Mutex<HashMap<(PathBuf, Wanted), Count>>,
+}
+
+impl Throttle {
+    pub(crate) fn refused(&self, sink: &dyn Sink, process: u32, path: &Path, wanted: Wanted) {
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = match seen.get_mut(&(path.to_path_buf(), wanted)) {
+            Some(count) if now.duration_since(count.reported) < QUIET => {
+                count.since = count.since.saturating_add(1);
+                return;
+            }
+            Some(count) => {
+                count.reported = now;
+                std::mem::take(&mut count.since).saturating_add(1)
+            }
+            None => {
+                if seen.len() < MOST {
+                    seen.insert((path.to_path_buf(), wanted), Count { reported: now, process, since: 0 });
+                }
+                1
+            }
+        };
+        drop(seen);
+        sink.file_refused(process, path, wanted, times);
+    }
+
+    /// Reports what was only counted: at the end, and now and then.
+    pub(crate) fn flush(&self, sink: &dyn Sink) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        seen.retain(|(path, wanted), count| {
+            if now.duration_since(count.reported) < QUIET {
+                return true;
+            }
+            if count.since > 0 {
+                sink.file_refused(count.process, path, *wanted, count.since);
+            }
+            false
+        });
+    }
+
+    /// Reports everything that was only counted.
+    pub(crate) fn finish(&self, sink: &dyn Sink) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((path, wanted), count) in seen.drain() {
+            if count.since > 0 {
+                sink.file_refused(count.process, &path, wanted, count.since);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! How an object stands: by every name it has in the view, by what it is, and by what its name comes to on a
+//! filesystem that folds letter case.
+//!
+//! In: held objects and names. Out: a [`Standing`]. A name alone is enough only for what does not exist.
+
+use std::{
+    collections::HashMap,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use chiton_sys::{Errno, Result};
+use rustix::fs::{AtFlags, IFlags, Mode, OFlags};
+
+use crate::{
+    object::{Identity, Kind, Number, Stat, without_deleted},
+    rules::{Literal, Rules, Standing},
+    scan,
+    view::View,
+};
+
+/// Everything that a judgement needs.
+pub(crate) struct Judge {
+    pub(crate) rules: Box<dyn Rules>,
+    pub(crate) view: View,
+    /// The view's root.
+    pub(crate) root: OwnedFd,
+    /// The directory of our own descriptors, on a procfs that shows us.
+    pub(crate) own: OwnedFd,
+    /// The folders that came from the host by the policy's word.
+    pub(crate) live: Vec<PathBuf>,
+    /// Our own process inside, by its number there.
+    pub(crate) supervisor: Option<u32>,
+    /// What literals led to at the start that were symlinks.
+    pub(crate) followed: Vec<Literal>,
+    /// Objects with several names of which one is denied or protected, found when the first such object is met.
+    pub(crate) several: OnceLock<HashMap<Identity, Standing>>,
+}
+
+/// What of the supervisor's own entry in `/proc` anyone may see.
+const HARMLESS: &[&str] = &["stat", "status", "cmdline", "comm"];
+
+impl Judge {
+    /// How a name stands, under every path that shows the place.
+    pub(crate) fn name(&self, path: &Path) -> Standing {
+        if !path.has_root() {
+            return Standing::Open; // What no filesystem shows has no path: `pipe:[…]`.
+        }
+        let mut standing = self.one_name(path);
+        for other in self.view.other_names(path) {
+            standing = standing.max(self.one_name(&other));
+        }
+        standing
+    }
+
+    fn one_name(&self, path: &Path) -> Standing {
+        self.followed
+            .iter()
+            .filter(|literal| path.starts_with(&literal.path))
+            .map(|literal| literal.standing)
+            .fold(self.rules.judge(path), Standing::max)
+    }
+
+    /// How a held object stands whose name stands as given.
+    pub(crate) fn object(&self, path: &Path, stat: &Stat, of_name: Standing) -> Standing {
+        let mut standing = of_name;
+        if let Some(path) = without_deleted(path) {
+            if stat.links() == 0 && stat.kind() == Kind::File && !self.is_live(path) {
+                return Standing::Open; // Memory of the caller's own, or removed outside of what is judged.
+            }
+            standing = standing.max(self.name(path));
+        }
+        if standing == Standing::Denied {
+            return standing;
+        }
+        if let Some(near) = self.rules.near(path)
+            && self.identity_of(&near) == Some(stat.identity())
+        {
+            standing = standing.max(self.name(&near));
+        }
+        if stat.links() > 1 && stat.kind() != Kind::Directory && self.is_live(path) {
+            standing = standing.max(self.identity(stat.identity()));
+        }
+        standing
+    }
+
+    /// Whether a name is a denied one in other letters, by the object that both lead to.
+    pub(crate) fn is_near_denied(&self, path: &Path, identity: Identity) -> bool {
+        self.rules.near(path).is_some_and(|near| {
+            self.identity_of(&near) == Some(identity) && self.name(&near) == Standing::Denied
+        })
+    }
+
+    /// How an object stands that the caller already has open.
+    pub(crate) fn opened(&self, path: &Path, stat: &Stat) -> Standing {
+        self.object(path, stat, self.name(path))
+    }
+
+    /// How a name stands that nothing has yet, in a held directory.
+    pub(crate) fn new_name(&self, path: &Path, parent: BorrowedFd<'_>) -> Standing {
+        let standing = self.name(path);
+        match self.rules.near(path) {
+            Some(near) if folds_case(&self.own, parent) => standing.max(self.name(&near)),
+            Some(_) | None => standing,
+        }
+    }
+
+    /// How an object stands by what it is: literals are looked at each time, for the host replaces them;
+    /// patterns and folders were looked through once.
+    pub(crate) fn identity(&self, identity: Identity) -> Standing {
+        let literals = self.rules.literals().iter().chain(&self.followed);
+        let by_literal = literals
+            .filter(|literal| self.identity_of(&literal.path) == Some(identity))
+            .map(|literal| literal.standing)
+            .fold(Standing::Open, Standing::max);
+        let several = self.several.get_or_init(|| scan::several_names(self));
+        by_literal.max(several.get(&identity).copied().unwrap_or(Standing::Open))
+    }
+
+    /// Whether a path lies in a folder that came from the host by the policy's word.
+    pub(crate) fn is_live(&self, path: &Path) -> bool {
+        self.live.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Refuses the supervisor's own entry in `/proc`, but for what `ps` shows of it.
+    pub(crate) fn guard_supervisor(&self, path: &Path) -> Result<()> {
+        let Some(supervisor) = self.supervisor else { return Ok(()) };
+        let Ok(below) = path.strip_prefix("/proc") else { return Ok(()) };
+        let mut parts = below.iter();
+        let is_supervisor =
+            parts.next().and_then(|p| p.to_str()).and_then(|p| p.parse().ok()) == Some(supervisor);
+        if !is_supervisor {
+            return Ok(());
+        }
+        let (first, more) = (parts.next(), parts.next());
+        match first {
+            None => Ok(()),
+            Some(name) if more.is_none() && HARMLESS.iter().any(|harmless| name == *harmless) => Ok(()),
+            Some(_) => Err(Errno::ACCESS),
+        }
+    }
+
+    /// Whether a denied or protected literal lies below a directory, under any of its names.
+    pub(crate) fn holds_literal(&self, directory: &Path) -> bool {
+        let names = std::iter::once(directory.to_path_buf()).chain(self.view.other_names(directory));
+        names.into_iter().any(|name| {
+            let literals = self.rules.literals().iter().chain(&self.followed);
+            literals.into_iter().any(|literal| crate::object::is_below(&literal.path, &name))
+        })
+    }
+
+    fn identity_of(&self, path: &Path) -> Option<Identity> {
+        let below = path.strip_prefix("/").ok()?;
+        let fd = rustix::fs::openat(
+            &self.root,
+            below,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
+        Stat::of(&fd).ok().map(|stat| stat.identity())
+    }
+
+    /// What literals lead to that are symlinks now.
+    pub(crate) fn follow_literals(rules: &dyn Rules, root: &OwnedFd, own: &OwnedFd) -> Vec<Literal> {
+        let mut found = Vec::new();
+        for literal in rules.literals() {
+            let Ok(below) = literal.path.strip_prefix("/") else { continue };
+            let is_symlink = rustix::fs::statat(root, below, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFLNK);
+            if !is_symlink {
+                continue;
+            }
+            let target = rustix::fs::openat(root, below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            if let Ok(path) = target.and_then(|fd| path_of(own, &fd)) {
+                found.push(Literal { path, standing: literal.standing });
+            }
+        }
+        found
+    }
+}
+
+/// The path that a held object has now, in the view.
+pub(crate) fn path_of(own: &OwnedFd, fd: impl std::os::fd::AsFd) -> Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let target = rustix::fs::readlinkat(own, Number::of(fd)?.as_c_str(), Vec::with_capacity(256))?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())))
+}
+
+/// Not among `rustix`'s names.
+const CASEFOLD: IFlags = IFlags::from_bits_retain(0x4000_0000);
+
+/// Whether names in a directory are compared without letter case.
+fn folds_case(own: &OwnedFd, directory: BorrowedFd<'_>) -> bool {
+    let opened = Number::of(directory).and_then(|number| {
+        rustix::fs::openat(
+            own,
+            number.as_c_str(),
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    });
+    // A directory that cannot be asked is taken to fold: a refusal too many, in a rare place.
+    match opened.and_then(rustix::fs::ioctl_getflags) {
+        Ok(flags) => flags.contains(CASEFOLD),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP) => false,
+        Err(_) => true,
+    }
+}

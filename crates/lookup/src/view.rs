@@ -1,0 +1,182 @@
+//! The mounts of the sandbox's view: which of them show the same folder twice, and which belong to it at all.
+//!
+//! In: the mount table, read at the start and again when an unknown mount is met. Out: the other names of a
+//! path. A file of a workspace that is also an allowed path of the host has two names and one link.
+
+use std::{
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::{OsStrExt as _, OsStringExt as _},
+    },
+    path::{Path, PathBuf},
+    sync::RwLock,
+};
+
+use chiton_sys::{Errno, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+
+use crate::read_all;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    id: u64,
+    device: OsString,
+    /// The folder of the filesystem that is shown.
+    root: PathBuf,
+    /// Where it is shown.
+    point: PathBuf,
+}
+
+/// The mounts, as last read.
+pub(crate) struct View {
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    ids: HashSet<u64>,
+    /// Mounts that share a folder with another; few, and mostly none.
+    shared: Vec<Mount>,
+}
+
+impl View {
+    pub(crate) fn read(host_proc: BorrowedFd<'_>) -> Result<Self> {
+        Ok(Self { table: RwLock::new(Table::read(host_proc)?) })
+    }
+
+    /// Refuses a directory on a mount that the view does not have: its path would read like one inside.
+    pub(crate) fn check_inside(&self, host_proc: BorrowedFd<'_>, fd: impl AsFd) -> Result<()> {
+        let found = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        if self.knows(found.stx_mnt_id) {
+            return Ok(());
+        }
+        let fresh = Table::read(host_proc)?;
+        *self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
+        if self.knows(found.stx_mnt_id) { Ok(()) } else { Err(Errno::ACCESS) }
+    }
+
+    fn knows(&self, id: u64) -> bool {
+        self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner).ids.contains(&id)
+    }
+
+    /// Every other path of the view that shows the same place.
+    pub(crate) fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if table.shared.is_empty() {
+            return Vec::new();
+        }
+        table.other_names(path)
+    }
+}
+
+impl Table {
+    fn read(host_proc: BorrowedFd<'_>) -> Result<Self> {
+        let file = rustix::fs::openat(
+            host_proc,
+            c"self/mountinfo",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self::parse(&read_all(&file)?))
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let mounts: Vec<Mount> = text.split(|&b| b == b'\n').filter_map(parse_line).collect();
+        let shared = mounts.iter().filter(|m| shares_folder(m, &mounts)).cloned().collect();
+        Self { ids: mounts.iter().map(|m| m.id).collect(), shared }
+    }
+
+    fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+        // The mount with the longest point that holds the path; of equal ones the last is on top.
+        let holder = self
+            .shared
+            .iter()
+            .filter(|m| path.starts_with(&m.point))
+            .max_by_key(|m| m.point.as_os_str().len());
+        let Some(holder) = holder else { return Vec::new() };
+        let Ok(below) = path.strip_prefix(&holder.point) else { return Vec::new() };
+        let inner = join(&holder.root, below);
+        self.shared
+            .iter()
+            .filter(|m| m.device == holder.device)
+            .filter_map(|m| inner.strip_prefix(&m.root).ok().map(|below| join(&m.point, below)))
+            .filter(|other| other != path)
+            .collect()
+    }
+}
+
+fn join(base: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { base.to_path_buf() } else { base.join(below) }
+}
+
+fn shares_folder(mount: &Mount, all: &[Mount]) -> bool {
+    all.iter().any(|other| {
+        other.id != mount.id
+            && other.point != mount.point
+            && other.device == mount.device
+            && (other.root.starts_with(&mount.root) || mount.root.starts_with(&other.root))
+    })
+}
+
+/// A line of `mountinfo`: id, parent, device, root, mount point, and more that is not needed.
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&b| b == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let _parent = fields.next()?;
+    let device = OsStr::from_bytes(fields.next()?).to_os_string();
+    let root = unescape(fields.next()?);
+    let point = unescape(fields.next()?);
+    Some(Mount { id, device, root, point })
+}
+
+/// Space, tab, newline and backslash are written as three octal digits.
+fn unescape(text: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        if let (b'\\', Some(digits)) = (first, after.first_chunk::<3>())
+            && digits.iter().all(|d| (b'0'..=b'7').contains(d))
+        {
+            out.push(digits.iter().fold(0u8, |sum, d| sum.wrapping_mul(8).wrapping_add(d.wrapping_sub(b'0'))));
+            rest = after.get(3..).unwrap_or_default();
+        } else {
+            out.push(first);
+            rest = after;
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"21 1 8:1 /view / ro - ext4 x ro\n\
+        22 21 8:1 /home/u/proj /workspace rw - ext4 x rw\n\
+        23 21 8:1 /home/u/proj/sub\\040dir /home/u/proj/sub\\040dir rw - ext4 x rw\n\
+        24 21 0:30 / /tmp rw - tmpfs x rw\n\
+        25 21 0:31 / /home/agent rw - tmpfs x rw\n";
+
+    #[test]
+    fn a_folder_bound_twice_has_two_names() {
+        let table = Table::parse(TABLE);
+        assert_eq!(
+            table.other_names(Path::new("/workspace/sub dir/.env")),
+            [Path::new("/home/u/proj/sub dir/.env")]
+        );
+        assert_eq!(
+            table.other_names(Path::new("/home/u/proj/sub dir/.env")),
+            [Path::new("/workspace/sub dir/.env")]
+        );
+    }
+
+    #[test]
+    fn what_is_shown_once_has_one_name() {
+        let table = Table::parse(TABLE);
+        assert!(table.other_names(Path::new("/workspace/other/.env")).is_empty());
+        assert!(table.other_names(Path::new("/tmp/x")).is_empty());
+        assert_eq!(table.shared.len(), 2);
+    }
+}
