@@ -1,0 +1,107 @@
+//! No memory, file, environment, descriptor or response reachable from the sandbox holds a credential, an
+//! authority's key, or a control token.
+
+use chiton_testkit::routes::Router;
+use chiton_tests::{As, World};
+
+/// The needle is written in two halves so that the script itself does not hold it.
+const KEY: &str = "sk-needle-2d41f0c9a7b35e68";
+
+const SEARCH: &str = r#"
+import os, sys, re
+needles = [b"sk-needle-" + b"2d41f0c9a7b35e68", b"2d41f0c9" + b"a7b35e68", b"PRIVATE" + b" KEY-----\nM"]
+own = os.getpid()
+found = []
+def look(name, data):
+    if any(n in data for n in needles): found.append(name)
+def read(path, limit=64 << 20):
+    try:
+        with open(path, "rb") as f: return f.read(limit)
+    except OSError: return b""
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    for part in ("environ", "cmdline", "comm", "maps"):
+        look(f"/proc/{pid}/{part}", read(f"/proc/{pid}/{part}"))
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"): look(f"/proc/{pid}/fd/{fd}", os.readlink(f"/proc/{pid}/fd/{fd}").encode())
+    except OSError: pass
+    if int(pid) == own: continue
+    try:
+        with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+            for line in maps:
+                m = re.match(r"([0-9a-f]+)-([0-9a-f]+) r", line)
+                if not m: continue
+                start, end = int(m[1], 16), int(m[2], 16)
+                try:
+                    mem.seek(start); look(f"/proc/{pid}/mem", mem.read(min(end - start, 64 << 20)))
+                except (OSError, ValueError, OverflowError): pass
+    except OSError: pass
+for top in ("/etc", "/home", "/tmp", "/workspace", "/run", "/var", "/root", "/dev/shm"):
+    for folder, _, files in os.walk(top):
+        for name in files:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and not path.endswith("search.py"): look(path, read(path))
+print("FOUND", found) if found else print("NOTHING")
+"#;
+
+fn policy() -> &'static str {
+    include_str!("../../../examples/policies/openai.yaml")
+}
+
+#[test]
+fn a_search_of_everything_readable_finds_nothing() {
+    for user in [As::User, As::Root] {
+        let world = World::new(user, &["api.openai.com"], Router::echo());
+        world.chiton.secret("openai", KEY);
+        world.chiton.write_workspace("search.py", SEARCH);
+        let script = "curl -sS -X POST -d '{}' https://api.openai.com/v1/chat/completions > answer; sleep 30 & \
+                      /usr/bin/python3 search.py; kill %1 2>/dev/null; env | grep -c needle; true";
+        let outcome = world.sh(policy(), script).expect_success();
+        assert!(outcome.stdout.starts_with("NOTHING\n0"), "{outcome:?}");
+        let received = world.upstream.requests();
+        assert_eq!(
+            received[0].header("authorization"),
+            Some(format!("Bearer {KEY}").as_str()),
+            "the key was used"
+        );
+        assert!(world.chiton.files_holding(KEY.as_bytes()).is_empty(), "no file of ours holds it in plain");
+    }
+}
+
+#[test]
+fn an_echo_in_any_promised_form_comes_back_without_it() {
+    let world = World::new(
+        As::User,
+        &["api.openai.com"],
+        Router::new().any("/v1/chat/completions", |received| async move {
+            let coding = received.query("coding").unwrap_or_default();
+            chiton_testkit::routes::encode::answer_request(&coding, &received)
+        }),
+    );
+    world.chiton.secret("openai", KEY);
+    let script = r#"
+import base64, gzip, subprocess, sys, zlib, urllib.parse
+secret = ("sk-needle-" + "2d41f0c9a7b35e68").encode()
+leaks = []
+codings = ["identity", "header", "gzip", "deflate", "deflate-raw", "br", "zstd", "percent", "base64", "base64url", "base64-1", "base64-2"]
+for coding in codings:
+    for version in ("--http1.1", "--http2"):
+        for split in ("0", "7", "25", "33"):
+            url = f"https://api.openai.com/v1/chat/completions?coding={coding}&split={split}"
+            raw = subprocess.run(["curl", "-sS", "-i", version, "-X", "POST", "-d", "{}", url], capture_output=True)
+            data = raw.stdout
+            forms = [secret, urllib.parse.quote(secret).encode()]
+            for pad in range(3):
+                inner = base64.b64encode(b"x" * pad + secret)
+                forms.append(inner[4 if pad else 0:-4])
+                forms.append(base64.urlsafe_b64encode(b"x" * pad + secret)[4 if pad else 0:-4])
+            decoded = data + urllib.parse.unquote_to_bytes(data)
+            if any(f in decoded for f in forms): leaks.append((coding, version, split))
+            if raw.returncode != 0 or not data: leaks.append((coding, version, split, raw.returncode, raw.stderr))
+print(leaks)
+"#;
+    world.chiton.write_workspace("ask.py", script);
+    let policy = world.chiton.policy(policy());
+    let outcome = world.chiton.sandboxed(&policy, &["/usr/bin/python3", "ask.py"]).expect_success();
+    assert_eq!(outcome.stdout, "[]\n", "{outcome:?}");
+    assert!(!world.upstream.requests().is_empty());
+}

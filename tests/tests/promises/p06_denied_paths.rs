@@ -1,0 +1,203 @@
+//! Denied paths do not exist, however they are named, whether or not they existed at the start.
+
+use std::{fs, os::unix::fs::symlink, time::Duration};
+
+use chiton_tests::{As, Chiton, Outcome};
+
+const POLICY: &str = "\
+static:
+  filesystem:
+    allowed_paths: [/workspace, /tmp]
+    denied_paths: [/workspace/.env, /workspace/later.txt, /workspace/vault, '/workspace/**/*.pem']
+";
+const SECRET: &str = "TOP-SECRET-CONTENT";
+
+fn chiton(user: As) -> Chiton {
+    let chiton = Chiton::new(user);
+    chiton.write_workspace(".env", SECRET);
+    chiton.write_workspace("vault/deep/key", SECRET);
+    chiton.write_workspace("certs/server.pem", SECRET);
+    chiton.write_workspace("plain.txt", "plain");
+    fs::hard_link(chiton.workspace().join(".env"), chiton.workspace().join("innocent.txt"))
+        .expect("a hard link");
+    symlink(".env", chiton.workspace().join("link")).expect("a link");
+    chiton
+}
+
+fn sh(chiton: &Chiton, script: &str) -> Outcome {
+    chiton.sandboxed(&chiton.policy(POLICY), &["sh", "-c", script])
+}
+
+#[test]
+fn they_can_neither_be_read_nor_listed_nor_seen() {
+    for user in [As::User, As::Root] {
+        let chiton = chiton(user);
+        let script = "for p in .env ./.env /workspace/.env ../workspace/.env //workspace//.env link innocent.txt /proc/self/cwd/.env \
+            /proc/self/root/workspace/.env /proc/$$/cwd/.env /proc/1/root/workspace/.env vault/deep/key vault/../plain.txt certs/server.pem \
+            vault/deep/../deep/key; do cat $p 2>&1; done; ls -a; ls vault certs; find . ; stat .env; test -e .env && echo EXISTS; \
+            exec 5<. && cat /proc/self/fd/5/.env; cd vault && echo ENTERED; tar cf - . 2>/dev/null | cat; python3 -c 'import os; print(os.listdir(\".\"))'; true";
+        let outcome = sh(&chiton, script).expect_success();
+        let all = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            !all.contains(SECRET)
+                && !outcome.stdout.contains("EXISTS")
+                && !outcome.stdout.contains("ENTERED"),
+            "{outcome:?}"
+        );
+        assert!(outcome.stdout.contains("cat: .env: No such file or directory"), "{outcome:?}");
+        let listed: Vec<_> = outcome
+            .stdout
+            .lines()
+            .filter(|l| [".env", "vault", "./.env", "server.pem", "./vault"].contains(l))
+            .collect();
+        assert!(listed.is_empty(), "{listed:?} in {outcome:?}");
+        assert!(outcome.stdout.contains("plain.txt"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn they_cannot_be_made_replaced_renamed_or_linked() {
+    for user in [As::User, As::Root] {
+        let chiton = chiton(user);
+        let script = "echo evil > .env; echo evil > later.txt; mkdir later.txt; mkfifo later.txt; ln -s plain.txt later.txt; ln plain.txt later.txt; \
+            mv plain.txt .env; mv plain.txt later.txt; mv .env got; ln .env got; cp .env got; ln -s /etc/passwd later.txt; mv certs other; mv vault other; \
+            rm -f .env; rm -rf vault certs; echo evil > certs/new.pem; echo x > a.txt && mv a.txt certs/b.pem; mkdir d && echo x > d/c.txt && mv d/c.txt d/c.pem; \
+            python3 -c 'import os; f = os.open(\".\", os.O_TMPFILE | os.O_RDWR); os.write(f, b\"evil\"); os.link(f\"/proc/self/fd/{f}\", \"later.txt\")'; \
+            cat got other/server.pem other/deep/key; true";
+        let outcome = sh(&chiton, script).expect_success();
+        assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(SECRET), "{outcome:?}");
+        let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
+        assert_eq!(read(".env").as_deref(), Some(SECRET));
+        assert_eq!(read("vault/deep/key").as_deref(), Some(SECRET));
+        assert_eq!(read("certs/server.pem").as_deref(), Some(SECRET));
+        for name in ["later.txt", "got", "other", "certs/new.pem", "certs/b.pem", "d/c.pem"] {
+            assert!(
+                fs::symlink_metadata(chiton.workspace().join(name)).is_err(),
+                "{name} was made: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_that_appears_later_is_denied_and_a_replacement_too() {
+    let chiton = chiton(As::User);
+    let policy = chiton.policy(POLICY);
+    let policy = policy.to_str().expect("a path");
+    let script = "echo ready > ready; until test -e go; do sleep 0.05; done; cat .env later.txt new/x.pem 2>&1; ls -a; true";
+    let run = chiton.run(&["run", "-d", "-n", "later", "-p", policy, "--", "sh", "-c", script]);
+    let _ = run.expect_success();
+    wait_for(|| chiton.workspace().join("ready").exists());
+    chiton.write_workspace("later.txt", SECRET);
+    chiton.write_workspace("new/x.pem", SECRET);
+    // As an editor saves: a new file, renamed over the old one.
+    let new = chiton.write_workspace("editor.tmp", SECRET);
+    fs::rename(new, chiton.workspace().join(".env")).expect("a rename");
+    chiton.write_workspace("go", "");
+    let _ = chiton.run(&["wait", "later"]).expect_success();
+    let logs = chiton.run(&["logs", "later"]).expect_success();
+    assert!(!format!("{}{}", logs.stdout, logs.stderr).contains(SECRET), "{logs:?}");
+    assert!(!logs.stdout.lines().any(|l| l == ".env" || l == "later.txt"), "{logs:?}");
+}
+
+#[test]
+fn races_of_links_and_renames_never_show_it() {
+    let chiton = chiton(As::User);
+    let script = r#"
+import os, threading, time
+stop = time.time() + 5
+seen = []
+def swap():
+    while time.time() < stop:
+        for target in ("plain.txt", ".env"):
+            try:
+                os.symlink(target, "tmp-link"); os.rename("tmp-link", "swap")
+            except OSError: pass
+def shuffle():
+    os.makedirs("a/b", exist_ok=True)
+    while time.time() < stop:
+        for old, new in (("a", "c"), ("c", "a")):
+            try: os.rename(old, new)
+            except OSError: pass
+def read():
+    while time.time() < stop:
+        for path in ("swap", "a/b/../../.env", "c/b/../../.env", "/proc/self/cwd/swap"):
+            try:
+                with open(path) as f: data = f.read()
+                if "SECRET" in data: seen.append(path)
+            except OSError: pass
+threads = [threading.Thread(target=t) for t in (swap, swap, shuffle, read, read)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(sorted(set(seen)))
+"#;
+    chiton.write_workspace("race.py", script);
+    let outcome = chiton.sandboxed(&chiton.policy(POLICY), &["/usr/bin/python3", "race.py"]).expect_success();
+    assert_eq!(outcome.stdout, "[]\n", "{outcome:?}");
+}
+
+#[test]
+fn what_the_host_would_run_is_protected() {
+    let chiton = Chiton::new(As::User);
+    chiton.write_workspace(".git/config", "[core]\n");
+    chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
+    chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
+    let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
+        rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
+        echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
+    let outcome = chiton.sandboxed(
+        &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
+        &["sh", "-c", script],
+    );
+    let outcome = outcome.expect_success();
+    assert_eq!(outcome.stdout, "written\nown\n", "{outcome:?}");
+    let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
+    assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
+    assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
+    for name in [".envrc", ".vscode", ".idea", ".git/hooks/post-checkout", "other", "h"] {
+        assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn nothing_of_the_host_but_what_was_given_exists() {
+    let chiton = Chiton::new(As::User);
+    let script = "ls -A /home /root /var/lib 2>/dev/null; cat /etc/shadow; ls /proc | grep -c '^[0-9]'; cat /proc/1/environ; \
+        ls /sys/kernel /boot /mnt; cat /proc/kcore | head -c 1; true";
+    let policy = chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n");
+    let outcome = chiton.sandboxed(&policy, &["sh", "-c", script]).expect_success();
+    assert!(!outcome.stdout.contains("root:"), "{outcome:?}");
+    let processes: u32 = outcome.stdout.lines().find_map(|l| l.parse().ok()).expect("a count");
+    assert!(processes < 8, "only its own processes: {outcome:?}");
+}
+
+#[test]
+fn set_id_bits_and_devices_are_refused() {
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        let script = "cp /bin/true t; chmod u+s t; chmod g+s t; chmod 6755 t; mknod n c 1 3; mknod b b 1 1; \
+            python3 -c 'import os; os.open(\"s\", os.O_CREAT | os.O_WRONLY, 0o4755)'; \
+            python3 -c 'import os; os.fchmod(os.open(\"t\", os.O_RDONLY), 0o4755)'; \
+            setcap cap_net_admin+ep t; python3 -c 'import os; os.setxattr(\"t\", \"security.capability\", b\"x\" * 20)'; stat -c %a t; ls; true";
+        let policy = chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n");
+        let outcome = chiton.sandboxed(&policy, &["sh", "-c", script]).expect_success();
+        use std::os::unix::fs::PermissionsExt;
+        for entry in fs::read_dir(chiton.workspace()).expect("it") {
+            let entry = entry.expect("an entry");
+            let metadata = entry.metadata().expect("metadata");
+            assert!(
+                metadata.is_file() && metadata.permissions().mode() & 0o6000 == 0,
+                "{:?}: {outcome:?}",
+                entry.path()
+            );
+        }
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it did not come about");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,133 @@
+//! Whatever of ours is killed, no way out opens, and the next start cleans up.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use chiton_tests::{Outcome, World, http_policy};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn started() -> World {
+    let world = World::echo(&["api.example.com"]);
+    let policy = world.chiton.policy(&http_policy(&["{host: api.example.com}"]));
+    let policy = policy.to_str().expect("a path");
+    let _ =
+        world.chiton.run(&["run", "-d", "-n", "box", "-p", policy, "--", "sleep", "600"]).expect_success();
+    world
+}
+
+fn ask(world: &World) -> Outcome {
+    let url = "https://api.example.com/";
+    world.chiton.run(&["exec", "box", "curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url])
+}
+
+/// Processes of this installation whose arguments begin so.
+fn ours(world: &World, role: &str) -> Vec<u32> {
+    let named = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(role)
+    };
+    every_process().into_iter().filter(named).filter(|id| belongs(world, *id)).collect()
+}
+
+fn every_process() -> Vec<u32> {
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The roles clear their environment: they are told by the user they run as and the gateway they descend from.
+fn belongs(world: &World, id: u32) -> bool {
+    let mut id = id;
+    let own = world.chiton.processes();
+    for _ in 0..16 {
+        if own.contains(&id) {
+            return true;
+        }
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).and_then(|p| p.trim().parse().ok());
+        match parent {
+            Some(parent) if parent > 1 => id = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn kill(id: u32) {
+    let pid = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
+    let _ = kill_process(pid, Signal::KILL);
+}
+
+fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_killed_gateway_is_replaced_and_finds_its_sandboxes() {
+    let world = started();
+    let gateways = ours(&world, "gateway");
+    assert!(!gateways.is_empty(), "no gateway found");
+    gateways.into_iter().for_each(kill);
+    assert_eq!(ask(&world).expect_success().stdout, "200", "adopted, with its network");
+    let listed = world.chiton.run(&["ps", "--json"]).expect_success().json();
+    assert_eq!(listed[0]["name"], "box");
+    assert_eq!(listed[0]["state"], "running");
+    let _ = world.chiton.run(&["rm", "-f", "box"]).expect_success();
+    let _ = world.chiton.run(&["audit", "verify"]).expect_success();
+}
+
+#[test]
+fn a_killed_proxy_leaves_no_network_and_is_replaced() {
+    let world = started();
+    assert_eq!(ask(&world).expect_success().stdout, "200");
+    let before = world.upstream.requests().len();
+    ours(&world, "chiton proxy").into_iter().for_each(kill);
+    eventually(|| ask(&world).stdout == "200", "no proxy replaced the one that was killed");
+    assert!(world.upstream.requests().len() > before);
+    let policy = world.chiton.policy(&http_policy(&["{host: other.example.com}"]));
+    let _ = world.chiton.run(&["policy", "apply", "box", policy.to_str().expect("a path")]).expect_success();
+    assert_eq!(ask(&world).stdout, "403", "the replacement obeys");
+    let _ = world.chiton.run(&["rm", "-f", "box"]).expect_success();
+}
+
+#[test]
+fn a_killed_supervisor_ends_its_sandbox() {
+    let world = started();
+    let supervisors = ours(&world, "chiton supervisor");
+    assert!(!supervisors.is_empty(), "no supervisor found");
+    supervisors.into_iter().for_each(kill);
+    let state = || {
+        world.chiton.run(&["ps", "-a", "--json"]).json()[0]["state"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually(|| ["stopped", "failed"].contains(&state().as_str()), "it still counts as running");
+    assert_ne!(ask(&world).status, 0);
+    let _ = world.chiton.run(&["rm", "-f", "box"]).expect_success();
+}
+
+#[test]
+fn a_killed_command_line_leaves_a_sandbox_that_can_be_stopped() {
+    let world = World::echo(&["api.example.com"]);
+    let policy = world.chiton.policy(&http_policy(&["{host: api.example.com}"]));
+    let policy = policy.to_str().expect("a path");
+    let mut command =
+        world.chiton.command(&["run", "-n", "box", "-p", policy, "--", "sh", "-c", "touch up; sleep 600"]);
+    let mut child = command
+        .stdout(std::process::Stdio::null())
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .expect("chiton");
+    eventually(|| world.chiton.workspace().join("up").exists(), "it did not start");
+    child.kill().expect("a kill");
+    let _ = child.wait();
+    let _ = world.chiton.run(&["stop", "-t", "1", "box"]).expect_success();
+    let _ = world.chiton.run(&["rm", "box"]).expect_success();
+    assert_eq!(world.chiton.run(&["ps", "-a", "--json"]).expect_success().stdout.trim(), "[]");
+}
