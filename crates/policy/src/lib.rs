@@ -7,10 +7,13 @@
 //! Nothing here does I/O, and whatever compares a host or a path anywhere in the program does it through here.
 
 mod canonical;
+mod check;
 mod compile;
 mod decide;
 mod denial;
 mod diagnostics;
+mod document;
+mod files;
 pub mod model;
 mod names;
 mod patterns;
@@ -18,12 +21,15 @@ mod percent;
 mod permit;
 mod provider;
 mod syscalls;
+mod unsupported;
 
 pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
 pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
 pub use decide::{Decision, decide};
 pub use denial::{Denial, Reason};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use document::Document;
+pub use files::{FileRules, FileScope, FileVerdict, PathRefused, ResolvedPaths, WORKSPACE};
 pub use model::{DeniedPattern, EnvEntry, FilesystemRules, Fixed, Mode, Policy, PolicyPath, Protection};
 pub use names::{EnvName, Host, HostError, HostName, Method, Port, RuleName, Scheme};
 pub use patterns::{
@@ -32,3 +38,4 @@ pub use patterns::{
 pub use permit::{LlmGrant, RequestPermit};
 pub use provider::{Endpoint, Provider, ProviderFacts};
 pub use syscalls::Syscall;
+pub use unsupported::{Unsupported, secret_refs, unsupported};

@@ -2,10 +2,28 @@
 
 use std::{borrow::Cow, ops::Range};
 
-/// How keys of well-known services begin.
-const PREFIXES: [&str; 22] = [
-    "sk-", "sk_", "pk_live", "rk_live", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-",
-    "xoxp-", "xapp-", "AKIA", "ASIA", "AIza", "npm_", "pypi-", "hf_", "hvs.", "eyJ",
+/// How keys of well-known services begin, and whether what follows must hold a digit to be told from a word.
+const PREFIXES: [(&str, bool); 20] = [
+    ("sk-", true),
+    ("sk_", true),
+    ("pk_live", true),
+    ("rk_live", true),
+    ("ghp_", false),
+    ("gho_", false),
+    ("ghu_", false),
+    ("ghs_", false),
+    ("ghr_", false),
+    ("github_pat_", false),
+    ("glpat-", false),
+    ("xoxb-", false),
+    ("xoxp-", false),
+    ("xapp-", false),
+    ("AKIA", true),
+    ("ASIA", true),
+    ("AIza", true),
+    ("npm_", true),
+    ("hf_", true),
+    ("hvs.", true),
 ];
 
 /// Whether a text looks like a credential itself, and not like the name of one.
@@ -19,7 +37,15 @@ pub(crate) fn looks_like_a_secret(text: &str) -> bool {
     if text.len() < 12 || !text.chars().all(body) {
         return false;
     }
-    PREFIXES.iter().any(|prefix| text.starts_with(prefix)) || is_random(text)
+    let jwt = text.starts_with("eyJ") && text.matches('.').count() == 2;
+    jwt || is_random(text)
+        || PREFIXES.iter().any(|(prefix, digit)| {
+            text.strip_prefix(prefix).is_some_and(|body| {
+                body.len() >= 8
+                    && !body.contains(['.', '/'])
+                    && (!digit || body.len() >= 20 || body.bytes().any(|b| b.is_ascii_digit()))
+            })
+        })
 }
 
 /// Long, in one piece, and of mixed characters: no word, path or host reads like this.
@@ -32,7 +58,8 @@ fn is_random(text: &str) -> bool {
     let upper = piece.bytes().filter(u8::is_ascii_uppercase).count();
     let lower = piece.bytes().filter(u8::is_ascii_lowercase).count();
     let hex = piece.bytes().all(|b| b.is_ascii_hexdigit());
-    (hex && digits >= 4) || (digits >= 3 && upper >= 3 && lower >= 3)
+    let mixed = upper >= 3 && lower >= 3 && (digits >= 2 || (digits == 1 && piece.len() == 40));
+    (hex && digits >= 4) || mixed
 }
 
 fn looks_like_base64(text: &str) -> bool {
@@ -99,6 +126,8 @@ mod tests {
             "local://openai",
             "registry.npmjs.org",
             "copy_file_range",
+            "npm_config_cache",
+            "sk-learn.example.org",
             "this-is-a-very-long-label-for-a-rule-in-a-policy",
         ] {
             assert!(!looks_like_a_secret(text), "{text}");

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::text::Stars;
+use super::text::{Meeting, Stars, common_word};
+
+/// How many names a glob may have: with a home before them, one bit each in a word.
+const MOST_NAMES: usize = 40;
 
 /// A pattern over absolute paths of files. It covers what it matches and everything below that.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub enum FileGlobError {
     #[error("a file pattern has no control characters")]
     Control,
     /// More names than a path can have a use for.
-    #[error("a file pattern has at most 60 names")]
+    #[error("a file pattern has at most 40 names")]
     TooLong,
 }
 
@@ -73,7 +76,7 @@ impl FileGlob {
         if pieces.iter().all(|piece| matches!(piece, Piece::Any)) {
             return Err(FileGlobError::Everything);
         }
-        if pieces.len() > 60 {
+        if pieces.len() > MOST_NAMES {
             return Err(FileGlobError::TooLong);
         }
         Ok(Self { text: text.into(), pieces: pieces.into() })
@@ -86,8 +89,25 @@ impl FileGlob {
         let Some(rest) = self.text.strip_prefix("~/") else { return self.clone() };
         let names = home.split('/').filter(|name| !name.is_empty());
         let literal = |name: &str| Piece::Name(Stars::new(vec![name.as_bytes().into()], 0));
-        let pieces = names.map(literal).chain(self.pieces.iter().skip(1).cloned()).collect();
+        let pieces = names.take(20).map(literal).chain(self.pieces.iter().skip(1).cloned()).collect();
         Self { text: format!("{}/{rest}", home.trim_end_matches('/')).into(), pieces }
+    }
+
+    /// The glob that is exactly this path, whatever characters are in it.
+    #[must_use]
+    pub fn literal(path: &[u8]) -> Self {
+        // What is deeper is covered with the folder at that depth: more is denied, never less.
+        let pieces = names(path).take(MOST_NAMES).map(|name| Piece::Name(Stars::new(vec![name.into()], 0)));
+        Self { text: String::from_utf8_lossy(path).into(), pieces: pieces.collect() }
+    }
+
+    /// The same in lower case, for names that were put in lower case too.
+    pub(crate) fn folded(&self) -> Self {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Any => Piece::Any,
+            Piece::Name(stars) => Piece::Name(stars.to_ascii_lowercase()),
+        });
+        Self { text: Arc::clone(&self.text), pieces: pieces.collect() }
     }
 
     /// As written.
@@ -115,6 +135,25 @@ impl FileGlob {
         names(path).any(|name| {
             at = self.step(at, name);
             self.accepts(at)
+        })
+    }
+
+    /// Whether it could match something below this folder.
+    #[must_use]
+    pub fn could_match_below(&self, folder: &[u8]) -> bool {
+        let at = self.reach(folder);
+        at.0 & !(1 << self.pieces.len()) != 0 || self.pieces.last() == Some(&Piece::Any) && !at.is_dead()
+    }
+
+    /// Whether some path is matched by both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, two) = (&self.pieces, &other.pieces);
+        common_word(one.len(), two.len(), |i, j| match (one.get(i), two.get(j)) {
+            (Some(Piece::Any), _) => Meeting::OneSwallows,
+            (_, Some(Piece::Any)) => Meeting::TwoSwallows,
+            (Some(Piece::Name(a)), Some(Piece::Name(b))) if a.overlaps(b) => Meeting::Together,
+            (Some(_), Some(_)) | (None, _) | (_, None) => Meeting::Apart,
         })
     }
 

@@ -78,6 +78,11 @@ impl Stars {
         Self { pieces: pieces.into(), gap }
     }
 
+    pub(crate) fn to_ascii_lowercase(&self) -> Self {
+        let pieces = self.pieces.iter().map(|piece| piece.to_ascii_lowercase().into()).collect();
+        Self { pieces, gap: self.gap }
+    }
+
     /// The bytes, where there is no star.
     pub(crate) fn literal(&self) -> Option<&[u8]> {
         match &*self.pieces {

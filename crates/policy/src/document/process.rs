@@ -1,0 +1,181 @@
+//! `static.process`, `static.resources` and `static.gpu`
+
+use std::ops::Range;
+
+use super::{Node, Notes, Sites, Value, near::nearest, units};
+use crate::{
+    diagnostics::shown,
+    model::{EnvEntry, Gpu, ProcessRules, Resources},
+    names::EnvName,
+    patterns::FileGlob,
+    syscalls::Syscall,
+};
+
+pub(super) fn read(node: &Node, notes: &mut Notes, sites: &mut Sites) -> ProcessRules {
+    let fields = notes.fields(node, "process", &["blocked_syscalls", "allowed_binaries", "env"]);
+    let blocked = fields.get("blocked_syscalls").map(|node| read_syscalls(node, notes));
+    let binaries = fields.get("allowed_binaries").map(|node| read_globs(node, "allowed_binaries", notes));
+    sites.env = fields.get("env").map(|node| read_env(node, notes)).unwrap_or_default();
+    ProcessRules {
+        blocked_syscalls: blocked.unwrap_or_default(),
+        allowed_binaries: binaries,
+        env: sites.env.iter().map(|(entry, _)| entry.clone()).collect(),
+    }
+}
+
+fn read_syscalls(node: &Node, notes: &mut Notes) -> Vec<Syscall> {
+    let items = notes.list(node, "blocked_syscalls", "system call names");
+    let mut calls = Vec::new();
+    for item in items {
+        let Some(text) = notes.text(item, "blocked_syscalls") else { continue };
+        match Syscall::by_name(text) {
+            Some(call) if calls.contains(&call) => {
+                notes.warning(item.span.clone(), format!("`{call}` is listed twice"));
+            }
+            Some(call) => calls.push(call),
+            None => {
+                let message = format!("`{}` is no system call of Linux on x86_64", shown(text));
+                let near = nearest(text, Syscall::all().map(Syscall::name));
+                notes.error(item.span.clone(), message).help = near.map(|near| format!("did you mean `{near}`?"));
+            }
+        }
+    }
+    calls
+}
+
+/// Globs over executables.
+pub(super) fn read_globs(node: &Node, field: &str, notes: &mut Notes) -> Vec<FileGlob> {
+    let items = notes.list(node, field, "path globs");
+    items.iter().filter_map(|item| notes.parsed(item, field, FileGlob::parse)).collect()
+}
+
+/// A map of names to values, or a list of names and of such maps; a name without a value is passed through.
+fn read_env(node: &Node, notes: &mut Notes) -> Vec<(EnvEntry, Range<usize>)> {
+    let mut entries = Vec::new();
+    match &node.value {
+        Value::List(items) => {
+            for item in items {
+                match &item.value {
+                    Value::Map(_) => read_env_map(item, notes, &mut entries),
+                    Value::Scalar { .. } | Value::List(_) => {
+                        let name = notes.parsed(item, "env", env_name);
+                        entries.extend(name.map(|name| (EnvEntry::Pass(name), item.span.clone())));
+                    }
+                }
+            }
+        }
+        Value::Map(_) => read_env_map(node, notes, &mut entries),
+        Value::Scalar { .. } => notes.wrong_type(node, "env", "a map of variables, or a list of names"),
+    }
+    for (index, (entry, span)) in entries.iter().enumerate() {
+        if entries.iter().take(index).any(|(other, _)| other.name() == entry.name()) {
+            notes.error(span.clone(), format!("the variable `{}` is set twice", entry.name().as_str()));
+        }
+    }
+    entries
+}
+
+fn read_env_map(node: &Node, notes: &mut Notes, entries: &mut Vec<(EnvEntry, Range<usize>)>) {
+    for (text, key, value) in notes.entries(node, "env") {
+        let name = match env_name(text) {
+            Ok(name) => name,
+            Err(error) => {
+                notes.error(key.span.clone(), format!("`env` cannot set `{}`: {error}", shown(text)));
+                continue;
+            }
+        };
+        let entry = match &value.value {
+            _ if value.is_null() => EnvEntry::Pass(name),
+            Value::Scalar { text, .. } if text.contains('\0') => {
+                notes.error(value.span.clone(), "a variable's value has no NUL");
+                continue;
+            }
+            Value::Scalar { text, .. } => EnvEntry::Give { name, value: text.clone() },
+            Value::List(_) | Value::Map(_) => {
+                notes.wrong_type(value, "env", "a text");
+                continue;
+            }
+        };
+        entries.push((entry, key.span.start..value.span.end));
+    }
+}
+
+fn env_name(text: &str) -> Result<EnvName, &'static str> {
+    let why = if text.contains('=') {
+        "in a list stands the name alone; with a value write it as a map, `NAME: value`"
+    } else {
+        "a variable's name is letters, digits and `_`"
+    };
+    EnvName::new(text).ok_or(why)
+}
+
+pub(super) fn read_resources(node: &Node, notes: &mut Notes) -> Resources {
+    let fields = notes.fields(node, "resources", &["cpus", "memory", "pids", "disk", "wall_time"]);
+    let mut resources = Resources::default();
+    if let Some(node) = fields.get("cpus") {
+        resources.cpus = amount(node, "cpus", notes, units::cpus);
+    }
+    if let Some(node) = fields.get("memory") {
+        resources.memory = amount(node, "memory", notes, units::size);
+    }
+    if let Some(node) = fields.get("pids") {
+        let pids = notes.number(node, "pids", 1..1 << 22);
+        resources.pids = pids.and_then(|pids| u32::try_from(pids).ok());
+    }
+    if let Some(node) = fields.get("disk") {
+        resources.disk = amount(node, "disk", notes, units::size);
+    }
+    if let Some(node) = fields.get("wall_time") {
+        resources.wall_time = amount(node, "wall_time", notes, units::time);
+    }
+    resources
+}
+
+/// An amount, whether YAML takes it for a number or a text.
+pub(super) fn amount<T>(
+    node: &Node,
+    field: &str,
+    notes: &mut Notes,
+    parse: fn(&str) -> Result<T, units::UnitError>,
+) -> Option<T> {
+    let Value::Scalar { text, .. } = &node.value else {
+        notes.wrong_type(node, field, "an amount");
+        return None;
+    };
+    match parse(text) {
+        Ok(amount) => Some(amount),
+        Err(error) => {
+            notes.error(node.span.clone(), format!("`{field}` cannot be `{}`: {error}", shown(text)));
+            None
+        }
+    }
+}
+
+pub(super) fn read_gpu(node: &Node, notes: &mut Notes) -> Option<Gpu> {
+    match &node.value {
+        Value::List(items) => {
+            let names = items.iter().filter_map(|item| notes.parsed(item, "gpu", cdi_name));
+            Some(Gpu::Cdi(names.collect()))
+        }
+        Value::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit()) => {
+            let count = notes.number(node, "gpu", 1..1024)?;
+            u32::try_from(count).ok().map(Gpu::Count)
+        }
+        Value::Scalar { text, .. } if text.contains(['/', '=']) => {
+            notes.parsed(node, "gpu", cdi_name).map(|name| Gpu::Cdi(vec![name]))
+        }
+        Value::Scalar { .. } | Value::Map(_) => {
+            let known = [("none", 0), ("all", 1)];
+            let all = notes.choice(node, "gpu", &known)?;
+            Some(if all == 1 { Gpu::All } else { Gpu::None })
+        }
+    }
+}
+
+fn cdi_name(text: &str) -> Result<String, &'static str> {
+    let good = text.split_once('=').is_some_and(|(kind, device)| {
+        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        kind.split_once('/').is_some_and(|(vendor, class)| word(vendor) && word(class)) && word(device)
+    });
+    if good { Ok(text.to_owned()) } else { Err("a CDI name is as `nvidia.com/gpu=0`") }
+}

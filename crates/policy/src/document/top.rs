@@ -1,0 +1,84 @@
+//! The document as a whole: version, what it extends, and its two halves.
+
+use super::{Node, Notes, Sites, filesystem, llm, near::nearest, network, process, tcp};
+use crate::{
+    diagnostics::{Diagnostics, shown},
+    model::{Dynamic, Extend, Fixed, Mode, Policy, Preset},
+};
+
+pub(super) fn read(root: &Node, notes: &mut Notes) -> (Policy, Sites) {
+    let mut sites = Sites::default();
+    let fields = notes.fields(root, "policy", &["version", "extends", "static", "dynamic"]);
+    if let Some(node) = fields.get("version") {
+        notes.number(node, "version", 1..2);
+    }
+    let extends = fields.get("extends").map(|node| read_extends(node, notes)).unwrap_or_default();
+    let has_static = fields.key("static").is_some();
+    let fixed = fields.get("static").map(|node| read_fixed(node, notes, &mut sites)).unwrap_or_default();
+    let dynamic = fields.get("dynamic").map(|node| read_dynamic(node, notes, &mut sites)).unwrap_or_default();
+    (Policy { extends, has_static, fixed, dynamic, warnings: Diagnostics::none() }, sites)
+}
+
+fn read_extends(node: &Node, notes: &mut Notes) -> Vec<Extend> {
+    let items = notes.list(node, "extends", "presets or files");
+    let mut extends = Vec::new();
+    for item in items {
+        let Some(text) = notes.text(item, "extends") else { continue };
+        let file = text.contains('/') || text.ends_with(".yaml") || text.ends_with(".yml");
+        let preset = Preset::ALL.into_iter().find(|preset| preset.as_str() == text);
+        match preset {
+            Some(preset) => extends.push(Extend::Preset(preset)),
+            None if file && !text.starts_with(['/', '~']) => extends.push(Extend::File(text.to_owned())),
+            None => {
+                let message = format!("`extends` knows no preset `{}`", shown(text));
+                let known = Preset::ALL.map(Preset::as_str);
+                let help = match nearest(text, known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("presets are {}; a file is relative, as `./base.yaml`", known.join(", ")),
+                };
+                notes.error(item.span.clone(), message).help = Some(help);
+            }
+        }
+    }
+    extends
+}
+
+fn read_fixed(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Fixed {
+    let fields = notes.fields(node, "static", &["filesystem", "process", "resources", "gpu"]);
+    let mut fixed = Fixed::default();
+    if let Some(node) = fields.get("filesystem") {
+        fixed.filesystem = filesystem::read(node, notes, sites);
+    }
+    if let Some(node) = fields.get("process") {
+        fixed.process = process::read(node, notes, sites);
+    }
+    if let Some(node) = fields.get("resources") {
+        fixed.resources = process::read_resources(node, notes);
+    }
+    if let Some(node) = fields.get("gpu") {
+        fixed.gpu = process::read_gpu(node, notes).unwrap_or_default();
+    }
+    fixed
+}
+
+fn read_dynamic(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Dynamic {
+    let fields = notes.fields(node, "dynamic", &["mode", "network", "llm_routing"]);
+    let mut dynamic = Dynamic::default();
+    if let Some(node) = fields.get("mode") {
+        let modes = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
+        dynamic.mode = notes.choice(node, "mode", &modes).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("network") {
+        let network = notes.fields(node, "network", &["http", "tcp"]);
+        if let Some(node) = network.get("http") {
+            dynamic.http = network::read(node, notes, sites);
+        }
+        if let Some(node) = network.get("tcp") {
+            dynamic.tcp = tcp::read(node, notes, sites);
+        }
+    }
+    if let Some(node) = fields.get("llm_routing") {
+        dynamic.llm = llm::read(node, notes, sites);
+    }
+    dynamic
+}

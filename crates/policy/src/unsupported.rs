@@ -1,0 +1,112 @@
+//! What the language has and this version does not enforce yet: named, and never accepted and ignored.
+
+use std::fmt;
+
+use chiton_secret::SecretRef;
+
+use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, RequestLimits, Resources, TlsMode, WorkspaceMode};
+
+/// A field that is not enforced yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Where it stands, from the top of the document.
+    pub(crate) place: Vec<String>,
+    what: String,
+}
+
+impl Unsupported {
+    /// The field, as `dynamic.network.http[2].binaries`.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.what
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not supported yet: `{}`", self.what)
+    }
+}
+
+/// Everything in a policy that is not enforced yet. `run` and `apply` refuse a policy that has any.
+#[must_use]
+pub fn unsupported(policy: &Policy) -> Vec<Unsupported> {
+    let mut found = Found::default();
+    found.when(!policy.extends.is_empty(), &["extends"], "");
+    fixed(&policy.fixed, &mut found);
+    for (index, rule) in policy.dynamic.http.iter().enumerate() {
+        http(rule, &index.to_string(), &mut found);
+    }
+    found.when(!policy.dynamic.tcp.is_empty(), &["dynamic", "network", "tcp"], "");
+    found.when(policy.dynamic.llm.len() > 1, &["dynamic", "llm_routing"], " with more than one route");
+    if let [route] = policy.dynamic.llm.as_slice() {
+        llm(route, &mut found);
+    }
+    found.0
+}
+
+/// Every secret reference of a policy, each once.
+#[must_use]
+pub fn secret_refs(policy: &Policy) -> Vec<SecretRef> {
+    let rules = policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()).map(|known| &known.secret);
+    let routes = policy.dynamic.llm.iter();
+    let routes = routes.flat_map(|route| std::iter::once(route).chain(&route.fallback));
+    let mut references: Vec<SecretRef> = Vec::new();
+    for reference in rules.chain(routes.filter_map(|route| route.inject_backend_credential.as_ref())) {
+        if !references.contains(reference) {
+            references.push(reference.clone());
+        }
+    }
+    references
+}
+
+#[derive(Default)]
+struct Found(Vec<Unsupported>);
+
+impl Found {
+    fn when(&mut self, used: bool, place: &[&str], detail: &str) {
+        if !used {
+            return;
+        }
+        let mut what = String::new();
+        for name in place {
+            let index = name.bytes().all(|b| b.is_ascii_digit());
+            let (before, after) = if index { ("[", "]") } else { (".", "") };
+            let before = if what.is_empty() { "" } else { before };
+            what.push_str(&format!("{before}{name}{after}"));
+        }
+        what.push_str(detail);
+        self.0.push(Unsupported { place: place.iter().map(|name| (*name).to_owned()).collect(), what });
+    }
+}
+
+fn fixed(fixed: &Fixed, found: &mut Found) {
+    let staged = fixed.filesystem.workspace == WorkspaceMode::Staged;
+    found.when(staged, &["static", "filesystem", "workspace"], ": staged");
+    let binaries = fixed.process.allowed_binaries.is_some();
+    found.when(binaries, &["static", "process", "allowed_binaries"], "");
+    found.when(fixed.resources != Resources::default(), &["static", "resources"], "");
+    found.when(fixed.gpu != Gpu::None, &["static", "gpu"], "");
+}
+
+fn http(rule: &HttpRule, index: &str, found: &mut Found) {
+    let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
+    field(rule.binaries.is_some(), "binaries");
+    field(rule.websocket, "websocket");
+    field(!rule.allowed_addresses.is_empty(), "allowed_addresses");
+    field(rule.credential.is_some(), "credential");
+    field(rule.limits != RequestLimits::default(), "limits");
+    let passthrough = rule.tls == TlsMode::Passthrough;
+    found.when(passthrough, &["dynamic", "network", "http", index, "tls"], ": passthrough");
+}
+
+fn llm(route: &LlmRoute, found: &mut Found) {
+    let provider = format!(": {}", route.provider);
+    found.when(route.provider.facts().is_none(), &["dynamic", "llm_routing", "provider"], &provider);
+    let mut field = |used, name| found.when(used, &["dynamic", "llm_routing", name], "");
+    field(route.base_url.is_some(), "base_url");
+    field(route.models.is_some(), "models");
+    field(!route.model_alias.is_empty(), "model_alias");
+    field(route.limits != LlmLimits::default(), "limits");
+    field(!route.fallback.is_empty(), "fallback");
+}
