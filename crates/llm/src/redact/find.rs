@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Match, MatchKind, packed};
 
 use super::{MARKER, needle::Needle};
 
@@ -17,9 +17,13 @@ const LONGEST_ESCAPE: usize = 6;
 
 pub(super) struct Finder {
     needles: Vec<Needle>,
-    verbatim: AhoCorasick,
+    verbatim: Verbatim,
     /// For each byte, where it stands in which needle.
     places: Vec<Vec<Place>>,
+    /// For each byte, which needles begin with it.
+    starts: Vec<Vec<usize>>,
+    /// The bytes that a form which has begun can hold.
+    alphabet: [bool; 256],
     /// No form that has begun is longer than this.
     longest: usize,
 }
@@ -44,31 +48,54 @@ enum Escape {
     None,
 }
 
+/// Finds needles as they are: by vectors where they are few, as they nearly always are.
+enum Verbatim {
+    Few(Box<packed::Searcher>),
+    Many(Box<AhoCorasick>),
+}
+
+impl Verbatim {
+    fn new<'a>(needles: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Self> {
+        let few = packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder();
+        if let Some(searcher) = { few }.extend(needles.clone()).build() {
+            return Some(Self::Few(Box::new(searcher)));
+        }
+        let many = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(needles);
+        Some(Self::Many(Box::new(many.ok()?)))
+    }
+
+    fn each(&self, text: &[u8], take: impl FnMut(Match)) {
+        match self {
+            Self::Few(searcher) => searcher.find_iter(text).for_each(take),
+            Self::Many(automaton) => automaton.find_iter(text).for_each(take),
+        }
+    }
+}
+
 impl Finder {
     pub(super) fn new(needles: Vec<Needle>) -> Option<Self> {
-        let verbatim = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(needles.iter().map(|needle| needle.bytes.as_slice()))
-            .ok()?;
-        let mut places = vec![Vec::new(); 256];
+        let verbatim = Verbatim::new(needles.iter().map(|needle| needle.bytes.as_slice()))?;
+        let (mut places, mut starts) = (vec![Vec::new(); 256], vec![Vec::new(); 256]);
         for (number, needle) in needles.iter().enumerate() {
+            starts.get_mut(usize::from(*needle.bytes.first()?))?.push(number);
             for (at, byte) in needle.bytes.iter().enumerate() {
                 places.get_mut(usize::from(*byte))?.push(Place { needle: number, at });
             }
         }
         let most = needles.iter().map(|needle| needle.bytes.len()).max()?;
         let longest = (most * (1 + usize::from(BREAKS)) + 1) * LONGEST_ESCAPE;
-        Some(Self { needles, verbatim, places, longest })
+        let alphabet = alphabet(&needles);
+        Some(Self { needles, verbatim, places, starts, alphabet, longest })
     }
 
     /// Where values stand, in order, none touching another's bytes.
     pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        for hit in self.verbatim.find_iter(text) {
+        self.verbatim.each(text, |hit| {
             if let Some(needle) = self.needles.get(hit.pattern().as_usize()) {
                 found.push(with_edges(text, needle, hit.start()..hit.end()));
             }
-        }
+        });
         self.find_escaped(text, &mut found);
         merge(found)
     }
@@ -77,6 +104,9 @@ impl Finder {
     pub(super) fn held_from(&self, text: &[u8], found: &[Range<usize>]) -> usize {
         let last = found.last().map_or(0, |range| range.end);
         let from = text.len().saturating_sub(self.longest).max(last);
+        let tail = text.get(from..).unwrap_or_default();
+        let foreign = |byte: &u8| !self.alphabet.get(usize::from(*byte)).is_some_and(|known| *known);
+        let from = tail.iter().rposition(foreign).map_or(from, |at| from + at + 1);
         let tail = text.get(from..).unwrap_or_default();
         for (offset, byte) in tail.iter().enumerate() {
             let at = from + offset;
@@ -91,13 +121,12 @@ impl Finder {
     }
 
     fn begun(&self, text: &[u8], at: usize, byte: u8) -> Option<&Needle> {
-        let starts = |needle: &&Needle| matches!(walk(text, needle, at), Outcome::Begun);
+        let begins = |needle: &&Needle| matches!(walk(text, needle, at), Outcome::Begun);
         if byte == b'%' || byte == b'\\' {
-            return self.needles.iter().find(starts);
+            return self.needles.iter().find(begins);
         }
-        let places = self.places.get(usize::from(byte))?;
-        let first = places.iter().filter(|place| place.at == 0);
-        first.filter_map(|place| self.needles.get(place.needle)).find(starts)
+        let starts = self.starts.get(usize::from(byte))?.iter();
+        starts.filter_map(|number| self.needles.get(*number)).find(begins)
     }
 
     fn find_escaped(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
@@ -131,7 +160,9 @@ impl Finder {
         for (place, end) in direct.map(|place| (place, at)).chain(broken.map(|place| (place, end))) {
             let Some(needle) = self.needles.get(place.needle) else { continue };
             let Some(start) = end.checked_sub(place.at) else { continue };
-            if text.get(start..end) != needle.bytes.get(..place.at) {
+            let [ahead, wanted] = [text.get(start..end), needle.bytes.get(..place.at)];
+            // Its last byte tells nearly always.
+            if ahead.and_then(<[u8]>::last) != wanted.and_then(<[u8]>::last) || ahead != wanted {
                 continue;
             }
             if let Outcome::Whole(end) = walk(text, needle, start) {
@@ -140,6 +171,19 @@ impl Finder {
         }
         None
     }
+}
+
+/// The needles' own bytes, and those of every escape.
+fn alphabet(needles: &[Needle]) -> [bool; 256] {
+    const ESCAPES: &[u8] = b"%\\\"'/0123456789abcdefABCDEFunrtbf\r\n";
+    let mut alphabet = [false; 256];
+    let own = needles.iter().flat_map(|needle| needle.bytes.iter());
+    for byte in own.chain(ESCAPES) {
+        if let Some(known) = alphabet.get_mut(usize::from(*byte)) {
+            *known = true;
+        }
+    }
+    alphabet
 }
 
 /// Reads the text from `start` in every way that spells the needle.

@@ -77,6 +77,18 @@ fn an_event_that_ends_in_no_beginning_flows_at_once() {
 }
 
 #[test]
+fn many_values_are_found_as_well_as_few() {
+    let values: Vec<String> = (0..60).map(|number| format!("secret-{number:03}-{}", number * 7919)).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let texts = values.iter().map(|value| format!("{value} {} {};", escaped(value, 0x1234_5678), STANDARD.encode(value)));
+    let text: String = texts.collect();
+    for chunk in [1, 10, text.len()] {
+        let clean = scrubbed(&values, text.as_bytes(), chunk);
+        assert_eq!(clean.matches(MARKER).count(), 180, "{clean}");
+    }
+}
+
+#[test]
 fn headers_are_cleaned() {
     let mut headers = http::HeaderMap::new();
     headers.insert("x-echo", format!("Bearer {}", KEY.replace('"', "%22")).parse().unwrap());
