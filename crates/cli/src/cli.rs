@@ -12,6 +12,7 @@ use crate::{
         attach::AttachArgs,
         audit::AuditCommand,
         completions::{CompletionsArgs, ManArgs},
+        demo::{DemoAgentArgs, DemoArgs},
         doctor::DoctorArgs,
         exec::ExecArgs,
         gateway::GatewayCommand,
@@ -47,6 +48,9 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    DemoAgent(DemoAgentArgs),
     Init(InitArgs),
     Run(RunArgs),
     Ps(PsArgs),
@@ -81,6 +85,8 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) fn run(self, context: &Context, serve: Serve) -> Result<ExitCode, CliError> {
         match self {
+            Self::Demo(args) => ended(args.run(context)),
+            Self::DemoAgent(args) => ended(args.run(context)),
             Self::Init(args) => done(args.run(context)),
             Self::Run(args) => ended(args.run(context)),
             Self::Ps(args) => done(args.run(context)),

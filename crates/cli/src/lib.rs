@@ -9,6 +9,7 @@ mod attach;
 mod cli;
 mod client;
 mod context;
+mod demo;
 mod environment;
 mod error;
 mod output;

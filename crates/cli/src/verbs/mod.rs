@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod gateway;
