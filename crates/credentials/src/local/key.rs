@@ -1,6 +1,6 @@
 //! The key that seals the store, and where it comes from.
 
-use std::fmt;
+use std::{ffi::OsString, fmt, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{
@@ -51,12 +51,15 @@ impl KeySource {
     /// # Errors
     /// When the file cannot be read.
     pub fn from_environment() -> Result<Self, LocalError> {
-        use std::os::unix::ffi::OsStringExt as _;
-        if let Some(passphrase) = std::env::var_os("CHITON_SECRETS_PASSPHRASE").filter(|value| !value.is_empty()) {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    pub(super) fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, LocalError> {
+        let get = |name| get(name).filter(|value| !value.is_empty());
+        if let Some(passphrase) = get("CHITON_SECRETS_PASSPHRASE") {
             return Ok(Self::Passphrase(SecretValue::new(passphrase.into_vec())));
         }
-        let Some(path) = std::env::var_os("CHITON_SECRETS_PASSPHRASE_FILE") else { return Ok(Self::File) };
-        let path = std::path::PathBuf::from(path);
+        let Some(path) = get("CHITON_SECRETS_PASSPHRASE_FILE").map(PathBuf::from) else { return Ok(Self::File) };
         let read = std::fs::read(&path);
         let value = read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
         Ok(Self::Passphrase(crate::trim_line_end(SecretValue::new(value))))

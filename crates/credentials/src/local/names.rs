@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use chiton_policy::{HostPattern, HostPatternError};
 use chiton_secret::{Scheme, SecretRef};
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +66,22 @@ impl fmt::Display for SecretName {
 
 /// The host patterns that a secret may go to. None given: any host that a policy sends it to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+#[serde(transparent)]
 pub struct HostList(Vec<String>);
 
 /// The text is no host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host for a secret: give a name such as `api.openai.com` or `*.example.com`, without scheme, port or path")]
-pub struct BadHost(String);
+#[error("`{host}` is no host for a secret: {source}")]
+pub struct BadHost {
+    /// What was given, at most 80 characters of it.
+    host: String,
+    /// Why.
+    #[source]
+    source: HostPatternError,
+}
 
 impl HostList {
-    /// These patterns, in lower case.
+    /// These patterns, in the policy language's own form.
     ///
     /// # Errors
     /// When one is none.
@@ -84,6 +91,7 @@ impl HostList {
         I::Item: AsRef<str>,
     {
         let parsed = patterns.into_iter().map(|pattern| parse_host(pattern.as_ref()));
+        // What was sealed is read back as it is: a later list of public suffixes must not lock a store.
         Ok(Self(parsed.collect::<Result<_, _>>()?))
     }
 
@@ -101,26 +109,8 @@ impl HostList {
 }
 
 fn parse_host(text: &str) -> Result<String, BadHost> {
-    let bad = || BadHost(text.chars().filter(|c| !c.is_control()).take(80).collect());
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*' | ':' | '[' | ']');
-    let sound = !text.is_empty() && text.len() <= 253 && text.chars().all(plain) && !text.contains("..");
-    let address = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    if !sound || (text.contains([':', '[', ']']) && !address) || text == "*" || text == "**" {
-        return Err(bad());
-    }
-    Ok(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase())
-}
-
-impl TryFrom<Vec<String>> for HostList {
-    type Error = BadHost;
-
-    fn try_from(patterns: Vec<String>) -> Result<Self, BadHost> {
-        Self::new(patterns)
-    }
-}
-
-impl From<HostList> for Vec<String> {
-    fn from(list: HostList) -> Self {
-        list.0
-    }
+    let shown = || text.chars().filter(|c| !c.is_control()).take(80).collect();
+    HostPattern::parse(text)
+        .map(|pattern| pattern.to_string())
+        .map_err(|source| BadHost { host: shown(), source })
 }

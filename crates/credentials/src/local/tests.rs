@@ -173,6 +173,41 @@ fn a_passphrase_opens_and_another_does_not() {
 }
 
 #[test]
+fn the_environment_says_where_the_key_comes_from() {
+    let folder = folder();
+    let path = folder.path().join("passphrase");
+    fs::write(&path, "from a file\n").unwrap();
+    let source = |variables: &[(&str, &str)]| {
+        let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        match KeySource::from_variables(get) {
+            Ok(KeySource::Passphrase(passphrase)) => Some(passphrase.dangerous_expose().to_vec()),
+            Ok(KeySource::File) => None,
+            Err(error) => Some(error.to_string().into()),
+        }
+    };
+    let file = ("CHITON_SECRETS_PASSPHRASE_FILE", path.to_str().unwrap());
+    assert_eq!(source(&[]), None);
+    assert_eq!(source(&[("CHITON_SECRETS_PASSPHRASE", "")]), None);
+    assert_eq!(source(&[file]).as_deref(), Some(&b"from a file"[..]));
+    assert_eq!(source(&[file, ("CHITON_SECRETS_PASSPHRASE", "first")]).as_deref(), Some(&b"first"[..]));
+    let missing = source(&[("CHITON_SECRETS_PASSPHRASE_FILE", "/nowhere/p")]).unwrap();
+    assert!(String::from_utf8(missing).unwrap().starts_with("cannot read the passphrase from `/nowhere/p`"));
+}
+
+#[test]
+fn what_a_killed_writer_left_is_in_nobodys_way() {
+    let folder = folder();
+    let store = by_file(folder.path());
+    fs::write(folder.path().join("secrets.key.new"), "half a k").unwrap();
+    store.set(&name("a"), &value("12345678"), &HostList::default()).unwrap();
+    fs::write(folder.path().join("secrets.chiton.new"), "half a st").unwrap();
+    assert_eq!(got(&store, "a"), Ok(Some("12345678".into())));
+    store.set(&name("b"), &value("12345678"), &HostList::default()).unwrap();
+    assert_eq!(store.list().unwrap().len(), 2);
+    assert!(!folder.path().join("secrets.chiton.new").exists());
+}
+
+#[test]
 fn a_newer_format_is_named() {
     let folder = folder();
     let path = folder.path().join("secrets.chiton");
@@ -205,10 +240,10 @@ fn names_and_hosts_are_checked() {
     assert!("a b".parse::<SecretName>().is_err());
     assert!("../a".parse::<SecretName>().is_err());
     assert!("x".repeat(200).parse::<SecretName>().is_err());
-    for good in ["api.openai.com", "*.example.com", "10.0.0.1", "::1", "localhost"] {
+    for good in ["api.openai.com", "*.example.com", "10.0.0.1", "::1", "[::1]", "localhost", "Bücher.example."] {
         assert!(HostList::new([good]).is_ok(), "{good}");
     }
-    for bad in ["", "https://a.b", "a.b/c", "a.b:443", "*", "a b", "a..b"] {
+    for bad in ["", "https://a.b", "a.b/c", "a.b:443", "*", "*.com", "a b", "a..b", "0x7f.1"] {
         assert!(HostList::new([bad]).is_err(), "{bad}");
     }
 }
