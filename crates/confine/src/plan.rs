@@ -62,6 +62,24 @@ pub struct PlanInputs {
     pub authority_pem: String,
 }
 
+impl PlanInputs {
+    /// A sandbox without a workspace, to see whether one can be built.
+    pub(crate) fn for_probe(identity: Identity, entered: &crate::namespaces::Entered) -> Self {
+        Self {
+            name: "probe".to_owned(),
+            identity,
+            uid: entered.uid,
+            gid: entered.gid,
+            workspace: None,
+            caller_home: PathBuf::from("/nonexistent"),
+            extra_read_only: Vec::new(),
+            own_folders: Vec::new(),
+            policy_file: None,
+            authority_pem: String::new(),
+        }
+    }
+}
+
 /// Everything that is going to be applied.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConfinementPlan {
@@ -111,6 +129,9 @@ pub enum PlanError {
     /// A call without which nothing starts.
     #[error("`blocked_syscalls` names `{0}`, without which no program can start: take it out")]
     BlocksStart(&'static str),
+    /// One of the locks does not exist here.
+    #[error("this kernel has no Landlock, or it is switched off: `chiton doctor` says how to switch it on")]
+    NoLandlock,
     /// The host's layout could not be read.
     #[error("cannot read `{path}`: {source}")]
     Host {

@@ -4,6 +4,7 @@
 //! is tried in a child process, and what is missing comes with the command that mends it.
 
 mod checks;
+mod child;
 mod facts;
 
 use serde::Serialize;

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Pid;
 
-use crate::{Errno, Result, last_errno};
+use crate::{Errno, Result, last_errno, process::Fork};
 
 /// Where the copies lie while the new process's numbers are filled: above all of those.
 const ABOVE: RawFd = 64;
@@ -63,6 +63,24 @@ pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
         crate::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     }
     Ok(())
+}
+
+/// As [`fork`](crate::process::fork), but the child is the first process of a new pid namespace. The caller
+/// stays in its own with all its later children, and may start threads, which it could not after `unshare`.
+/// For a process with one thread that holds `CAP_SYS_ADMIN` in its user namespace.
+///
+/// # Errors
+/// Those of `clone`.
+pub fn fork_into_pid_namespace() -> Result<Fork> {
+    let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM the child gets a copy of everything, on the same stack; with one thread no lock
+    // of the C library is held.
+    let pid = crate::check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    if pid == 0 {
+        return Ok(Fork::Child);
+    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.map(Fork::Parent).ok_or(Errno::SRCH)
 }
 
 /// Starts `file` with these arguments, no variables, no signal blocked, `/dev/null` as 0, 1 and 2, and

@@ -36,6 +36,9 @@ pub fn plan(
     facts: &HostFacts,
     inputs: &PlanInputs,
 ) -> Result<ConfinementPlan, PlanError> {
+    if facts.landlock_abi == 0 {
+        return Err(PlanError::NoLandlock);
+    }
     let folders = folders(rules, inputs)?;
     let temporary = Private::of(rules);
     let seccomp = SeccompPlan::new(rules.blocked_calls.iter().copied(), facts.wait_killable());
