@@ -56,8 +56,13 @@ impl NativeDriver {
         let proxies = Arc::new(Proxies::new(&config.executable, &config.runtime));
         proxies.clear_leftovers();
         let folders = Folders::new(&config.runtime);
-        let driver =
-            Self { config, folders, proxies, captured: Mutex::default(), creating: tokio::sync::Mutex::default() };
+        let driver = Self {
+            config,
+            folders,
+            proxies,
+            captured: Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
+        };
         driver.refill();
         driver
     }
@@ -197,7 +202,9 @@ impl ComputeDriver for NativeDriver {
         if let Some(record) = folder.record() {
             Self::end(&record).await?;
         }
-        folder.remove().map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
+        folder
+            .remove()
+            .map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
     }
 
     async fn attach_network_proxy(&self, handle: &SandboxHandle, mut config: ProxyConfig) -> Result<()> {

@@ -81,8 +81,7 @@ impl Held {
 
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        let mut fds =
-            [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        let mut fds = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
@@ -103,7 +102,10 @@ impl Held {
     }
 }
 
-#[expect(deprecated, reason = "its successor is unsafe to call, for types that do not keep their descriptor as `OwnedFd` does")]
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe to call, for types that do not keep their descriptor as `OwnedFd` does"
+)]
 fn watch(pidfd: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd.try_clone()?, Interest::READABLE)
 }

@@ -2,9 +2,7 @@
 
 use std::{io, os::fd::AsFd, os::fd::OwnedFd, path::Path};
 
-use chiton_api::control::{
-    CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest,
-};
+use chiton_api::control::{CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
 use tokio::net::UnixStream;
 

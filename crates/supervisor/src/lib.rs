@@ -1,1 +1,43 @@
-//! PID 1 of a sandbox: confines, launches, reaps, carries terminals.
+//! A sandbox's supervisor: confines, launches, reaps, carries terminals. Two processes, one program.
+//!
+//! The *outer supervisor* is what the driver starts. It enters the sandbox's namespaces except the pid
+//! namespace, builds the view, forks *init*, the first process inside, and from then on only judges
+//! lookups, where no process of the sandbox can see or signal it. Init launches and reaps, and serves the
+//! gateway's connections. Each ends when the other does, and with init every process inside ends.
+//! Synchronous, small, and without any secret.
+
+mod confinement;
+mod ending;
+mod environment;
+mod events;
+mod failure;
+mod init;
+mod judge;
+mod kernel;
+mod launch;
+mod link;
+mod links;
+mod log;
+mod outer;
+mod partner;
+mod poll;
+mod program;
+mod prologue;
+mod report;
+mod requests;
+mod rules;
+mod standing;
+mod standings;
+
+use std::process::ExitCode;
+
+/// The hidden subcommand `chiton supervisor`. For the first lines of the process: it takes the descriptors
+/// of [`chiton_api::descriptors`] and forks, so that there may be no thread and no other descriptor yet.
+#[must_use]
+pub fn run() -> ExitCode {
+    match outer::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever asked was told over the control link; there is nobody else to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -32,7 +32,9 @@ pub(crate) fn be_proxy() -> ExitCode {
     loop {
         let Ok(link) = rustix::net::accept(&control) else { return ExitCode::FAILURE };
         let mut length = [0; 4];
-        let Ok((4, descriptors)) = chiton_sys::descriptors::receive(link.as_fd(), &mut length) else { continue };
+        let Ok((4, descriptors)) = chiton_sys::descriptors::receive(link.as_fd(), &mut length) else {
+            continue;
+        };
         let mut link = std::fs::File::from(link);
         let mut bytes = vec![0; frame::checked_len(length).unwrap()];
         std::io::Read::read_exact(&mut link, &mut bytes).unwrap();

@@ -11,7 +11,6 @@ use std::{
     process::{Command, ExitCode},
 };
 
-
 /// Nobody in particular, but an ordinary user.
 const ORDINARY: u32 = 12_345;
 

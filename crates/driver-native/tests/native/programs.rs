@@ -76,7 +76,8 @@ fn no_proxy(runtime: &Runtime) {
 
 fn orphans(runtime: &Runtime) {
     runtime.block_on(async {
-        let text = "(sleep 1000 &) ; (true &) ; (setsid sleep 1000 &) ; for i in 1 2 3; do sh -c 'true &'; done";
+        let text =
+            "(sleep 1000 &) ; (true &) ; (setsid sleep 1000 &) ; for i in 1 2 3; do sh -c 'true &'; done";
         let (_, _, status) = Bench::script(text).await;
         assert_eq!(status, 0);
     });

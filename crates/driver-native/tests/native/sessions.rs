@@ -24,7 +24,8 @@ fn pipe_through(runtime: &Runtime) {
     runtime.block_on(async {
         let bench = Bench::ready().await;
         let Session { from, mut to, .. } = bench.session(program(&["cat"])).await.unwrap();
-        let data: Vec<u8> = (0..10_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let data: Vec<u8> =
+            (0..10_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let sent = data.clone();
         let writer = tokio::spawn(async move {
             for piece in sent.chunks(60_000) {
@@ -98,7 +99,8 @@ fn signal(runtime: &Runtime) {
 fn stop(runtime: &Runtime) {
     runtime.block_on(async {
         let bench = Bench::ready().await;
-        let mut session = bench.session(shell("trap '' TERM; echo up; sleep 1000 & wait; wait")).await.unwrap();
+        let mut session =
+            bench.session(shell("trap '' TERM; echo up; sleep 1000 & wait; wait")).await.unwrap();
         session.until("up").await;
         let grace = std::time::Duration::from_millis(50);
         assert_eq!(bench.driver.stop(&bench.handle, grace).await.unwrap().code, 137);
@@ -112,7 +114,8 @@ fn slow_client(runtime: &Runtime) {
         let bench = Bench::ready().await;
         let mut main = bench.session(shell("echo up; read line")).await.unwrap();
         main.until("up").await;
-        let mut slow = bench.session(exec(program(&["/bin/sh", "-c", "yes | head -c 3000000"]))).await.unwrap();
+        let mut slow =
+            bench.session(exec(program(&["/bin/sh", "-c", "yes | head -c 3000000"]))).await.unwrap();
         let quick = bench.session(exec(shell("echo quick"))).await.unwrap().end().await;
         assert_eq!(quick.0, "quick\n");
         assert_eq!(slow.end().await.0.len(), 3_000_000);

@@ -1,0 +1,159 @@
+//! The confinement by this kernel: the stages of `chiton-confine` and the judgement of `chiton-lookup`, each
+//! in the process and at the moment where it belongs.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use chiton_api::control::{
+    CreateSandbox, EnforcementReport, Failure, FilesystemPolicy, Identity, LayerReport, Listeners,
+};
+use chiton_confine::{
+    ConfinementPlan, Entered, HostFacts, PlanInputs,
+    capture::{self, CapturedListeners},
+    locks::{self, AgentLocks},
+    namespaces,
+    plan::plan,
+    view::View,
+};
+use rustix::process::Pid;
+
+use crate::{
+    confinement::Confinement,
+    failure::{refused, status},
+    judge,
+    partner::{self, Message},
+    report,
+    rules::Rules,
+};
+
+/// How far the confinement is.
+#[derive(Debug, Default)]
+pub(crate) enum Kernel {
+    /// Nothing is made.
+    #[default]
+    Fresh,
+    /// The namespaces and the capture stand.
+    Created(CreateSandbox, Entered),
+    /// The view is assembled.
+    Viewed(Box<Prepared>, View),
+    /// The first process inside can start programs.
+    Entered(Box<AgentLocks>),
+}
+
+/// What both halves know once the view is assembled.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) sandbox: CreateSandbox,
+    pub(crate) plan: ConfinementPlan,
+    pub(crate) rules: Rules,
+    /// The host's `/proc`, for the outer half.
+    pub(crate) host_proc: OwnedFd,
+}
+
+fn fail(error: impl std::fmt::Display) -> Failure {
+    status(125, error.to_string())
+}
+
+fn out_of_order() -> Failure {
+    refused("the sandbox's confinement was asked for out of order")
+}
+
+impl Confinement for Kernel {
+    fn create(&mut self, sandbox: &CreateSandbox) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
+        let Self::Fresh = self else { return Err(out_of_order()) };
+        let entered = namespaces::enter(identity(sandbox.identity), &sandbox.name).map_err(fail)?;
+        let captured = capture::build().map_err(fail)?;
+        *self = Self::Created(sandbox.clone(), entered);
+        handed_over(captured)
+    }
+
+    fn view(&mut self, sent: &FilesystemPolicy) -> Result<EnforcementReport, Failure> {
+        let Self::Created(sandbox, entered) = std::mem::take(self) else { return Err(out_of_order()) };
+        let rules = Rules::read(sent)?;
+        let inputs = PlanInputs {
+            name: sandbox.name.clone(),
+            identity: identity(sandbox.identity),
+            uid: entered.uid,
+            gid: entered.gid,
+            workspace: sent.workspace.clone(),
+            caller_home: sent.home.clone(),
+            extra_read_only: sent.extra_read_only.clone(),
+            own_folders: sent.own_folders.clone(),
+            policy_file: rules.policy_file.clone(),
+            authority_pem: sent.authority_pem.clone(),
+        };
+        let plan = plan(&rules.fixed, &HostFacts::read(), &inputs).map_err(fail)?;
+        let folders = entered.folders.open(&plan.folders).map_err(fail)?;
+        let host_proc = judge::host_proc()?;
+        let view = View::assemble(&plan, folders).map_err(fail)?;
+        let report = report::of(&plan);
+        *self = Self::Viewed(Box::new(Prepared { sandbox, plan, rules, host_proc }), view);
+        Ok(report)
+    }
+
+    fn key_variables(&self) -> Vec<&'static str> {
+        match self {
+            Self::Viewed(prepared, _) => prepared.rules.key_variables.clone(),
+            Self::Fresh | Self::Created(..) | Self::Entered(_) => Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, partner: BorrowedFd<'_>, report: &mut EnforcementReport) -> Result<(), Failure> {
+        let Self::Viewed(prepared, view) = std::mem::take(self) else { return Err(out_of_order()) };
+        view.mount_proc().map_err(fail)?;
+        view.enter().map_err(fail)?;
+        partner::send(partner, &Message::Entered)?;
+        let agent = AgentLocks::prepare(&prepared.plan).map_err(fail)?;
+        report.layers.push(report::landlock(agent.landlock()));
+        locks::apply_to_init().map_err(fail)?;
+        match partner::receive(partner)? {
+            Some(Message::Judging) => {}
+            Some(Message::Failed(failure)) => return Err(failure),
+            Some(Message::Entered | Message::Listener(_)) | None => {
+                return Err(refused("the half of the supervisor that judges lookups did not start"));
+            }
+        }
+        *self = Self::Entered(Box::new(agent));
+        Ok(())
+    }
+
+    fn lock(&self, partner: BorrowedFd<'_>) -> Result<(), Failure> {
+        let Self::Entered(agent) = self else { return Err(out_of_order()) };
+        let applied = agent.apply().map_err(fail)?;
+        partner::send(partner, &Message::Listener(applied.listener))
+    }
+
+    fn judge(self, partner: OwnedFd, init: Pid, events: OwnedFd) -> Result<(), Failure> {
+        let Self::Viewed(prepared, view) = self else { return Err(out_of_order()) };
+        drop(view);
+        judge::judge(*prepared, &partner, init, events)
+    }
+}
+
+fn identity(identity: Identity) -> namespaces::Identity {
+    match identity {
+        Identity::Caller => namespaces::Identity::Caller,
+        Identity::Mapped { host_id } => namespaces::Identity::Mapped { host_id },
+    }
+}
+
+fn handed_over(captured: CapturedListeners) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
+    let count = |sockets: &[OwnedFd]| u8::try_from(sockets.len()).map_err(fail);
+    let listeners = Listeners {
+        tcp: count(&captured.tcp)?,
+        dns_udp: count(&captured.dns_udp)?,
+        dns_tcp: count(&captured.dns_tcp)?,
+        dropped: 1,
+    };
+    let CapturedListeners { tcp, dns_udp, dns_tcp, dropped, .. } = captured;
+    Ok((listeners, tcp.into_iter().chain(dns_udp).chain(dns_tcp).chain([dropped]).collect()))
+}
+
+/// For the report: who the agent is.
+pub(crate) fn identity_layer(plan: &ConfinementPlan) -> LayerReport {
+    let host = match plan.identity {
+        namespaces::Identity::Caller => "the caller's own id on the host".to_owned(),
+        namespaces::Identity::Mapped { host_id } => format!("id {host_id} on the host"),
+    };
+    let detail = format!("uid {} inside, {host}; no capability, no new privileges", plan.uid);
+    LayerReport { layer: "identity".into(), enforced: true, detail }
+}

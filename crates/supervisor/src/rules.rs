@@ -1,0 +1,75 @@
+//! The static half of a policy, brought into the forms that the mechanisms take. One text in, as every
+//! other end parses it.
+
+use std::path::{Path, PathBuf};
+
+use chiton_api::control::{Failure, FilesystemPolicy};
+use chiton_confine::{StaticRules, plan::DeniedPath};
+use chiton_policy::{DeniedPattern, FileRules, FileScope, Policy, Protection};
+
+use crate::failure::status;
+
+const WORKSPACE: &str = "/workspace";
+
+/// What the supervisor needs of a policy.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// For the plan.
+    pub(crate) fixed: StaticRules,
+    /// For the judgement of lookups.
+    pub(crate) files: FileRules,
+    /// Variables that get a placeholder, for the routed providers.
+    pub(crate) key_variables: Vec<&'static str>,
+    /// Whether the workspace has a `.git`.
+    pub(crate) git_at_start: bool,
+    /// The policy file, as it is called inside.
+    pub(crate) policy_file: Option<PathBuf>,
+}
+
+impl Rules {
+    /// Reads them out of what the driver sent.
+    pub(crate) fn read(sent: &FilesystemPolicy) -> Result<Self, Failure> {
+        let policy = Policy::parse(&sent.policy)
+            .map_err(|_| status(125, "the policy is not valid: `chiton policy check` says where".into()))?;
+        let policy_file = sent.policy_file.as_ref().map(|file| inside(file, sent.workspace.as_deref()));
+        let scope = FileScope {
+            home: sent.home.clone(),
+            policy_file: policy_file.clone(),
+            own_folders: sent.own_folders.clone(),
+            extra_read_only: sent.extra_read_only.clone(),
+            git_at_start: sent.workspace.as_ref().is_some_and(|w| w.join(".git").symlink_metadata().is_ok()),
+        };
+        let refused = |e: chiton_policy::PathRefused| status(125, e.to_string());
+        let files = FileRules::new(&policy.fixed.filesystem, &scope).map_err(refused)?;
+        let fixed = fixed(&policy, &scope).map_err(refused)?;
+        let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
+        let key_variables = providers.map(|facts| facts.key_variable).collect();
+        Ok(Self { fixed, files, key_variables, git_at_start: scope.git_at_start, policy_file })
+    }
+}
+
+fn fixed(policy: &Policy, scope: &FileScope) -> Result<StaticRules, chiton_policy::PathRefused> {
+    let files = &policy.fixed.filesystem;
+    let paths = files.resolve(scope)?;
+    let home = scope.home.to_string_lossy();
+    let globs = files.denied.iter().filter_map(|pattern| match pattern {
+        DeniedPattern::Glob(glob) => Some(DeniedPath::Glob(glob.with_home(&home).as_str().to_owned())),
+        DeniedPattern::Literal(_) => None,
+    });
+    Ok(StaticRules {
+        allowed: paths.writable,
+        // Those of `-r` enter the plan by themselves.
+        read_only: paths.read_only.into_iter().filter(|p| !scope.extra_read_only.contains(p)).collect(),
+        denied: paths.denied.into_iter().map(DeniedPath::Literal).chain(globs).collect(),
+        unprotected: files.unprotected.iter().copied().map(Protection::as_str).map(str::to_owned).collect(),
+        blocked_calls: policy.fixed.process.blocked_syscalls.iter().map(|call| call.number()).collect(),
+    })
+}
+
+/// What a host path in the workspace is called inside.
+fn inside(path: &Path, workspace: Option<&Path>) -> PathBuf {
+    match workspace.and_then(|workspace| path.strip_prefix(workspace).ok()) {
+        Some(below) => Path::new(WORKSPACE).join(below),
+        None => path.to_owned(),
+    }
+}
