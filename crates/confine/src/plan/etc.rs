@@ -3,12 +3,16 @@
 //! By name and never whole: no password hashes, no keys, no configuration that may hold credentials.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    plan::{HOME, PlanError, PlanInputs, RESOLVER, TRUST_BUNDLE, USER, system::as_on_host},
+    plan::{
+        HOME, PlanError, PlanInputs, RESOLVER, TRUST_BUNDLE, USER,
+        system::{as_on_host, repeat},
+    },
     view::{Source, Step},
 };
 
@@ -70,9 +74,10 @@ const TAKEN: &[&str] = &[
     "dpkg",
     "maven",
     "gradle",
-    "ssl/openssl.cnf",
-    "pki/tls/openssl.cnf",
 ];
+
+/// The same for what lies deeper.
+const TAKEN_BELOW: &[&str] = &["ssl/openssl.cnf", "pki/tls/openssl.cnf"];
 
 /// The same for names that carry a version.
 const TAKEN_BY_PREFIX: &[&str] = &["python", "java", "openmpi"];
@@ -92,23 +97,33 @@ const ROOTS: &str = "/etc/ssl/certs";
 
 /// Everything under `/etc`.
 pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
-    let mut steps = Vec::new();
-    for path in taken() {
-        steps.extend(as_on_host(&path)?);
-    }
+    let mut steps = taken()?;
     steps.push(Step::Link { path: "/etc/mtab".into(), target: "/proc/self/mounts".into() });
     steps.extend(written(inputs));
     steps.extend(trust(&inputs.authority_pem));
     Ok(steps)
 }
 
-fn taken() -> Vec<PathBuf> {
+/// What the host has of the lists, by one reading of its folder.
+fn taken() -> Result<Vec<Step>, PlanError> {
     let etc = Path::new("/etc");
-    let mut paths: Vec<PathBuf> = TAKEN.iter().map(|name| etc.join(name)).collect();
-    let versioned = |name: &str| TAKEN_BY_PREFIX.iter().any(|prefix| name.starts_with(prefix));
-    let entries = fs::read_dir(etc).into_iter().flatten().filter_map(Result::ok);
-    paths.extend(entries.filter(|e| e.file_name().to_str().is_some_and(versioned)).map(|e| e.path()));
-    paths
+    let failed = |source| PlanError::Host { path: etc.to_owned(), source };
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(etc).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().is_some_and(is_taken) {
+            found.insert(entry.path(), entry.file_type().map_err(failed)?.is_symlink());
+        }
+    }
+    let mut steps = found.iter().map(|(path, link)| repeat(path, *link)).collect::<Result<Vec<_>, _>>()?;
+    for below in TAKEN_BELOW {
+        steps.extend(as_on_host(&etc.join(below))?);
+    }
+    Ok(steps)
+}
+
+fn is_taken(name: &str) -> bool {
+    TAKEN.contains(&name) || TAKEN_BY_PREFIX.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn written(inputs: &PlanInputs) -> Vec<Step> {

@@ -52,17 +52,20 @@ pub(super) fn steps() -> Result<Vec<Step>, PlanError> {
 /// A step that repeats what the host has at a path: a link as a link, anything else as a read-only mount, nothing
 /// as nothing.
 pub(super) fn as_on_host(path: &Path) -> Result<Option<Step>, PlanError> {
-    let failed = |source| PlanError::Host { path: path.to_owned(), source };
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed(e)),
-    };
-    if found.is_symlink() {
-        let target = fs::read_link(path).map_err(failed)?;
-        return Ok(Some(Step::Link { path: path.to_owned(), target }));
+    match fs::symlink_metadata(path) {
+        Ok(found) => repeat(path, found.is_symlink()).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PlanError::Host { path: path.to_owned(), source }),
+    }
+}
+
+/// The same for a path that is there.
+pub(super) fn repeat(path: &Path, is_link: bool) -> Result<Step, PlanError> {
+    let at = path.to_owned();
+    if is_link {
+        let target = fs::read_link(path).map_err(|source| PlanError::Host { path: at.clone(), source })?;
+        return Ok(Step::Link { path: at, target });
     }
     // Gone by the time it is mounted is as good as never there.
-    let source = Source::HostIfThere(path.to_owned());
-    Ok(Some(Step::Mount { path: path.to_owned(), source }))
+    Ok(Step::Mount { source: Source::HostIfThere(at.clone()), path: at })
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use chiton_sys::{Errno, mount::MountAttrFlags};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::Mode;
 
 use crate::{
     plan::{ConfinementPlan, MASK_FILE, MASK_FOLDER},
@@ -158,8 +158,8 @@ fn open_source(next: &Step) -> Result<Taken, ViewError> {
         | Step::Cover { .. }
         | Step::CoverMatches { .. } => return Ok(Taken::Nothing),
     };
-    match openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(found) => Tree::clone_of(found, attributes).map(Taken::Mount).map_err(step("opening", path)),
+    match Tree::clone_of_host(path, attributes) {
+        Ok(mount) => Ok(Taken::Mount(mount)),
         Err(Errno::NOENT) if optional => Ok(Taken::Missing),
         Err(e) => Err(step("opening", path)(e)),
     }

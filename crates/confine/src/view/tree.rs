@@ -4,8 +4,11 @@
 //! lead a mount elsewhere.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
+    rc::Rc,
 };
 
 use chiton_sys::{
@@ -13,7 +16,10 @@ use chiton_sys::{
     mount::{MountAttrFlags, set_attributes},
 };
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, symlinkat, unlinkat},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat,
+        unlinkat,
+    },
     mount::{
         FsMountFlags, FsOpenFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
@@ -37,10 +43,18 @@ pub(super) const DEVICE: MountAttrFlags =
 /// `/proc`, which must stay in sight.
 const BASES: &[&str] = &["/tmp", "/mnt", "/var", "/usr"];
 
+const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const CLONE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC).union(OpenTreeFlags::AT_RECURSIVE);
+
 /// The tree.
 #[derive(Debug)]
 pub(super) struct Tree {
-    root: OwnedFd,
+    root: Rc<OwnedFd>,
+    /// Folders that were asked for, until something is mounted at or above them.
+    known: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
 /// A kind of filesystem and its options.
@@ -62,7 +76,7 @@ impl Tree {
         let mut refused = Errno::NOENT;
         for base in BASES {
             match move_mount(&root, c"", CWD, *base, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
-                Ok(()) => return Ok(Self { root }),
+                Ok(()) => return Ok(Self { root: Rc::new(root), known: RefCell::default() }),
                 Err(e) => refused = e,
             }
         }
@@ -88,24 +102,26 @@ impl Tree {
     }
 
     /// The folder at a path, made where it is missing.
-    pub(super) fn folder(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        match self.find(path) {
-            Err(Errno::NOENT) => {}
-            found => return found,
+    pub(super) fn folder(&self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
+        let Ok((parent, name)) = split(path) else { return Ok(Rc::clone(&self.root)) };
+        if let Some(known) = self.known.borrow().get(path) {
+            return Ok(Rc::clone(known));
         }
-        let (parent, name) = split(path)?;
-        match mkdirat(self.folder(parent)?, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => self.find(path),
-            Err(e) => Err(e),
-        }
+        let parent = self.folder(parent)?;
+        let found = Rc::new(match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => openat(&parent, name, HANDLE, Mode::empty())?,
+            // It may be a link, which is followed inside the tree only.
+            Err(Errno::EXIST) => self.find(path)?,
+            Err(e) => return Err(e),
+        });
+        self.known.borrow_mut().insert(path.to_owned(), Rc::clone(&found));
+        Ok(found)
     }
 
     /// A new file.
     pub(super) fn file(&self, path: &Path, contents: &[&[u8]], mode: u32) -> Result<(), Errno> {
         let (parent, name) = split(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let parent = self.folder(parent)?;
-        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))?;
+        let file = openat(self.folder(parent)?, name, NEW_FILE, Mode::from_raw_mode(mode))?;
         for mut bytes in contents.iter().copied() {
             while !bytes.is_empty() {
                 let written = rustix::io::write(&file, bytes)?;
@@ -123,24 +139,33 @@ impl Tree {
 
     /// Puts a detached mount at a path, which is made where it is missing.
     pub(super) fn place(&self, mount: impl AsFd, path: &Path) -> Result<(), Errno> {
-        let found = match self.find(path) {
-            Err(Errno::NOENT) if is_folder(mount.as_fd())? => self.folder(path)?,
-            Err(Errno::NOENT) => {
-                self.file(path, &[], 0o644)?;
-                self.find(path)?
-            }
-            found => found?,
+        let (above, name) = split(path)?;
+        let parent = self.folder(above)?;
+        let made = if is_folder(mount.as_fd())? {
+            mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+                .and_then(|()| openat(&parent, name, HANDLE, Mode::empty()))
+        } else {
+            openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o644))
         };
-        put(mount, found)
+        match made {
+            Ok(at) => put(mount, at)?,
+            Err(Errno::EXIST) => put(mount, self.find(path)?)?,
+            Err(e) => return Err(e),
+        }
+        self.known.borrow_mut().retain(|known, _| !known.starts_with(path));
+        Ok(())
+    }
+
+    /// A detached mount of something of the host.
+    pub(super) fn clone_of_host(path: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+        let mount = open_tree(CWD, path, CLONE)?;
+        set_attributes(&mount, attributes, true, None)?;
+        Ok(mount)
     }
 
     /// A detached mount of something inside.
     pub(super) fn clone_of(found: impl AsFd, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH
-            | OpenTreeFlags::AT_RECURSIVE;
-        let mount = open_tree(found, c"", flags)?;
+        let mount = open_tree(found, c"", CLONE | OpenTreeFlags::AT_EMPTY_PATH)?;
         set_attributes(&mount, attributes, true, None)?;
         Ok(mount)
     }
