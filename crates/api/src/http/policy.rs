@@ -32,9 +32,11 @@ pub struct ApplyReply {
 /// `GET …/policy`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicyReply {
-    /// The document in force: the sandbox's static half with the last enforced dynamic half.
+    /// The document of the revision in force, whose dynamic half counts.
     pub policy: String,
-    /// Its revision.
+    /// The document that the sandbox was made with, whose static half counts; often the same.
+    pub created_with: String,
+    /// The revision in force.
     pub revision: u64,
     /// Its digest.
     pub digest: String,

@@ -1,0 +1,370 @@
+//! The one writer of the log.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chiton_api::{
+    http::Denials,
+    name::{SandboxId, SandboxName},
+};
+use chiton_audit::{Chain, Decision, Event, EventId, Hash, Head, Layer, Spool};
+use chiton_store::{Checkpoint, Source, SourceKind, Store};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use super::source::Tail;
+
+/// Why the log cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// It cannot be opened.
+    #[error("cannot open the audit log `{path}`: {source}")]
+    Open {
+        /// The log.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its end is not ours.
+    #[error("the audit log `{path}` cannot be gone on with: {source}")]
+    Resume {
+        /// The log.
+        path: PathBuf,
+        /// Why.
+        source: chiton_audit::SinkError,
+    },
+    /// It does not take a line.
+    #[error("the audit log cannot be written, so nothing new is started or applied: {0}")]
+    Write(#[source] io::Error),
+    /// It cannot be read.
+    #[error("the audit log cannot be read: {0}")]
+    Read(#[source] io::Error),
+}
+
+/// The log and the event files that flow into it.
+#[derive(Debug)]
+pub(crate) struct AuditLog {
+    pub(super) path: PathBuf,
+    inner: Mutex<Inner>,
+    /// The length, published when lines were added.
+    grown: watch::Sender<u64>,
+    /// That there is something to look after.
+    pub(super) wake: Notify,
+    checkpointing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    chain: Chain,
+    length: u64,
+    count: u64,
+    /// A write failed and could not be taken back.
+    torn: bool,
+    fault: Option<String>,
+    unsynced: bool,
+    unkept: bool,
+    sources: BTreeMap<(SandboxId, SourceKind), Tail>,
+    denials: BTreeMap<SandboxId, Denials>,
+    /// Events past the checkpoint that this process began with.
+    known: HashSet<EventId>,
+}
+
+impl AuditLog {
+    /// Goes on with the log where the checkpoint, or what follows it, says that it ends.
+    pub(crate) fn open(path: &Path, checkpoint: &Checkpoint) -> Result<Self, AuditError> {
+        let failed = |source| AuditError::Open { path: path.to_path_buf(), source };
+        let open = || OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path);
+        // Takes away half a line that a process killed in its midst left.
+        Spool::resume(open().map_err(failed)?)
+            .map_err(|source| AuditError::Resume { path: path.to_path_buf(), source })?;
+        let file = open().map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let (start, shortened) = starting_point(&file, length, checkpoint).map_err(failed)?;
+        let mut inner = Inner {
+            file,
+            chain: Chain::after(start.hash),
+            length,
+            count: start.count,
+            torn: false,
+            fault: None,
+            unsynced: false,
+            unkept: true,
+            sources: BTreeMap::new(),
+            denials: BTreeMap::new(),
+            known: HashSet::new(),
+        };
+        inner.read_on(if start == Head::EMPTY { 0 } else { checkpoint.length }).map_err(failed)?;
+        for source in &checkpoint.sources {
+            let tail = Tail::at(source.position);
+            inner.sources.insert((source.sandbox.clone(), source.kind), tail);
+        }
+        if shortened {
+            inner.write(&[own_fault("audit_log_shortened")])?;
+        }
+        let (grown, _) = watch::channel(inner.length);
+        let (inner, wake) = (Mutex::new(inner), Notify::new());
+        let checkpointing = tokio::sync::Mutex::new(());
+        Ok(Self { path: path.to_path_buf(), inner, grown, wake, checkpointing })
+    }
+
+    /// Writes an event of the gateway's own; it is in the log when this returns.
+    pub(crate) fn record(&self, event: &Event) -> Result<(), AuditError> {
+        let mut inner = self.lock();
+        inner.write(std::slice::from_ref(event))?;
+        self.published(&inner);
+        Ok(())
+    }
+
+    /// That the log takes lines, tried by what the last write said and by asking the disk.
+    pub(crate) fn health(&self) -> (u64, Option<String>) {
+        let inner = self.lock();
+        (inner.count, inner.fault.clone())
+    }
+
+    /// Follows a sandbox's event files from now on, from where they were left.
+    pub(crate) fn follow(&self, id: &SandboxId, name: &SandboxName, folder: &Path) {
+        let mut inner = self.lock();
+        for kind in [SourceKind::Supervisor, SourceKind::Proxy] {
+            let tail = inner.sources.entry((id.clone(), kind)).or_insert_with(|| Tail::at(0));
+            tail.follow(name, folder.join(format!("{}.events", kind.as_str())));
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Begins to count refusals anew: the sandbox starts.
+    pub(crate) fn count_anew(&self, id: &SandboxId) {
+        self.lock().denials.insert(id.clone(), Denials::default());
+    }
+
+    /// Counts what was refused since a moment, from the event files: the sandbox was started by a gateway that
+    /// is gone.
+    pub(crate) fn recount(&self, id: &SandboxId, since: Timestamp) {
+        let mut inner = self.lock();
+        let of_it = inner.sources.iter().filter(|((sandbox, _), _)| sandbox == id);
+        let denied = of_it.flat_map(|(_, tail)| tail.denied_since(since)).collect::<Vec<_>>();
+        let denials = inner.denials.entry(id.clone()).or_default();
+        *denials = Denials::default();
+        for layer in denied {
+            count(denials, layer);
+        }
+    }
+
+    /// What was refused since the sandbox started, as far as it is chained.
+    pub(crate) fn denials(&self, id: &SandboxId) -> Option<Denials> {
+        self.lock().denials.get(id).cloned()
+    }
+
+    /// Chains what the sandbox's event files hold, and follows them no longer.
+    pub(crate) fn finish(&self, id: &SandboxId) -> Denials {
+        if let Err(error) = self.drain() {
+            tracing::error!(%error, sandbox = %id, "events wait in their files");
+        }
+        let mut inner = self.lock();
+        for (_, tail) in inner.sources.iter_mut().filter(|((sandbox, _), _)| sandbox == id) {
+            tail.leave();
+        }
+        inner.denials.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Knows nothing of the sandbox any more. Its files may go once this returned true: all of them is chained.
+    pub(crate) fn forget(&self, id: &SandboxId) -> bool {
+        let drained = self.drain().is_ok();
+        let mut inner = self.lock();
+        inner.sources.retain(|(sandbox, _), _| sandbox != id);
+        inner.denials.remove(id);
+        inner.unkept = true;
+        drained
+    }
+
+    /// Chains everything that the event files hold by now. Blocks.
+    pub(crate) fn drain(&self) -> Result<(), AuditError> {
+        let followed =
+            |(key, tail): (&(SandboxId, SourceKind), &Tail)| tail.is_followed().then(|| key.clone());
+        let keys: Vec<_> = self.lock().sources.iter().filter_map(followed).collect();
+        for key in &keys {
+            // The lock is given back between chunks, so that an own event need not wait for a long file.
+            while self.drain_chunk(key)? {}
+        }
+        let mut inner = self.lock();
+        inner.known.clear();
+        Ok(())
+    }
+
+    fn drain_chunk(&self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
+        let mut inner = self.lock();
+        let more = inner.chain_chunk(key)?;
+        self.published(&inner);
+        Ok(more)
+    }
+
+    /// Flushes to the disk what is not there yet. Blocks.
+    pub(crate) fn sync(&self) {
+        let file = {
+            let mut inner = self.lock();
+            if !std::mem::take(&mut inner.unsynced) {
+                return;
+            }
+            inner.file.try_clone()
+        };
+        if let Err(error) = file.and_then(|file| file.sync_data()) {
+            let mut inner = self.lock();
+            inner.fault = Some(error.to_string());
+            inner.unsynced = true;
+        }
+    }
+
+    /// Keeps how far the log has come, where that changed.
+    pub(crate) async fn checkpoint(&self, store: &Store) {
+        let _one_at_a_time = self.checkpointing.lock().await;
+        let Some(checkpoint) = self.lock().take_checkpoint() else { return };
+        if let Err(error) = store.set_checkpoint(&checkpoint).await {
+            tracing::error!(%error, "the audit log's checkpoint was not kept");
+            self.lock().unkept = true;
+        }
+    }
+
+    /// Where the chain ends, and how long the file is by then.
+    pub(super) fn end(&self) -> (Head, u64) {
+        let inner = self.lock();
+        (Head { count: inner.count, hash: inner.chain.head() }, inner.length)
+    }
+
+    /// The event files, with how far each is chained.
+    pub(super) fn files(&self) -> Vec<(SandboxName, PathBuf, u64)> {
+        self.lock().sources.values().filter_map(Tail::file).collect()
+    }
+
+    /// Whether anything is followed.
+    pub(super) fn follows(&self) -> bool {
+        self.lock().sources.values().any(Tail::is_followed)
+    }
+
+    /// The length, as it grows.
+    pub(crate) fn grown(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    fn published(&self, inner: &Inner) {
+        let length = inner.length;
+        self.grown.send_if_modified(|known| std::mem::replace(known, length) != length);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Writes lines by one call; when it fails nothing of them remains.
+    fn write(&mut self, events: &[Event]) -> Result<(), AuditError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (mut chain, mut text) = (self.chain, String::new());
+        for event in events {
+            text.push_str(&chain.link(event));
+            text.push('\n');
+        }
+        let mended = if self.torn { self.file.set_len(self.length) } else { Ok(()) };
+        if let Err(error) = mended.and_then(|()| self.file.write_all(text.as_bytes())) {
+            self.torn = self.file.set_len(self.length).is_err();
+            self.fault = Some(error.to_string());
+            return Err(AuditError::Write(error));
+        }
+        (self.chain, self.torn, self.fault) = (chain, false, None);
+        self.length += u64::try_from(text.len()).unwrap_or(0);
+        self.count += u64::try_from(events.len()).unwrap_or(0);
+        (self.unsynced, self.unkept) = (true, true);
+        Ok(())
+    }
+
+    /// Chains some of one event file; true when there may be more.
+    fn chain_chunk(&mut self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
+        let Some(tail) = self.sources.get(key) else { return Ok(false) };
+        let Some(read) = tail.read().map_err(AuditError::Read)? else { return Ok(false) };
+        let new: Vec<Event> =
+            read.events.into_iter().filter(|event| !self.known.contains(&event.id)).collect();
+        self.write(&new)?;
+        if let Some(tail) = self.sources.get_mut(key) {
+            tail.position = read.position;
+            self.unkept = true;
+        }
+        let denials = self.denials.entry(key.0.clone()).or_default();
+        for event in new.iter().filter(|event| event.decision == Some(Decision::Deny)) {
+            count(denials, event.layer);
+        }
+        Ok(true)
+    }
+
+    /// Takes in what the log holds past `start`.
+    fn read_on(&mut self, start: u64) -> io::Result<()> {
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(start))?;
+        for line in BufReader::new(file).split(b'\n') {
+            self.count += 1;
+            // A line that was tampered with is for `verify` to name.
+            let Ok(linked) = Event::parse(&String::from_utf8_lossy(&line?)) else { continue };
+            self.known.insert(linked.event.id);
+            if let Some((_, hash)) = linked.link {
+                self.chain = Chain::after(hash);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_checkpoint(&mut self) -> Option<Checkpoint> {
+        if !std::mem::take(&mut self.unkept) {
+            return None;
+        }
+        let source = |((sandbox, kind), tail): (&(SandboxId, SourceKind), &Tail)| Source {
+            sandbox: sandbox.clone(),
+            kind: *kind,
+            position: tail.position,
+        };
+        let sources = self.sources.iter().map(source).collect();
+        Some(Checkpoint {
+            length: self.length,
+            count: self.count,
+            hash: self.chain.head().to_string(),
+            sources,
+        })
+    }
+}
+
+/// Where reading begins: at the checkpoint, or from the first line where that is not (any longer) a line's end.
+fn starting_point(file: &File, length: u64, checkpoint: &Checkpoint) -> io::Result<(Head, bool)> {
+    if checkpoint.length == 0 {
+        return Ok((Head::EMPTY, false));
+    }
+    let (hash, mut file) = (checkpoint.hash.parse::<Hash>(), file.try_clone()?);
+    let mut last = [0; 1];
+    if checkpoint.length <= length {
+        file.seek(SeekFrom::Start(checkpoint.length - 1))?;
+        file.read_exact(&mut last)?;
+    }
+    match hash {
+        Ok(hash) if last == *b"\n" => Ok((Head { count: checkpoint.count, hash }, false)),
+        _ => Ok((Head::EMPTY, true)),
+    }
+}
+
+fn count(denials: &mut Denials, layer: Layer) {
+    denials.count += 1;
+    *denials.layers.entry(layer.as_str().to_owned()).or_default() += 1;
+}
+
+/// Something that is not as we left it.
+pub(super) fn own_fault(what: &'static str) -> Event {
+    let mut event = Event::new(Layer::Lifecycle, "audit");
+    event.decision = Some(Decision::Deny);
+    event.reason = Some(what.into());
+    event
+}

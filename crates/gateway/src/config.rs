@@ -1,0 +1,256 @@
+//! `config.toml`: what the operator says. Read at the gateway's start and again for each sandbox that is
+//! started, so that a change needs no restart; one with an error refuses that start and changes nothing else.
+//!
+//! Unknown keys are errors. What is known but not there yet (`listen` other than `unix`, `[upstream] proxy`)
+//! parses, and is refused by name where it would be used.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use chiton_api::{control::Upstream, name::DriverName, paths::Paths};
+use serde::Deserialize;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, or one that it names, cannot be read.
+    #[error("cannot read `{path}`{}: {source}", .setting.map(|s| format!(", which `{s}` names")).unwrap_or_default())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: Option<&'static str>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It does not parse.
+    #[error("`{path}`, line {line}, column {column}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong, one line.
+        message: String,
+    },
+    /// A value cannot be what it is.
+    #[error("`{path}`: {message}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and why.
+        message: String,
+    },
+    /// Known, but not there yet.
+    #[error("not supported yet: `{0}` of config.toml")]
+    NotSupported(&'static str),
+}
+
+/// The whole of `config.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) gateway: GatewaySection,
+    upstream: UpstreamSection,
+    llm: LlmSection,
+    vault: Option<VaultSection>,
+    aws: Option<AwsSection>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GatewaySection {
+    listen: Vec<String>,
+    pub(crate) default_driver: DriverName,
+    tls: Option<TlsSection>,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        Self { listen: vec!["unix".into()], default_driver: DriverName::Native, tls: None }
+    }
+}
+
+/// `[gateway.tls]`, which no listener uses yet.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSection {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// `[upstream]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UpstreamSection {
+    extra_ca: Vec<PathBuf>,
+    proxy: Option<String>,
+    resolve: BTreeMap<String, String>,
+}
+
+/// `[llm]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LlmSection {
+    allow: Vec<String>,
+}
+
+/// `[vault]`, which no reference uses yet: `vault://` is refused by name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VaultSection {
+    address: String,
+    token_file: Option<PathBuf>,
+    approle: Option<toml::Table>,
+    kubernetes: Option<toml::Table>,
+}
+
+/// `[aws]`, which no reference uses yet: `aws-sm://` is refused by name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AwsSection {
+    region: Option<String>,
+    endpoint_url: Option<String>,
+}
+
+impl Config {
+    /// Reads the file in use; without one, everything is as by default.
+    pub(crate) fn load(paths: &Paths) -> Result<Self, ConfigError> {
+        let Some(file) = paths.config_file() else { return Ok(Self::default()) };
+        let text = fs::read_to_string(&file).map_err(|source| ConfigError::Read {
+            path: file.clone(),
+            setting: None,
+            source,
+        })?;
+        Self::parse(&text, &file)
+    }
+
+    fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            ConfigError::Invalid { path: file.to_path_buf(), line, column, message }
+        })?;
+        config.file = file.to_path_buf();
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |message| Err(ConfigError::Value { path: self.file.clone(), message });
+        for (name, address) in &self.upstream.resolve {
+            let port = name.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+                return bad(format!("`[upstream.resolve]` has `{name}`: expected `host:port`"));
+            }
+            if address.parse::<SocketAddr>().is_err() {
+                return bad(format!(
+                    "`[upstream.resolve]` has `{address}` for `{name}`: expected `address:port`"
+                ));
+            }
+        }
+        if let Some(path) = self.upstream.extra_ca.iter().find(|path| path.is_relative()) {
+            return bad(format!("`[upstream] extra_ca` has `{}`: expected an absolute path", path.display()));
+        }
+        Ok(())
+    }
+
+    /// That the gateway can listen as it is told to.
+    pub(crate) fn check_listen(&self) -> Result<(), ConfigError> {
+        match self.gateway.listen.as_slice() {
+            [only] if only == "unix" => Ok(()),
+            [] => Err(ConfigError::Value {
+                path: self.file.clone(),
+                message: "`[gateway] listen` is empty: expected `[\"unix\"]`".into(),
+            }),
+            _ => Err(ConfigError::NotSupported("[gateway] listen = [\"https://…\"]")),
+        }
+    }
+
+    /// What a proxy gets of it, with the files read.
+    pub(crate) fn upstream(&self) -> Result<Upstream, ConfigError> {
+        if self.upstream.proxy.is_some() {
+            return Err(ConfigError::NotSupported("[upstream] proxy"));
+        }
+        let mut extra_ca = Vec::new();
+        for path in &self.upstream.extra_ca {
+            extra_ca.push(self.read_ca(path)?);
+        }
+        let resolve = self.upstream.resolve.clone();
+        Ok(Upstream { extra_ca, resolve, llm_allow: self.llm.allow.clone() })
+    }
+
+    fn read_ca(&self, path: &Path) -> Result<String, ConfigError> {
+        let setting = Some("[upstream] extra_ca");
+        let read = fs::read_to_string(path);
+        let pem = read.map_err(|source| ConfigError::Read { path: path.to_path_buf(), setting, source })?;
+        chiton_tls::Roots::only(std::slice::from_ref(&pem)).map_err(|error| ConfigError::Value {
+            path: self.file.clone(),
+            message: format!("`[upstream] extra_ca` has `{}`: {error}", path.display()),
+        })?;
+        Ok(pem)
+    }
+}
+
+/// Line and column, from 1, of a place in a text.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/etc/chiton/config.toml"))
+    }
+
+    #[test]
+    fn the_promised_file_parses_and_what_is_missing_is_refused_where_used() {
+        let config = parse(
+            "[gateway]\nlisten = [\"unix\"]\ndefault_driver = \"native\"\n[upstream]\nextra_ca = [\"/path/ca.pem\"]\n\
+             proxy = \"http://proxy.corp:3128\"\n[upstream.resolve]\n\"api.github.com:443\" = \"127.0.0.1:8443\"\n\
+             [llm]\nallow = [\"http://127.0.0.1:1\"]\n[vault]\naddress = \"https://vault.corp:8200\"\n\
+             token_file = \"/path\"\n[aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://127.0.0.1:5000\"\n",
+        )
+        .unwrap();
+        config.check_listen().unwrap();
+        assert!(matches!(config.upstream(), Err(ConfigError::NotSupported("[upstream] proxy"))));
+        let https = parse("[gateway]\nlisten = [\"unix\", \"https://127.0.0.1:7443\"]").unwrap();
+        let error = https.check_listen().unwrap_err().to_string();
+        assert!(error.starts_with("not supported yet: "), "{error}");
+    }
+
+    #[test]
+    fn an_error_has_its_place_and_is_one_line() {
+        let error = parse("[upstream]\n  extra_cas = []\n").unwrap_err();
+        assert!(matches!(&error, ConfigError::Invalid { line: 2, column: 3, .. }), "{error}");
+        assert!(!error.to_string().contains('\n'));
+        assert!(parse("[upstream.resolve]\n\"api.github.com\" = \"127.0.0.1:1\"").is_err());
+        assert!(parse("[upstream.resolve]\n\"api.github.com:443\" = \"localhost:1\"").is_err());
+        assert!(parse("[upstream]\nextra_ca = [\"ca.pem\"]").is_err());
+        assert!(parse("[gateway]\ndefault_driver = \"lxc\"").is_err());
+    }
+
+    #[test]
+    fn a_missing_or_bad_ca_file_is_named() {
+        let error =
+            parse("[upstream]\nextra_ca = [\"/nonexistent/ca.pem\"]").unwrap().upstream().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/nonexistent/ca.pem") && text.contains("extra_ca"), "{text}");
+        let bad = parse("[upstream]\nextra_ca = [\"/dev/null\"]").unwrap().upstream().unwrap_err();
+        assert!(matches!(bad, ConfigError::Value { .. }), "{bad}");
+    }
+}

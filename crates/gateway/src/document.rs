@@ -1,0 +1,121 @@
+//! A policy document as the gateway holds it: the text that travels, its digest, and what it means.
+
+use std::{fmt::Write, path::PathBuf, sync::Arc};
+
+use chiton_policy::{FilesystemRules, Fixed, Policy, model::ProcessRules};
+use sha2::{Digest, Sha256};
+
+use crate::error::GatewayError;
+
+/// Where the workspace is inside.
+const WORKSPACE: &str = "/workspace";
+
+/// A document that loads, and asks for nothing that is not there yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) text: Arc<str>,
+    pub(crate) digest: String,
+    pub(crate) policy: Policy,
+}
+
+impl Document {
+    /// Reads a document. What is known but not supported yet is refused, all of it named.
+    pub(crate) fn parse(text: &str) -> Result<Self, GatewayError> {
+        let policy = Policy::parse(text)
+            .map_err(|diagnostics| GatewayError::PolicyInvalid(diagnostics.to_string()))?;
+        let missing: Vec<String> =
+            chiton_policy::unsupported(&policy).iter().map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            return Err(GatewayError::NotSupported(missing.join(", ")));
+        }
+        Ok(Self { text: text.into(), digest: digest(text), policy })
+    }
+
+    /// Whether it gives the workspace, or something in it.
+    pub(crate) fn gives_workspace(&self) -> bool {
+        self.given().any(|path| path.starts_with(WORKSPACE))
+    }
+
+    /// Paths of the host that it gives, with `~` standing for this folder. They must exist.
+    pub(crate) fn host_paths(&self, home: &std::path::Path) -> Vec<PathBuf> {
+        let filesystem = &self.policy.fixed.filesystem;
+        let given = filesystem.allowed.iter().chain(&filesystem.read_only);
+        let private = |path: &PathBuf| path.starts_with(WORKSPACE) || path.starts_with("/tmp");
+        given.map(|path| path.resolve(home)).filter(|path| !private(path)).collect()
+    }
+
+    fn given(&self) -> impl Iterator<Item = PathBuf> {
+        let filesystem = &self.policy.fixed.filesystem;
+        filesystem.allowed.iter().chain(&filesystem.read_only).map(|path| PathBuf::from(path.as_str()))
+    }
+
+    /// Which fields of the static half another document changes. An absent half changes nothing.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
+        if !other.policy.has_static {
+            return Vec::new();
+        }
+        let Fixed { filesystem, process, resources, gpu } = &self.policy.fixed;
+        let FilesystemRules { allowed, read_only, denied, unprotected, workspace } = filesystem;
+        let ProcessRules { blocked_syscalls, allowed_binaries, env } = process;
+        let theirs = &other.policy.fixed;
+        let fields = [
+            ("static.filesystem.allowed_paths", *allowed == theirs.filesystem.allowed),
+            ("static.filesystem.read_only_paths", *read_only == theirs.filesystem.read_only),
+            ("static.filesystem.denied_paths", *denied == theirs.filesystem.denied),
+            ("static.filesystem.unprotected", *unprotected == theirs.filesystem.unprotected),
+            ("static.filesystem.workspace", *workspace == theirs.filesystem.workspace),
+            ("static.process.blocked_syscalls", *blocked_syscalls == theirs.process.blocked_syscalls),
+            ("static.process.allowed_binaries", *allowed_binaries == theirs.process.allowed_binaries),
+            ("static.process.env", *env == theirs.process.env),
+            ("static.resources", *resources == theirs.resources),
+            ("static.gpu", *gpu == theirs.gpu),
+        ];
+        fields.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()).collect()
+    }
+}
+
+/// `sha256:` and the digest of a text.
+fn digest(text: &str) -> String {
+    let mut shown = String::from("sha256:");
+    for byte in Sha256::digest(text.as_bytes()) {
+        let _ = write!(shown, "{byte:02x}");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n  process:\n    \
+                        blocked_syscalls: [ptrace]\n";
+
+    #[test]
+    fn an_absent_or_equal_static_half_changes_nothing() {
+        let base = Document::parse(BASE).unwrap();
+        let absent = Document::parse("dynamic:\n  network:\n    http: []\n").unwrap();
+        assert!(base.differing(&absent).is_empty());
+        let equal = Document::parse(&format!("# a comment\n{BASE}\n")).unwrap();
+        assert!(base.differing(&equal).is_empty());
+        assert_ne!(base.digest, equal.digest);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let base = Document::parse(BASE).unwrap();
+        let other =
+            "static:\n  filesystem:\n    allowed_paths: [/workspace]\n  process:\n    blocked_syscalls: []\n";
+        let differing = base.differing(&Document::parse(other).unwrap());
+        assert_eq!(differing, ["static.filesystem.allowed_paths", "static.process.blocked_syscalls"]);
+    }
+
+    #[test]
+    fn what_does_not_load_is_one_line_with_its_place() {
+        let error = Document::parse("dynamic:\n  netwrok: {}\n").unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, GatewayError::PolicyInvalid(_)), "{text}");
+        assert!(text.contains("line 2") && !text.contains('\n'), "{text}");
+        let staged = "static:\n  filesystem:\n    allowed_paths: [/workspace]\n    workspace: staged\n";
+        assert!(matches!(Document::parse(staged), Err(GatewayError::NotSupported(_))));
+    }
+}

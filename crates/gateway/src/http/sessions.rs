@@ -1,0 +1,140 @@
+//! Routes that start programs, and those that become sessions.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chiton_api::{
+    control::Launch,
+    http::{
+        CreateRequest, ExecRequest, Problem, SANDBOX_HEADER, SANDBOX_ID_HEADER, SESSION_PROTOCOL, Sandbox,
+        StartRequest,
+    },
+};
+use chiton_driver::Link;
+use chiton_store::Record;
+use http::{StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::{
+    extract::{Body, Named, Upgrade},
+    pump::pump,
+    sandboxes::sandbox,
+};
+use crate::{
+    error::GatewayError,
+    gateway::Gateway,
+    sandbox::{self, Live, Started},
+};
+
+/// Make a sandbox and start its program.
+#[utoipa::path(post, path = "/v1/sandboxes", request_body = CreateRequest, responses(
+    (status = 201, description = "It runs.", body = Sandbox),
+    (status = 101, description = "It runs, and the connection is its session."),
+    (status = "default", description = "It does not run, and nothing of it is left.", body = Problem),
+))]
+pub(super) async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    upgrade: Upgrade,
+    Body(request): Body<CreateRequest>,
+) -> Result<Response, GatewayError> {
+    let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
+    let started = sandbox::create(&gateway, request).await?;
+    answer(&gateway, started, upgrade, StatusCode::CREATED).await
+}
+
+/// Start the program of a sandbox that has ended, again.
+#[utoipa::path(post, path = "/v1/sandboxes/{sandbox}/start", request_body = StartRequest,
+    params(("sandbox" = String, Path, description = "Its name or identity")), responses(
+    (status = 200, description = "It runs.", body = Sandbox),
+    (status = 101, description = "It runs, and the connection is its session."),
+    (status = "default", description = "It does not run.", body = Problem),
+))]
+pub(super) async fn start(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named,
+    upgrade: Upgrade,
+    Body(request): Body<StartRequest>,
+) -> Result<Response, GatewayError> {
+    let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
+    let record = gateway.find(&name).await?;
+    let started = sandbox::restart(&gateway, &record, request.session).await?;
+    answer(&gateway, started, upgrade, StatusCode::OK).await
+}
+
+/// Start a further program in a running sandbox.
+#[utoipa::path(post, path = "/v1/sandboxes/{sandbox}/exec", request_body = ExecRequest,
+    params(("sandbox" = String, Path, description = "Its name or identity")), responses(
+    (status = 101, description = "It runs, and the connection is its session."),
+    (status = "default", description = "It does not run.", body = Problem),
+))]
+pub(super) async fn exec(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named,
+    upgrade: Upgrade,
+    Body(request): Body<ExecRequest>,
+) -> Result<Response, GatewayError> {
+    let upgrade = upgrade.required()?;
+    sandbox::check_words(&request.argv, &request.env)?;
+    let record = gateway.find(&name).await?;
+    let live = gateway.running(&record)?;
+    let ExecRequest { argv, env, cwd, terminal, stdin } = request;
+    let launch = Launch { main: false, argv, env, cwd, terminal, attach: true, stdin };
+    let link = live.driver.start(&live.handle, &launch).await?;
+    Ok(session(&record, upgrade, link, None))
+}
+
+/// Join the session of the main program.
+#[utoipa::path(post, path = "/v1/sandboxes/{sandbox}/attach",
+    params(("sandbox" = String, Path, description = "Its name or identity")), responses(
+    (status = 101, description = "The connection is a session."),
+    (status = "default", description = "It does not run.", body = Problem),
+))]
+pub(super) async fn attach(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named,
+    upgrade: Upgrade,
+) -> Result<Response, GatewayError> {
+    let upgrade = upgrade.required()?;
+    let record = gateway.find(&name).await?;
+    let live = gateway.running(&record)?;
+    let link = live.driver.attach(&live.handle).await?;
+    Ok(session(&record, upgrade, link, Some(live)))
+}
+
+async fn answer(
+    gateway: &Gateway,
+    started: Started,
+    upgrade: Option<OnUpgrade>,
+    status: StatusCode,
+) -> Result<Response, GatewayError> {
+    let Started { record, live, link } = started;
+    match upgrade {
+        Some(upgrade) => Ok(session(&record, upgrade, link, Some(live))),
+        None => {
+            let now = gateway.store.find_also_removed(record.id.as_str()).await?;
+            Ok((status, Json(sandbox(now))).into_response())
+        }
+    }
+}
+
+/// The 101, and the task that copies from then on.
+fn session(record: &Record, upgrade: OnUpgrade, link: Link, main: Option<Arc<Live>>) -> Response {
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => pump(TokioIo::new(upgraded), link, main).await,
+            Err(error) => tracing::debug!(%error, "a session's user is gone"),
+        }
+    });
+    let headers = [
+        (header::CONNECTION.as_str(), "upgrade"),
+        (header::UPGRADE.as_str(), SESSION_PROTOCOL),
+        (SANDBOX_HEADER, record.name.as_str()),
+        (SANDBOX_ID_HEADER, record.id.as_str()),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}

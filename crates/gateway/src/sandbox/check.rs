@@ -1,0 +1,145 @@
+//! Everything that is checked and resolved before a sandbox begins to exist, so that bad input leaves nothing behind.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use chiton_api::{
+    control::{Credential, Upstream},
+    http::{CreateRequest, Session},
+};
+use chiton_audit::Layer;
+use chiton_driver::ComputeDriver;
+use chiton_store::{Record, Spec};
+
+use super::path::Limits;
+use crate::{
+    config::Config,
+    document::Document,
+    error::GatewayError,
+    gateway::{Gateway, Told},
+};
+
+/// More arguments or variables than any program is started with.
+const MOST_WORDS: usize = 16_384;
+
+/// A request that can be fulfilled.
+pub(super) struct Checked {
+    pub(super) spec: Spec,
+    pub(super) document: Document,
+    pub(super) driver: Arc<dyn ComputeDriver>,
+    pub(super) upstream: Upstream,
+    pub(super) session: Session,
+}
+
+/// Checks a request, but for its secrets and whether its name is free.
+pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checked, GatewayError> {
+    check_words(&request.argv, &request.env)?;
+    check_session(&request.session)?;
+    let document = Document::parse(&request.policy)?;
+    let config = Config::load(&gateway.paths)?;
+    let upstream = config.upstream()?;
+    let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
+    let home = canonical_home(&request.home)?;
+    let limits = Limits::new(gateway.paths.own_folders(), home.clone());
+    let workspace = limits.folder("the workspace", &request.workspace)?;
+    let extra = request.extra_read_only.iter().map(|path| limits.existing("the read-only path", path));
+    let extra_read_only = extra.collect::<Result<_, _>>()?;
+    check_host_paths(&limits, &document, &home)?;
+    let policy_file = request.policy_file.as_ref().and_then(|path| fs::canonicalize(path).ok());
+    let policy_file = policy_file.filter(|path| path.starts_with(&workspace));
+    let spec = Spec {
+        workspace,
+        home,
+        policy_file,
+        argv: request.argv.clone(),
+        env: request.env.clone(),
+        extra_read_only,
+    };
+    Ok(Checked { spec, document, driver, upstream, session: request.session.clone() })
+}
+
+/// Checks again what may have changed since a record was made, with the document that it shall have.
+pub(super) fn check_record(
+    gateway: &Gateway,
+    record: &Record,
+    document: &Document,
+) -> Result<Upstream, GatewayError> {
+    let spec = &record.spec;
+    let limits = Limits::new(gateway.paths.own_folders(), spec.home.clone());
+    limits.folder("the workspace", &spec.workspace)?;
+    for path in &spec.extra_read_only {
+        limits.existing("the read-only path", path)?;
+    }
+    check_host_paths(&limits, document, &spec.home)?;
+    Ok(Config::load(&gateway.paths)?.upstream()?)
+}
+
+/// One value for every reference of a document, each told of.
+pub(super) async fn resolved(
+    gateway: &Gateway,
+    record: &Record,
+    document: &Document,
+) -> Result<Vec<Credential>, GatewayError> {
+    let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&document.policy)).await;
+    match &credentials {
+        Ok(credentials) => tell(gateway, record, credentials)?,
+        Err(_) => gateway.record_anyway(told(record).denied("credential_unavailable")),
+    }
+    credentials
+}
+
+/// Writes an event for each value, before it is used.
+pub(super) fn tell(
+    gateway: &Gateway,
+    record: &Record,
+    credentials: &[Credential],
+) -> Result<(), GatewayError> {
+    for credential in credentials {
+        let reference = credential.reference.to_string();
+        gateway.record(Told { rule: Some(&reference), ..told(record).allowed() })?;
+    }
+    Ok(())
+}
+
+fn told(record: &Record) -> Told<'_> {
+    Told { layer: Layer::Credential, ..Told::of(record, "resolve") }
+}
+
+fn check_host_paths(limits: &Limits, document: &Document, home: &Path) -> Result<(), GatewayError> {
+    for path in document.host_paths(home) {
+        limits.existing("the policy's path", &path)?;
+    }
+    Ok(())
+}
+
+fn canonical_home(home: &Path) -> Result<std::path::PathBuf, GatewayError> {
+    if !home.is_absolute() {
+        return Err(GatewayError::BadRequest("`home` is not an absolute path".into()));
+    }
+    // A home that does not exist gives nothing, and is kept from nothing.
+    Ok(fs::canonicalize(home).unwrap_or_else(|_| home.to_path_buf()))
+}
+
+/// What can be an argument vector and an environment.
+pub(crate) fn check_words(argv: &[String], env: &BTreeMap<String, String>) -> Result<(), GatewayError> {
+    let bad = |text: &str| Err(GatewayError::BadRequest(text.to_owned()));
+    if argv.first().is_none_or(String::is_empty) {
+        return bad("there is no program to start");
+    }
+    if argv.len() + env.len() > MOST_WORDS {
+        return bad("there are more arguments and variables than a program can get");
+    }
+    if argv.iter().chain(env.values()).any(|word| word.contains('\0')) {
+        return bad("an argument or a variable holds a NUL");
+    }
+    if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return bad("a variable's name is empty, or holds `=` or a NUL");
+    }
+    Ok(())
+}
+
+fn check_session(session: &Session) -> Result<(), GatewayError> {
+    if session.stdin && !session.attach {
+        return Err(GatewayError::BadRequest("standard input is open only in a session".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! How a sandbox ends, and how it goes.
+
+use std::{fs, io::ErrorKind, sync::Arc, time::Duration};
+
+use chiton_api::http::{Denials, Reason, State};
+use chiton_driver::{DriverError, Exit};
+use chiton_store::{Record, StoreError};
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use super::live::Live;
+use crate::{
+    error::{GatewayError, one_line},
+    gateway::{Gateway, Told, handle},
+};
+
+/// How a sandbox came to its end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Its program ended with this status.
+    Exited(u8),
+    /// Its supervisor is gone without saying how the program ended.
+    Lost(String),
+}
+
+/// Ends a sandbox that runs, the intent first.
+pub(super) async fn stop(
+    gateway: &Gateway,
+    record: &Record,
+    live: &Live,
+    grace: Duration,
+) -> Result<Exit, DriverError> {
+    match gateway.store.stopping(&record.id).await {
+        // A gateway that was killed had begun it.
+        Ok(()) | Err(StoreError::WrongState { state: State::Stopping, .. }) => {}
+        Err(error) => tracing::error!(%error, sandbox = %record.name, "a stop goes on without its record"),
+    }
+    gateway.record_anyway(Told::of(record, "stop").allowed());
+    live.driver.stop(&live.handle, grace).await
+}
+
+/// Removes what is left of a run, chains its last events, and writes down how it ended.
+pub(super) async fn finish(gateway: &Arc<Gateway>, record: &Record, live: &Live, end: End) {
+    if let Err(error) = live.driver.destroy_sandbox(&live.handle).await {
+        tracing::error!(%error, sandbox = %record.name, "something of a sandbox that ended is left");
+    }
+    if let Err(error) = settle(gateway, record, end).await {
+        tracing::error!(%error, sandbox = %record.name, "how a sandbox ended was not written down");
+    }
+    if record.remove
+        && let Err(error) = remove(gateway, record).await
+    {
+        tracing::error!(%error, sandbox = %record.name, "a sandbox was not removed");
+    }
+}
+
+/// Writes down how a sandbox ended, once nothing of it runs any more.
+pub(super) async fn settle(gateway: &Gateway, record: &Record, end: End) -> Result<(), GatewayError> {
+    let denials = last_events(gateway, record).await;
+    let now = Timestamp::now();
+    match end {
+        End::Exited(code) => {
+            gateway.record_anyway(Told::of(record, "exit").allowed());
+            gateway.store.stopped(&record.id, code, now, &denials).await?;
+        }
+        End::Lost(why) => {
+            gateway.record_anyway(Told::of(record, "exit").denied("supervisor_lost"));
+            let reason = Reason(one_line(&format!("its supervisor vanished: {why}")));
+            gateway.store.failed(&record.id, &reason, now).await?;
+        }
+    }
+    gateway.audit.checkpoint(&gateway.store).await;
+    Ok(())
+}
+
+async fn last_events(gateway: &Gateway, record: &Record) -> Denials {
+    let (audit, id) = (Arc::clone(&gateway.audit), record.id.clone());
+    spawn_blocking(move || audit.finish(&id)).await.unwrap_or_default()
+}
+
+/// Writes down that a sandbox failed, once nothing of it runs any more.
+pub(super) async fn settle_failed(
+    gateway: &Gateway,
+    record: &Record,
+    reason: &Reason,
+) -> Result<(), GatewayError> {
+    last_events(gateway, record).await;
+    gateway.store.failed(&record.id, reason, Timestamp::now()).await?;
+    gateway.audit.checkpoint(&gateway.store).await;
+    Ok(())
+}
+
+/// Removes a sandbox that has ended: the record first, then its files, once their events are chained.
+pub(crate) async fn remove(gateway: &Gateway, record: &Record) -> Result<(), GatewayError> {
+    gateway.store.removed(&record.id).await?;
+    gateway.record_anyway(Told::of(record, "remove").allowed());
+    sweep(gateway, record).await
+}
+
+/// Deletes the files of a sandbox that is removed.
+pub(super) async fn sweep(gateway: &Gateway, record: &Record) -> Result<(), GatewayError> {
+    let (audit, id) = (Arc::clone(&gateway.audit), record.id.clone());
+    let chained = spawn_blocking(move || audit.forget(&id)).await.unwrap_or(false);
+    gateway.audit.checkpoint(&gateway.store).await;
+    if !chained {
+        tracing::error!(sandbox = %record.name, "its events cannot be chained, so its files stay until they can");
+        return Ok(());
+    }
+    match fs::remove_dir_all(gateway.folder(&record.id)) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(GatewayError::Io { doing: "cannot delete the sandbox's files", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends whatever runs of a sandbox, at once, and removes it.
+pub(crate) async fn remove_by_force(gateway: &Gateway, record: &Record) -> Result<(), GatewayError> {
+    if let Some(live) = gateway.live(&record.id) {
+        live.force();
+        // The task sees its supervisor go, and writes the end down.
+        live.driver.destroy_sandbox(&handle(record)).await?;
+        live.until_ended().await;
+    }
+    let now = gateway.store.find_also_removed(record.id.as_str()).await?;
+    if now.state == State::Removed { Ok(()) } else { remove(gateway, &now).await }
+}

@@ -1,0 +1,73 @@
+//! The one task that drives a sandbox from the start of its program to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use chiton_driver::{DriverError, Exit};
+use chiton_store::Record;
+use tokio::sync::mpsc;
+
+use super::{
+    end::{End, finish},
+    live::{Command, Live},
+    network::Network,
+};
+use crate::gateway::Gateway;
+
+/// Everything that the task holds.
+pub(super) struct Task {
+    pub(super) gateway: Arc<Gateway>,
+    /// As it was when the task began, but for the revision, which this task alone changes.
+    pub(super) record: Record,
+    pub(super) live: Arc<Live>,
+    pub(super) network: Network,
+}
+
+impl Task {
+    /// Runs until the sandbox has ended and its record says how.
+    pub(super) async fn drive(mut self, mut commands: mpsc::Receiver<Command>) {
+        let end = self.until_end(&mut commands).await;
+        finish(&self.gateway, &self.record, &self.live, end).await;
+        self.gateway.clear_live(&self.record.id);
+        self.live.set_ended();
+    }
+
+    async fn until_end(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
+        let (driver, handle) = (Arc::clone(&self.live.driver), self.live.handle.clone());
+        let mut exit = driver.wait(&handle);
+        loop {
+            tokio::select! {
+                biased;
+                exit = &mut exit => return End::of(exit, self.live.is_forced()),
+                command = commands.recv() => match command {
+                    // Nobody can ask any more: the gateway itself is ending.
+                    None => return End::of(exit.await, self.live.is_forced()),
+                    Some(Command::Stop(grace)) => return self.stop(grace).await,
+                    Some(Command::Apply(document, reply)) => {
+                        let _ = reply.send(self.apply(*document).await);
+                    }
+                    Some(Command::Proxy(reply)) => {
+                        let _ = reply.send(self.network.status().await);
+                    }
+                },
+                () = self.network.changed() => {
+                    self.network.replace(&self.gateway, &self.record, &self.live).await;
+                }
+            }
+        }
+    }
+
+    async fn stop(&mut self, grace: Duration) -> End {
+        let stopped = super::end::stop(&self.gateway, &self.record, &self.live, grace).await;
+        End::of(stopped, self.live.is_forced())
+    }
+}
+
+impl End {
+    fn of(exit: Result<Exit, DriverError>, forced: bool) -> Self {
+        match exit {
+            Ok(exit) => Self::Exited(exit.code),
+            Err(_) if forced => Self::Exited(137),
+            Err(error) => Self::Lost(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The gateway as a process: from its start to its end.
+
+use std::{fs, io, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use chiton_api::paths::{Paths, PathsError};
+use chiton_driver::{ComputeDriver, DriverError};
+use chiton_store::{Store, StoreError};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+use crate::{
+    audit::{AuditError, AuditLog, tail},
+    config::{Config, ConfigError},
+    error::{GatewayError, one_line},
+    gateway::{Gateway, Parts},
+    http::router,
+    sandbox::reconcile,
+    secrets::Secrets,
+    socket::{self, SocketError},
+};
+
+/// What open requests get once the gateway ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A log longer than this is begun anew at a start, the old one kept beside it.
+const LONGEST_LOG: u64 = 16 << 20;
+
+/// Makes a driver. Called inside a tokio runtime.
+pub type MakeDriver = Box<dyn FnOnce(&Paths) -> Result<Arc<dyn ComputeDriver>, DriverError> + Send>;
+
+/// How the gateway is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// Why the gateway does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Our folders.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// `config.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The socket and its locks.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The local secrets.
+    #[error(transparent)]
+    Secrets(#[from] chiton_credentials::LocalError),
+    /// A driver.
+    #[error("the driver cannot be used: {0}")]
+    Driver(#[from] DriverError),
+    /// What was left cannot be told.
+    #[error("{0}")]
+    Reconcile(String),
+    /// A system call.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Serves until it is told to end. Writes `ready` and a line's end on standard output once it answers (at once,
+/// and ends, when another gateway answers already); what keeps it from serving is one line on standard error
+/// that begins with `error: `. Standard error is the log.
+#[must_use]
+pub fn run(options: &Options, drivers: Vec<MakeDriver>) -> ExitCode {
+    // Out of the session of the terminal that it was started from; a process that leads a group stays.
+    let _ = rustix::process::setsid();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CHITON_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let _ = log.try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|source| ServeError::Io { doing: "cannot start the runtime", source });
+    let served = runtime.and_then(|runtime| {
+        let served = runtime.block_on(serve(options, drivers));
+        runtime.shutdown_timeout(LAST_WORDS);
+        served
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {}", one_line(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: &Options, drivers: Vec<MakeDriver>) -> Result<(), ServeError> {
+    let paths = Paths::current(options.config.clone())?;
+    paths.prepare()?;
+    keep_log_short(&paths);
+    Config::load(&paths)?.check_listen()?;
+    let Some(locks) = socket::lock(&paths)? else { return another(&paths).await };
+    let made = drivers.into_iter().map(|make| make(&paths)).collect::<Result<Vec<_>, _>>()?;
+    let gateway = open(paths, made).await?;
+    reconcile(&gateway).await.map_err(|error| ServeError::Reconcile(error.to_string()))?;
+    let listener = socket::listen(&gateway.paths.socket())?;
+    let tailing = tokio::spawn(tail(Arc::clone(&gateway.audit), Arc::clone(&gateway.store)));
+    ready()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "serving");
+    let ended = until_told(Arc::clone(&gateway))?;
+    let mut ending = gateway.ending.subscribe();
+    let served = axum::serve(listener, router(Arc::clone(&gateway))).with_graceful_shutdown(ended);
+    let serving = tokio::spawn(async move { served.await });
+    let _ = ending.wait_for(|ending| *ending).await;
+    // No longer to be found; what is open gets its last words.
+    let _ = fs::remove_file(gateway.paths.socket());
+    let _ = timeout(LAST_WORDS, serving).await;
+    tailing.abort();
+    close(&gateway).await;
+    tracing::info!("ended");
+    drop(locks);
+    Ok(())
+}
+
+/// Opens what the gateway is made of.
+pub(crate) async fn open(
+    paths: Paths,
+    drivers: Vec<Arc<dyn ComputeDriver>>,
+) -> Result<Arc<Gateway>, ServeError> {
+    let store = Arc::new(Store::open(&paths.database()).await?);
+    let audit = Arc::new(AuditLog::open(&paths.audit_log(), &store.checkpoint().await?)?);
+    let secrets = Secrets::new(&paths.state)?;
+    Ok(Gateway::new(Parts { paths, store, audit, secrets, drivers }))
+}
+
+/// Chains, flushes and keeps what is not yet.
+async fn close(gateway: &Arc<Gateway>) {
+    if let Err(error) = gateway.chain_now().await {
+        tracing::error!(%error, "events wait in their files");
+    }
+    gateway.audit.checkpoint(&gateway.store).await;
+    let audit = Arc::clone(&gateway.audit);
+    let _ = tokio::task::spawn_blocking(move || audit.sync()).await;
+}
+
+/// Another gateway holds the lock: if it answers (or will, for it may be starting) there is nothing to do.
+async fn another(paths: &Paths) -> Result<(), ServeError> {
+    for _ in 0..100 {
+        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
+            return ready();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let source = io::Error::new(io::ErrorKind::TimedOut, "it holds the lock, but its socket does not answer");
+    Err(ServeError::Io { doing: "another gateway does not answer", source })
+}
+
+/// Tells who waits for it on standard output, and lets go of it.
+fn ready() -> Result<(), ServeError> {
+    let failed = |source| ServeError::Io { doing: "cannot say that it is ready", source };
+    let mut stdout = io::stdout();
+    // Nobody may be waiting any more.
+    let _ = stdout.write_all(b"ready\n").and_then(|()| stdout.flush());
+    let null = fs::OpenOptions::new().write(true).open("/dev/null").map_err(failed)?;
+    rustix::stdio::dup2_stdout(&null).map_err(|error| failed(error.into()))
+}
+
+/// Resolves when the gateway is told to end: by its API, or by a signal.
+fn until_told(gateway: Arc<Gateway>) -> Result<impl Future<Output = ()> + Send, ServeError> {
+    let failed = |source| ServeError::Io { doing: "cannot wait for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut ending = gateway.ending.subscribe();
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+            _ = ending.wait_for(|ending| *ending) => {},
+        }
+        gateway.ending.send_replace(true);
+    })
+}
+
+fn keep_log_short(paths: &Paths) {
+    let log = paths.log();
+    if fs::metadata(&log).is_ok_and(|found| found.len() > LONGEST_LOG) {
+        // Copied and cut, since standard error is this very file already.
+        let copied = fs::copy(&log, log.with_extension("log.old"));
+        let _ = copied.and_then(|_| fs::OpenOptions::new().write(true).open(&log)?.set_len(0));
+    }
+}
+
+impl From<GatewayError> for ServeError {
+    fn from(error: GatewayError) -> Self {
+        Self::Reconcile(error.to_string())
+    }
+}

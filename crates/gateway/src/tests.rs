@@ -1,0 +1,8 @@
+//! The whole gateway over its socket, with a driver that pretends.
+
+mod apply;
+mod fake;
+mod hostile;
+mod lifecycle;
+mod reconcile;
+mod world;

@@ -1,0 +1,293 @@
+//! A driver that keeps the contract and runs nothing. What it holds outlives a gateway, as processes do.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chiton_api::{
+    control::{Failure, LayerReport, ProxyReply, ProxyRequest, ProxyStatus},
+    frame::{self, SessionKind, session_header},
+};
+use chiton_audit::{Decision, Event, Layer, Sink, Spool};
+use chiton_driver::{
+    Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
+    Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::{broadcast, watch},
+};
+
+/// A text in a policy that the fake proxy refuses.
+pub(crate) const REFUSED: &str = "refused.example";
+/// A text in a policy on which the fake proxy dies.
+pub(crate) const DEADLY: &str = "deadly.example";
+
+/// What runs, on a host that does not exist.
+#[derive(Default)]
+pub(crate) struct Host {
+    pub(crate) sandboxes: BTreeMap<SandboxId, Running>,
+    /// Steps as they were asked for.
+    pub(crate) calls: Vec<String>,
+    /// The step that fails.
+    pub(crate) fail_at: Option<&'static str>,
+    /// The step that never ends.
+    pub(crate) hang_at: Option<&'static str>,
+}
+
+/// A sandbox.
+pub(crate) struct Running {
+    pub(crate) spec: SandboxSpec,
+    pub(crate) view: Option<FilesystemPolicy>,
+    pub(crate) launch: Option<Launch>,
+    pub(crate) proxy: Option<Proxy>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+/// A proxy.
+pub(crate) struct Proxy {
+    pub(crate) revision: u64,
+    pub(crate) policy: String,
+    pub(crate) secrets: Vec<String>,
+    die: broadcast::Sender<()>,
+}
+
+impl Running {
+    /// Its program ends.
+    pub(crate) fn exit(&self, code: u8) {
+        std::fs::write(&self.spec.exit, serde_json::to_vec(&Exit { code }).unwrap()).unwrap();
+        self.exit.send_replace(Some(Exit { code }));
+    }
+
+    /// Its proxy dies.
+    pub(crate) fn kill_proxy(&mut self) {
+        drop(self.proxy.take());
+    }
+
+    /// Its proxy refuses something of the agent's.
+    pub(crate) fn refuse(&self, count: usize) {
+        let open = OpenOptions::new().create(true).read(true).append(true).open(&self.spec.proxy_events);
+        let mut spool = Spool::resume(open.unwrap()).unwrap();
+        for _ in 0..count {
+            let mut event = Event::new(Layer::Network, "request");
+            event.sandbox = Some("somebody-else".into());
+            event.decision = Some(Decision::Deny);
+            event.reason = Some("host_not_allowed".into());
+            spool.append(&event).unwrap();
+        }
+    }
+}
+
+/// The driver.
+#[derive(Clone, Default)]
+pub(crate) struct Fake(Arc<Mutex<Host>>);
+
+impl Fake {
+    pub(crate) fn host(&self) -> MutexGuard<'_, Host> {
+        self.0.lock().unwrap()
+    }
+
+    /// Does something with the only sandbox.
+    pub(crate) fn only<T>(&self, job: impl FnOnce(&mut Running) -> T) -> T {
+        let mut host = self.host();
+        assert_eq!(host.sandboxes.len(), 1);
+        job(host.sandboxes.values_mut().next().unwrap())
+    }
+
+    async fn step(&self, step: &'static str, handle: &SandboxId) -> Result<()> {
+        let (fail, hang) = {
+            let mut host = self.host();
+            host.calls.push(step.to_owned());
+            if !["create", "destroy"].contains(&step) && !host.sandboxes.contains_key(handle) {
+                return Err(DriverError::NotRunning(handle.clone()));
+            }
+            (host.fail_at == Some(step), host.hang_at == Some(step))
+        };
+        if hang {
+            std::future::pending::<()>().await;
+        }
+        if fail {
+            return Err(Failure { message: format!("`{step}` failed as told"), status: 127 }.into());
+        }
+        Ok(())
+    }
+
+    fn with<T>(&self, id: &SandboxId, job: impl FnOnce(&mut Running) -> T) -> Result<T> {
+        let mut host = self.host();
+        let running = host.sandboxes.get_mut(id).ok_or_else(|| DriverError::NotRunning(id.clone()))?;
+        Ok(job(running))
+    }
+
+    async fn until_exit(&self, id: &SandboxId) -> Result<Exit> {
+        let mut exit = self.with(id, |running| running.exit.subscribe())?;
+        // The sender goes with the sandbox.
+        let ended = exit.wait_for(Option::is_some).await.map_err(|_| DriverError::NotRunning(id.clone()))?;
+        Ok(ended.unwrap())
+    }
+
+    async fn serve_proxy(self, id: SandboxId, mut link: DuplexStream, mut die: broadcast::Receiver<()>) {
+        loop {
+            let mut length = [0; 4];
+            tokio::select! {
+                _ = die.recv() => return,
+                read = link.read_exact(&mut length) => if read.is_err() { return },
+            }
+            let mut bytes = vec![0; frame::checked_len(length).unwrap()];
+            link.read_exact(&mut bytes).await.unwrap();
+            let reply = match frame::decode::<ProxyRequest>(&bytes).unwrap() {
+                ProxyRequest::Apply(revised) if revised.policy.contains(REFUSED) => {
+                    ProxyReply::Failed(Failure { message: "refused as told".into(), status: 125 })
+                }
+                ProxyRequest::Apply(revised) if revised.policy.contains(DEADLY) => {
+                    self.with(&id, Running::kill_proxy).unwrap();
+                    return;
+                }
+                ProxyRequest::Apply(revised) => {
+                    let taken = self.with(&id, |running| {
+                        let proxy = running.proxy.as_mut().unwrap();
+                        (proxy.revision, proxy.policy) = (revised.revision, revised.policy.clone());
+                    });
+                    if taken.is_err() {
+                        return;
+                    }
+                    ProxyReply::Enforcing { revision: revised.revision, cut: 1 }
+                }
+                ProxyRequest::Status => {
+                    let Ok(revision) = self.with(&id, |running| running.proxy.as_ref().map(|p| p.revision))
+                    else {
+                        return;
+                    };
+                    ProxyReply::Status(ProxyStatus { revision, connections: 3, denied: 0 })
+                }
+                ProxyRequest::Configure(_) | ProxyRequest::Shutdown => ProxyReply::Done,
+            };
+            link.write_all(&frame::encode(&reply).unwrap()).await.unwrap();
+        }
+    }
+
+    /// Greets, echoes its input, and tells of its end.
+    async fn serve_session(self, id: SandboxId, mut link: DuplexStream) {
+        let greeting = [&session_header(SessionKind::Stdout, 3).unwrap()[..], b"hi\n"].concat();
+        if link.write_all(&greeting).await.is_err() {
+            return;
+        }
+        let mut buffer = [0; 1024];
+        loop {
+            tokio::select! {
+                exit = self.until_exit(&id) => {
+                    let exit = exit.map_or(Exit { code: 137 }, |exit| exit);
+                    let body = serde_json::to_vec(&exit).unwrap();
+                    let last = [&session_header(SessionKind::Exit, body.len()).unwrap()[..], &body].concat();
+                    let _ = link.write_all(&last).await;
+                    return;
+                }
+                read = link.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => {
+                        let mut echo = buffer[..read].to_vec();
+                        echo[0] = SessionKind::Stdout as u8;
+                        link.write_all(&echo).await.unwrap();
+                    }
+                },
+            }
+        }
+    }
+
+    fn session(&self, id: &SandboxId) -> Link {
+        let (ours, theirs) = duplex(1 << 16);
+        tokio::spawn(self.clone().serve_session(id.clone(), theirs));
+        Box::pin(ours)
+    }
+}
+
+#[async_trait]
+impl ComputeDriver for Fake {
+    fn name(&self) -> DriverName {
+        DriverName::Native
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { live_denied_paths: true, transparent_capture: true, resources: false, gpu: false }
+    }
+
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
+        let (exit, _) = watch::channel(None);
+        let running = Running { spec: spec.clone(), view: None, launch: None, proxy: None, exit };
+        self.host().sandboxes.insert(spec.id.clone(), running);
+        self.step("create", &spec.id).await?;
+        Ok(SandboxHandle { driver: DriverName::Native, id: spec.id.clone() })
+    }
+
+    async fn destroy_sandbox(&self, handle: &SandboxHandle) -> Result<()> {
+        self.step("destroy", &handle.id).await?;
+        self.host().sandboxes.remove(&handle.id);
+        Ok(())
+    }
+
+    async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {
+        assert!(config.authority.key.dangerous_expose().starts_with(b"-----BEGIN PRIVATE KEY"));
+        let secrets = config.revised.credentials.iter();
+        let secrets =
+            secrets.map(|c| String::from_utf8(c.value.dangerous_expose().to_vec()).unwrap()).collect();
+        let (die, _) = broadcast::channel(1);
+        let proxy = Proxy { revision: config.revised.revision, policy: config.revised.policy, secrets, die };
+        self.step("attach", &handle.id).await?;
+        self.with(&handle.id, |running| running.proxy = Some(proxy))
+    }
+
+    async fn inject_filesystem_policy(&self, handle: &SandboxHandle, policy: FilesystemPolicy) -> Result<()> {
+        self.step("inject", &handle.id).await?;
+        self.with(&handle.id, |running| running.view = Some(policy))
+    }
+
+    async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {
+        self.step("start", &handle.id).await?;
+        self.with(&handle.id, |running| {
+            assert!(running.view.is_some() && running.proxy.is_some(), "started before all locks");
+            running.launch = Some(launch.clone());
+        })?;
+        Ok(self.session(&handle.id))
+    }
+
+    async fn attach(&self, handle: &SandboxHandle) -> Result<Link> {
+        self.step("join", &handle.id).await?;
+        Ok(self.session(&handle.id))
+    }
+
+    async fn wait(&self, handle: &SandboxHandle) -> Result<Exit> {
+        self.until_exit(&handle.id).await
+    }
+
+    async fn stop(&self, handle: &SandboxHandle, grace: Duration) -> Result<Exit> {
+        self.step("stop", &handle.id).await?;
+        self.with(&handle.id, |running| running.exit(if grace.is_zero() { 137 } else { 143 }))?;
+        self.until_exit(&handle.id).await
+    }
+
+    async fn signal(&self, handle: &SandboxHandle, signal: i32) -> Result<()> {
+        self.step("signal", &handle.id).await?;
+        self.with(&handle.id, |running| running.exit(u8::try_from(128 + signal).unwrap()))
+    }
+
+    async fn report(&self, _: &SandboxHandle) -> Result<EnforcementReport> {
+        let layer = LayerReport { layer: "view".into(), enforced: true, detail: "pretended".into() };
+        Ok(EnforcementReport { layers: vec![layer] })
+    }
+
+    async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link> {
+        let die = self.with(&handle.id, |running| running.proxy.as_ref().map(|p| p.die.subscribe()))?;
+        let die = die.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
+        let (ours, theirs) = duplex(1 << 20);
+        tokio::spawn(self.clone().serve_proxy(handle.id.clone(), theirs, die));
+        Ok(Box::pin(ours))
+    }
+
+    async fn list(&self) -> Result<Vec<SandboxHandle>> {
+        let handle = |id: &SandboxId| SandboxHandle { driver: DriverName::Native, id: id.clone() };
+        Ok(self.host().sandboxes.keys().map(handle).collect())
+    }
+}
