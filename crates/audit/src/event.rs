@@ -1,17 +1,8 @@
 //! One event, in the order of keys that is promised.
 
-use std::{
-    fmt,
-    str::FromStr,
-    sync::{Mutex, PoisonError},
-    time::SystemTime,
-};
+use serde::{Deserialize, Serialize};
 
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use ulid::{Generator, Ulid};
-
-use crate::{Code, Hash};
+use crate::{Code, EventId, Hash, Time};
 
 /// The longest text that a field keeps; the rest is cut. An agent chooses paths, not the size of our log.
 const LONGEST_TEXT: usize = 4096;
@@ -290,15 +281,15 @@ impl Event {
     /// # Errors
     /// When the line is not exactly an event: unknown keys are refused too.
     pub fn parse(line: &str) -> Result<Linked, ParseError> {
-        let (body, link) = crate::chain::split(line).map_or((line.into(), None), |(body, link)| (body, Some(link)));
+        let (body, link) =
+            crate::chain::split(line).map_or((line.into(), None), |(body, link)| (body, Some(link)));
         Ok(Linked { event: serde_json::from_str(&body)?, link })
     }
 
     fn cut_texts(&mut self) {
         let request = self.request.as_mut();
-        let [method, host, path] = request.map_or([None, None, None], |r| {
-            [r.method.as_mut(), r.host.as_mut(), r.path.as_mut()]
-        });
+        let [method, host, path] =
+            request.map_or([None, None, None], |r| [r.method.as_mut(), r.host.as_mut(), r.path.as_mut()]);
         let model = self.llm.as_mut().and_then(|llm| llm.model.as_mut());
         let own = [self.sandbox.as_mut(), self.rule.as_mut(), self.binary.as_mut()];
         for text in own.into_iter().chain([method, host, path, model]).flatten() {
@@ -309,96 +300,4 @@ impl Event {
 
 fn cut(text: &str, longest: usize) -> &str {
     text.get(..text.floor_char_boundary(longest)).unwrap_or(text)
-}
-
-/// A moment, to the microsecond, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(Timestamp);
-
-impl Time {
-    /// This moment.
-    #[must_use]
-    pub fn now() -> Self {
-        Self::from(SystemTime::now())
-    }
-
-    /// Microseconds since 1970.
-    #[must_use]
-    pub fn as_micros(self) -> i64 {
-        self.0.as_microsecond()
-    }
-}
-
-impl From<SystemTime> for Time {
-    fn from(time: SystemTime) -> Self {
-        let exact = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self(Timestamp::from_microsecond(exact.as_microsecond()).unwrap_or(exact))
-    }
-}
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-        f.write_str(&PRINTER.timestamp_to_string(&self.0))
-    }
-}
-
-impl FromStr for Time {
-    type Err = jiff::Error;
-
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        text.parse().map(Self)
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// An event's id: a ULID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId(Ulid);
-
-impl EventId {
-    /// A new id, greater than every one that this process made before.
-    #[must_use]
-    pub fn next() -> Self {
-        static GENERATOR: Mutex<Generator> = Mutex::new(Generator::new());
-        let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        Self(generator.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for EventId {
-    type Err = ulid::DecodeError;
-
-    fn from_str(text: &str) -> Result<Self, ulid::DecodeError> {
-        Ulid::from_string(text).map(Self)
-    }
-}
-
-impl Serialize for EventId {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for EventId {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
 }

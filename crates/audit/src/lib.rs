@@ -9,13 +9,15 @@
 mod chain;
 mod code;
 mod event;
+mod moment;
 mod sink;
 mod summary;
 mod verify;
 
 pub use chain::{Chain, Hash};
 pub use code::Code;
-pub use event::{Decision, Event, EventId, Layer, Linked, LlmUse, ParseError, QueryNames, Request, Response, Time};
+pub use event::{Decision, Event, Layer, Linked, LlmUse, ParseError, QueryNames, Request, Response};
+pub use moment::{EventId, Time};
 pub use sink::{Sink, SinkError, Spool};
 pub use verify::{Broken, Fault, Head, Summary, verify, verify_spool};
 

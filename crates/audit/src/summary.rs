@@ -24,7 +24,10 @@ impl Event {
             self.reason.as_ref().map(|reason| format!("({reason})")),
             self.rule.as_ref().map(|rule| format!("rule {}", Safe(rule))),
             self.binary.as_ref().map(|binary| format!("by {}", Safe(binary))),
-            self.llm.as_ref().and_then(|llm| llm.model.as_ref()).map(|model| format!("model {}", Safe(model))),
+            self.llm
+                .as_ref()
+                .and_then(|llm| llm.model.as_ref())
+                .map(|model| format!("model {}", Safe(model))),
         ];
         for figure in figures.into_iter().flatten() {
             let _ = write!(text, " {figure}");
@@ -57,7 +60,8 @@ impl fmt::Display for Asked<'_> {
             write!(f, "{}", Safe(path))?;
         }
         if !self.0.query.is_empty() {
-            let names: Vec<String> = self.0.query.as_slice().iter().map(|name| format!("{}=…", Safe(name))).collect();
+            let names: Vec<String> =
+                self.0.query.as_slice().iter().map(|name| format!("{}=…", Safe(name))).collect();
             write!(f, "?{}", names.join("&"))?;
         }
         arguments.map_or(Ok(()), |count| write!(f, " with {count} arguments"))

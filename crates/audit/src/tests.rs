@@ -5,8 +5,8 @@ use std::fs::OpenOptions;
 use proptest::prelude::*;
 
 use crate::{
-    Broken, Chain, Decision, Event, Fault, Hash, Head, Layer, LlmUse, Request, Response, Sink, Spool, Time, verify,
-    verify_spool,
+    Broken, Chain, Decision, Event, Fault, Hash, Head, Layer, LlmUse, Request, Response, Sink, Spool, Time,
+    verify, verify_spool,
 };
 
 fn full() -> Event {
@@ -72,7 +72,8 @@ fn the_hash_can_be_checked_by_any_program() {
     let mut chain = Chain::NEW;
     let line = chain.link(&full());
     let (unsealed, hash) = line.split_once(r#","hash":""#).unwrap();
-    let wanted: String = Sha256::digest(format!("{unsealed}}}")).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted: String =
+        Sha256::digest(format!("{unsealed}}}")).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash.trim_end_matches("\"}"), wanted);
 }
 

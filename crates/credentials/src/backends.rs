@@ -39,7 +39,9 @@ pub struct Resolved {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// This kind of reference is for later.
-    #[error("`{reference}` cannot be resolved: {backend} is not supported yet; use local://, env:// or file://")]
+    #[error(
+        "`{reference}` cannot be resolved: {backend} is not supported yet; use local://, env:// or file://"
+    )]
     Unsupported {
         /// As the policy writes it.
         reference: SecretRef,
@@ -59,7 +61,9 @@ pub enum ResolveError {
         source: LocalError,
     },
     /// The variable is not there.
-    #[error("`{0}` cannot be resolved: the gateway's environment has no such variable; set it and start the gateway again (`chiton gateway stop`)")]
+    #[error(
+        "`{0}` cannot be resolved: the gateway's environment has no such variable; set it and start the gateway again (`chiton gateway stop`)"
+    )]
     NoVariable(SecretRef),
     /// The file cannot be read.
     #[error("`{reference}` cannot be resolved: {why}")]
@@ -152,10 +156,10 @@ fn variable(reference: &SecretRef) -> Result<Resolved, ResolveError> {
 
 fn file(reference: &SecretRef) -> Result<Resolved, ResolveError> {
     let path = Path::new(reference.locator());
-    let (value, mode) =
-        read(path).map_err(|why| ResolveError::File { reference: reference.clone(), why })?;
-    let warning = (mode & 0o077 != 0)
-        .then(|| format!("`{reference}` can be read by others than its owner; run `chmod 600 {}`", path.display()));
+    let (value, mode) = read(path).map_err(|why| ResolveError::File { reference: reference.clone(), why })?;
+    let warning = (mode & 0o077 != 0).then(|| {
+        format!("`{reference}` can be read by others than its owner; run `chmod 600 {}`", path.display())
+    });
     Ok(Resolved { value: trim_line_end(value), hosts: None, warning })
 }
 
@@ -211,10 +215,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let backends = backends(dir.path());
         assert!(resolve(&backends, "env://PATH").await.is_ok());
-        assert!(resolve(&backends, "env://CHITON_NO_SUCH_VARIABLE").await.unwrap_err().contains("no such variable"));
+        assert!(
+            resolve(&backends, "env://CHITON_NO_SUCH_VARIABLE")
+                .await
+                .unwrap_err()
+                .contains("no such variable")
+        );
         for (reference, name) in [("vault://llm/openai", "Vault"), ("aws-sm://openai#key", "AWS")] {
             let error = resolve(&backends, reference).await.unwrap_err();
-            assert!(error.contains(name) && error.contains("not supported yet") && error.contains(reference), "{error}");
+            assert!(
+                error.contains(name) && error.contains("not supported yet") && error.contains(reference),
+                "{error}"
+            );
         }
     }
 

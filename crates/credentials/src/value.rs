@@ -14,7 +14,9 @@ pub enum Unusable {
     #[error("it is empty")]
     Empty,
     /// It could not be kept out of responses.
-    #[error("it has only {0} bytes; a credential needs at least 8, since a shorter one cannot be removed from responses safely")]
+    #[error(
+        "it has only {0} bytes; a credential needs at least 8, since a shorter one cannot be removed from responses safely"
+    )]
     TooShort(usize),
     /// It fits no header.
     #[error("it has {0} bytes; a credential may have at most 16384")]

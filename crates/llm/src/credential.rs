@@ -101,7 +101,15 @@ mod tests {
     #[test]
     fn every_place_and_repetition_is_stripped() {
         let mut headers = HeaderMap::new();
-        for name in ["Authorization", "AUTHORIZATION", "x-API-key", "Api-Key", "Cookie", "Proxy-Authorization", "accept"] {
+        for name in [
+            "Authorization",
+            "AUTHORIZATION",
+            "x-API-key",
+            "Api-Key",
+            "Cookie",
+            "Proxy-Authorization",
+            "accept",
+        ] {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
         }
         assert_eq!(strip_headers(&mut headers), 6);

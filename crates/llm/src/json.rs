@@ -137,14 +137,19 @@ impl Scanner {
     fn key(&mut self) {
         if let Some(last) = self.keys.last_mut() {
             last.clear();
-            if !self.overlong && let Ok(key) = std::str::from_utf8(&self.token) {
+            if !self.overlong
+                && let Ok(key) = std::str::from_utf8(&self.token)
+            {
                 last.push_str(key);
             }
         }
     }
 
     fn scalar(&mut self, found: &mut impl FnMut(Path<'_>, &str)) {
-        if self.deeper == 0 && !self.overlong && let Ok(scalar) = std::str::from_utf8(&self.token) {
+        if self.deeper == 0
+            && !self.overlong
+            && let Ok(scalar) = std::str::from_utf8(&self.token)
+        {
             found(&self.keys, scalar);
         }
     }

@@ -89,7 +89,11 @@ impl Object<'_> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&self, key: &'static str, wanted: &'static str) -> Result<Option<T>, RequestError> {
+    fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &'static str,
+        wanted: &'static str,
+    ) -> Result<Option<T>, RequestError> {
         let value = self.raw(key).map(|raw| serde_json::from_str(raw.get()));
         value.transpose().map_err(|_| RequestError::WrongType(key, wanted))
     }
@@ -102,8 +106,12 @@ impl Object<'_> {
 
     fn includes_usage(&self) -> Result<bool, RequestError> {
         let Some(options) = self.options()? else { return Ok(false) };
-        let asked: Vec<&str> =
-            options.0.iter().filter(|(name, _)| name == "include_usage").map(|(_, value)| value.get()).collect();
+        let asked: Vec<&str> = options
+            .0
+            .iter()
+            .filter(|(name, _)| name == "include_usage")
+            .map(|(_, value)| value.get())
+            .collect();
         match asked.as_slice() {
             [] | ["false" | "null"] => Ok(false),
             ["true"] => Ok(true),
@@ -179,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_request_that_needs_nothing_stays_as_it_is() {
-        for body in [r#"{"model":"m"}"#, r#" {"model": "m", "stream": true, "stream_options" : {"include_usage": true} } "#] {
+        for body in [
+            r#"{"model":"m"}"#,
+            r#" {"model": "m", "stream": true, "stream_options" : {"include_usage": true} } "#,
+        ] {
             let (model, _, added, sent) = prepare(body).unwrap();
             assert_eq!((model.as_deref(), added, sent.as_str()), (Some("m"), false, body));
         }
@@ -191,10 +202,22 @@ mod tests {
     #[test]
     fn usage_is_asked_for_and_nothing_else_is_touched() {
         for (body, wanted) in [
-            (r#" { "model":"m","stream":true, "x":1.50}"#, r#" {"stream_options":{"include_usage":true}, "model":"m","stream":true, "x":1.50}"#),
-            (r#"{"stream":true,"stream_options":{"a":[1,{}],"include_usage":false},"z":1}"#, r#"{"stream":true,"stream_options":{"a":[1,{}],"include_usage":true},"z":1}"#),
-            (r#"{"stream":true,"stream_options":null}"#, r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
-            (r#"{"stream":true,"stream_options":{}}"#, r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
+            (
+                r#" { "model":"m","stream":true, "x":1.50}"#,
+                r#" {"stream_options":{"include_usage":true}, "model":"m","stream":true, "x":1.50}"#,
+            ),
+            (
+                r#"{"stream":true,"stream_options":{"a":[1,{}],"include_usage":false},"z":1}"#,
+                r#"{"stream":true,"stream_options":{"a":[1,{}],"include_usage":true},"z":1}"#,
+            ),
+            (
+                r#"{"stream":true,"stream_options":null}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream":true,"stream_options":{}}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
         ] {
             let (_, stream, added, sent) = prepare(body).unwrap();
             assert!(stream && added);

@@ -91,7 +91,10 @@ mod tests {
             let usage = format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":1}}}}{end}");
             let done = format!("data: [DONE]{end}");
             for chunk in [1, 2, 5, 100, 9000, 100_000] {
-                assert_eq!(filter(&format!("{first}{long}{usage}{done}"), chunk), format!("{first}{long}{done}"));
+                assert_eq!(
+                    filter(&format!("{first}{long}{usage}{done}"), chunk),
+                    format!("{first}{long}{done}")
+                );
             }
         }
     }

@@ -141,9 +141,8 @@ impl Figures {
             (Dialect::OpenAi, "prompt_tokens" | "input_tokens") | (Dialect::Anthropic, "input_tokens") => {
                 Some(&mut self.input)
             }
-            (Dialect::OpenAi, "completion_tokens" | "output_tokens") | (Dialect::Anthropic, "output_tokens") => {
-                Some(&mut self.output)
-            }
+            (Dialect::OpenAi, "completion_tokens" | "output_tokens")
+            | (Dialect::Anthropic, "output_tokens") => Some(&mut self.output),
             (Dialect::Anthropic, "cache_creation_input_tokens") => Some(&mut self.cache_written),
             (Dialect::Anthropic, "cache_read_input_tokens") => Some(&mut self.cache_read),
             (Dialect::OpenAi | Dialect::Anthropic, _) => None,
@@ -162,7 +161,11 @@ mod tests {
     }
 
     fn every_chunking(dialect: Dialect, kind: &str, body: &str, wanted: (&str, u64, u64)) {
-        let wanted = Usage { model: Some(wanted.0.into()), input_tokens: Some(wanted.1), output_tokens: Some(wanted.2) };
+        let wanted = Usage {
+            model: Some(wanted.0.into()),
+            input_tokens: Some(wanted.1),
+            output_tokens: Some(wanted.2),
+        };
         for chunk in [1, 2, 3, 7, 64, body.len()] {
             assert_eq!(read(dialect, kind, body, chunk), wanted, "{chunk}: {body}");
         }
@@ -196,6 +199,9 @@ mod tests {
     fn no_figures_in_what_is_not_json_and_no_memory_for_it() {
         let deep = "[".repeat(100_000) + "\"" + &"x".repeat(100_000);
         assert_eq!(read(Dialect::OpenAi, "application/json", &deep, 4096), Usage::default());
-        assert_eq!(read(Dialect::OpenAi, "application/json", "}}]]{\"usage\":{\"prompt_tokens\":-1}}", 3), Usage::default());
+        assert_eq!(
+            read(Dialect::OpenAi, "application/json", "}}]]{\"usage\":{\"prompt_tokens\":-1}}", 3),
+            Usage::default()
+        );
     }
 }

@@ -96,7 +96,8 @@ impl FromStr for SecretRef {
     fn from_str(text: &str) -> Result<Self, RefError> {
         let (scheme, rest) = text.split_once("://").ok_or(RefError::NoScheme)?;
         let Some(scheme) = Scheme::ALL.into_iter().find(|s| s.as_str() == scheme) else {
-            let printable = scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let printable =
+                scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
             return Err(if printable { RefError::UnknownScheme(scheme.into()) } else { RefError::NoScheme });
         };
         let bad = |needs| RefError::BadLocator { scheme, needs };
@@ -118,7 +119,9 @@ impl FromStr for SecretRef {
             Scheme::Local => (name(b"-_."), "a name of letters, digits, `-`, `_` and `.`"),
             Scheme::Env => (name(b"_"), "a variable's name"),
             Scheme::File => (locator.starts_with('/'), "an absolute path, as `file:///path`"),
-            Scheme::Vault => (name(b"-_./") && locator.contains('/'), "a mount and a path, as `vault://mount/path`"),
+            Scheme::Vault => {
+                (name(b"-_./") && locator.contains('/'), "a mount and a path, as `vault://mount/path`")
+            }
             Scheme::AwsSm => (name(b"-_./+=@:"), "a secret's name"),
         };
         if !good.0 || (scheme != Scheme::File && locator.split('/').any(|s| s == ".." || s == ".")) {
@@ -155,9 +158,14 @@ mod tests {
 
     #[test]
     fn round_trips() {
-        for text in
-            ["local://openai", "vault://llm/openai", "vault://llm/openai#key", "aws-sm://a/b#k", "env://OPENAI_API_KEY", "file:///etc/key"]
-        {
+        for text in [
+            "local://openai",
+            "vault://llm/openai",
+            "vault://llm/openai#key",
+            "aws-sm://a/b#k",
+            "env://OPENAI_API_KEY",
+            "file:///etc/key",
+        ] {
             assert_eq!(text.parse::<SecretRef>().map(|r| r.to_string()), Ok(text.to_owned()));
         }
     }
@@ -165,7 +173,15 @@ mod tests {
     #[test]
     fn refuses_what_is_not_a_reference() {
         assert_eq!("vualt://llm/openai".parse::<SecretRef>(), Err(RefError::UnknownScheme("vualt".into())));
-        for text in ["sk-live-123", "local://", "local://a/../b", "env://A B", "file://relative", "vault://mount", "vault://m/p#"] {
+        for text in [
+            "sk-live-123",
+            "local://",
+            "local://a/../b",
+            "env://A B",
+            "file://relative",
+            "vault://mount",
+            "vault://m/p#",
+        ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text}");
         }
     }

@@ -55,7 +55,8 @@ impl Authority {
     /// When either cannot be read, or a leaf signed by the key does not verify by the certificate.
     pub fn from_pem(certificate: &str, key: &SecretValue) -> Result<Self, TlsError> {
         let bad = TlsError::BadAuthority;
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| bad("no certificate"))?;
+        let der =
+            CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| bad("no certificate"))?;
         let key = std::str::from_utf8(key.dangerous_expose()).map_err(|_| bad("the key is not PEM"))?;
         let key = KeyPair::from_pem(key).map_err(|_| bad("the key is not a private key in PEM form"))?;
         let name = own_name(&der).ok_or(bad("the certificate is not one of ours"))?;

@@ -27,7 +27,9 @@ pub enum TlsError {
         why: String,
     },
     /// There is nothing to trust.
-    #[error("no upstream server can be verified: {0}; install the system's CA certificates, or name one in `[upstream] extra_ca`")]
+    #[error(
+        "no upstream server can be verified: {0}; install the system's CA certificates, or name one in `[upstream] extra_ca`"
+    )]
     NoRoots(String),
     /// rustls refused a configuration.
     #[error("cannot set up TLS: {0}")]

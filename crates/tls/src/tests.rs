@@ -12,7 +12,9 @@ use std::{
 
 use rustls::{ClientConnection, HandshakeKind, ServerConnection, StreamOwned, pki_types::ServerName};
 
-use crate::{Alpn, Authority, Leaves, Roots, Terminator, TlsError, authority::DAY, client_config, parse_certificates};
+use crate::{
+    Alpn, Authority, Leaves, Roots, Terminator, TlsError, authority::DAY, client_config, parse_certificates,
+};
 
 fn terminator(sandbox: &str) -> Terminator {
     Terminator::new(Arc::new(Leaves::new(Authority::generate(sandbox).unwrap()).unwrap())).unwrap()
@@ -23,7 +25,11 @@ fn trusting(terminator: &Terminator) -> Roots {
 }
 
 /// A handshake in memory; the names that the server saw and the protocol.
-fn shake(terminator: &Terminator, roots: &Roots, name: &str) -> Result<(ServerConnection, ClientConnection), rustls::Error> {
+fn shake(
+    terminator: &Terminator,
+    roots: &Roots,
+    name: &str,
+) -> Result<(ServerConnection, ClientConnection), rustls::Error> {
     let config = client_config(roots, Alpn::Http2OrHttp1).unwrap();
     let client = ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap())?;
     finish(terminator, client, None)
@@ -61,7 +67,8 @@ fn names_and_addresses_verify() {
     }
     for address in ["127.0.0.1", "::1", "198.18.3.4"] {
         let config = client_config(&roots, Alpn::Http1).unwrap();
-        let client = ClientConnection::new(config, ServerName::try_from(address.to_owned()).unwrap()).unwrap();
+        let client =
+            ClientConnection::new(config, ServerName::try_from(address.to_owned()).unwrap()).unwrap();
         let (server, client) = finish(&terminator, client, Some(address)).unwrap();
         assert_eq!(server.server_name(), None);
         assert_eq!(client.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -135,7 +142,10 @@ fn bad_roots_are_named() {
     assert!(error.starts_with("`extra_ca[1]`"), "{error}");
     assert_eq!(Roots::only(&[format!("{good}{good}")]).unwrap().store.len(), 2);
     assert!(Roots::only(&[]).is_err());
-    assert!(parse_certificates("p", &Authority::generate("x").unwrap().certificate_pem().replace("MII", "!!!")).is_err());
+    assert!(
+        parse_certificates("p", &Authority::generate("x").unwrap().certificate_pem().replace("MII", "!!!"))
+            .is_err()
+    );
 }
 
 /// One HTTP answer on a real socket, and a program that asks for it.

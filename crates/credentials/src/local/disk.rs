@@ -58,11 +58,13 @@ impl Disk {
     pub(super) fn read(&self) -> Result<Option<Document>, LocalError> {
         let path = self.store_path();
         let Some(text) = read_private(&path)? else { return Ok(None) };
-        let head: Head = serde_json::from_slice(&text).map_err(|_| self.damaged("it is not a whole document"))?;
+        let head: Head =
+            serde_json::from_slice(&text).map_err(|_| self.damaged("it is not a whole document"))?;
         if head.format > FORMAT {
             return Err(LocalError::Newer { path, found: head.format });
         }
-        let document = serde_json::from_slice(&text).map_err(|_| self.damaged("a part of it is not in its form"))?;
+        let document =
+            serde_json::from_slice(&text).map_err(|_| self.damaged("a part of it is not in its form"))?;
         Ok(Some(document))
     }
 
@@ -86,7 +88,9 @@ impl Disk {
     fn replace(&self, path: &Path, text: &[u8]) -> Result<(), LocalError> {
         let fresh = path.with_added_extension("new");
         match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &fresh)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &fresh)(error));
+            }
             Ok(()) | Err(_) => {}
         }
         let written = write_new(&fresh, text).and_then(|()| fs::rename(&fresh, path));

@@ -59,9 +59,12 @@ impl KeySource {
         if let Some(passphrase) = get("CHITON_SECRETS_PASSPHRASE") {
             return Ok(Self::Passphrase(SecretValue::new(passphrase.into_vec())));
         }
-        let Some(path) = get("CHITON_SECRETS_PASSPHRASE_FILE").map(PathBuf::from) else { return Ok(Self::File) };
+        let Some(path) = get("CHITON_SECRETS_PASSPHRASE_FILE").map(PathBuf::from) else {
+            return Ok(Self::File);
+        };
         let read = std::fs::read(&path);
-        let value = read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
+        let value =
+            read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
         Ok(Self::Passphrase(crate::trim_line_end(SecretValue::new(value))))
     }
 

@@ -3,6 +3,9 @@
 //! The file is read and written as a whole, under a lock, by renaming. Names, hosts and ages can be read
 //! without the key; values cannot, and a change to anything in the file is found whenever the key is at
 //! hand. A store that is damaged is never written over.
+//!
+//! The key is a file or a passphrase. A desktop's keyring is not asked: it speaks over D-Bus, which a static
+//! binary without a session does not have; the kernel's own forgets at the next start of the machine.
 
 mod disk;
 mod format;
@@ -92,7 +95,9 @@ pub enum LocalError {
     #[error("`{}` holds no key of a secret store; restore it from a backup", .0.display())]
     BadKeyFile(PathBuf),
     /// The store was made with a passphrase.
-    #[error("the secret store is locked by a passphrase; set CHITON_SECRETS_PASSPHRASE (or CHITON_SECRETS_PASSPHRASE_FILE)")]
+    #[error(
+        "the secret store is locked by a passphrase; set CHITON_SECRETS_PASSPHRASE (or CHITON_SECRETS_PASSPHRASE_FILE)"
+    )]
     Locked,
     /// The store was made with another key.
     #[error("the {0} does not open the secret store")]

@@ -98,7 +98,8 @@ fn every_damage_is_found_and_the_store_is_left_as_it_is() {
     }
     let path = folder.path().join("secrets.chiton");
     let whole = fs::read(&path).unwrap();
-    let mut damages: Vec<Vec<u8>> = (0..whole.len()).step_by(37).map(|length| whole[..length].to_vec()).collect();
+    let mut damages: Vec<Vec<u8>> =
+        (0..whole.len()).step_by(37).map(|length| whole[..length].to_vec()).collect();
     let text = String::from_utf8(whole.clone()).unwrap();
     damages.push(text.replace("h.example", "x.example").into());
     damages.push(text.replacen("\"b\"", "\"c\"", 1).into());
@@ -145,7 +146,10 @@ fn a_lost_key_is_never_replaced() {
     fs::remove_file(&key).unwrap();
     let store = by_file(folder.path());
     assert!(matches!(store.get(&name("a")), Err(LocalError::NoKeyFile(_))));
-    assert!(matches!(store.set(&name("b"), &value("12345678"), &HostList::default()), Err(LocalError::NoKeyFile(_))));
+    assert!(matches!(
+        store.set(&name("b"), &value("12345678"), &HostList::default()),
+        Err(LocalError::NoKeyFile(_))
+    ));
     assert!(!key.exists());
     let other = super::tests::folder();
     by_file(other.path()).set(&name("a"), &value("12345678"), &HostList::default()).unwrap();
@@ -164,12 +168,18 @@ fn a_passphrase_opens_and_another_does_not() {
     store.set(&name("a"), &value("12345678"), &HostList::default()).unwrap();
     assert!(!folder.path().join("secrets.key").exists());
     assert_eq!(got(&by_passphrase(folder.path(), "correct horse"), "a"), Ok(Some("12345678".into())));
-    assert!(matches!(by_passphrase(folder.path(), "battery").get(&name("a")), Err(LocalError::WrongKey("passphrase"))));
+    assert!(matches!(
+        by_passphrase(folder.path(), "battery").get(&name("a")),
+        Err(LocalError::WrongKey("passphrase"))
+    ));
     assert!(matches!(by_file(folder.path()).get(&name("a")), Err(LocalError::Locked)));
     assert_eq!(by_file(folder.path()).list().unwrap().len(), 1);
     let empty = self::folder();
     let store = by_passphrase(empty.path(), "");
-    assert!(matches!(store.set(&name("a"), &value("12345678"), &HostList::default()), Err(LocalError::EmptyPassphrase)));
+    assert!(matches!(
+        store.set(&name("a"), &value("12345678"), &HostList::default()),
+        Err(LocalError::EmptyPassphrase)
+    ));
 }
 
 #[test]
@@ -178,7 +188,8 @@ fn the_environment_says_where_the_key_comes_from() {
     let path = folder.path().join("passphrase");
     fs::write(&path, "from a file\n").unwrap();
     let source = |variables: &[(&str, &str)]| {
-        let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        let get =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         match KeySource::from_variables(get) {
             Ok(KeySource::Passphrase(passphrase)) => Some(passphrase.dangerous_expose().to_vec()),
             Ok(KeySource::File) => None,
@@ -240,7 +251,9 @@ fn names_and_hosts_are_checked() {
     assert!("a b".parse::<SecretName>().is_err());
     assert!("../a".parse::<SecretName>().is_err());
     assert!("x".repeat(200).parse::<SecretName>().is_err());
-    for good in ["api.openai.com", "*.example.com", "10.0.0.1", "::1", "[::1]", "localhost", "Bücher.example."] {
+    for good in
+        ["api.openai.com", "*.example.com", "10.0.0.1", "::1", "[::1]", "localhost", "Bücher.example."]
+    {
         assert!(HostList::new([good]).is_ok(), "{good}");
     }
     for bad in ["", "https://a.b", "a.b/c", "a.b:443", "*", "*.com", "a b", "a..b", "0x7f.1"] {

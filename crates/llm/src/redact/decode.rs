@@ -246,7 +246,9 @@ fn brotli_step(state: &mut BrotliState, input: &[u8], out: &mut [u8]) -> Option<
     );
     match result {
         BrotliResult::ResultSuccess => Some(Step { read, written, ended: true }),
-        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Some(Step { read, written, ended: false }),
+        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => {
+            Some(Step { read, written, ended: false })
+        }
         BrotliResult::ResultFailure => None,
     }
 }

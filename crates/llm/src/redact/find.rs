@@ -276,7 +276,8 @@ fn hex(text: &[u8], at: usize, length: usize) -> Escape {
 fn with_edges(text: &[u8], needle: &Needle, range: Range<usize>) -> Range<usize> {
     let Some(edges) = needle.base64 else { return range };
     let is_base64 = |at: usize| {
-        text.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'))
+        text.get(at)
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'))
     };
     let before = edges.before && range.start.checked_sub(1).is_some_and(is_base64);
     let after = edges.after && is_base64(range.end);

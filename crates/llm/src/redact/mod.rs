@@ -32,7 +32,9 @@ pub const SHORTEST: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unredactable {
     /// Too short to be told from ordinary text.
-    #[error("the credential has {0} bytes: one shorter than 8 cannot be removed from responses; use a longer one")]
+    #[error(
+        "the credential has {0} bytes: one shorter than 8 cannot be removed from responses; use a longer one"
+    )]
     TooShort(usize),
     /// The search could not be built.
     #[error("the credentials are too long or too many to be removed from responses")]

@@ -1,6 +1,9 @@
 //! The forms of one value that are searched for.
 
-use base64::{Engine as _, engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD}};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use zeroize::Zeroizing;
 
 /// A sequence of bytes that stands for a value, each of which may come escaped.

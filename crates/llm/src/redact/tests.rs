@@ -17,7 +17,12 @@ fn redactor(values: &[&str]) -> Redactor {
     Redactor::new(&values).unwrap()
 }
 
-fn run(redactor: &Redactor, coding: ContentCoding, body: &[u8], chunk: usize) -> Result<Vec<u8>, DecodeError> {
+fn run(
+    redactor: &Redactor,
+    coding: ContentCoding,
+    body: &[u8],
+    chunk: usize,
+) -> Result<Vec<u8>, DecodeError> {
     let mut scrubber = redactor.scrubber(coding);
     let mut out = Vec::new();
     for piece in body.chunks(chunk.max(1)) {
@@ -34,7 +39,8 @@ fn run(redactor: &Redactor, coding: ContentCoding, body: &[u8], chunk: usize) ->
 }
 
 fn scrubbed(values: &[&str], body: &[u8], chunk: usize) -> String {
-    String::from_utf8_lossy(&run(&redactor(values), ContentCoding::Identity, body, chunk).unwrap()).into_owned()
+    String::from_utf8_lossy(&run(&redactor(values), ContentCoding::Identity, body, chunk).unwrap())
+        .into_owned()
 }
 
 /// Every byte in its own form, chosen by the digits of `how`.
@@ -80,7 +86,9 @@ fn an_event_that_ends_in_no_beginning_flows_at_once() {
 fn many_values_are_found_as_well_as_few() {
     let values: Vec<String> = (0..60).map(|number| format!("secret-{number:03}-{}", number * 7919)).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    let texts = values.iter().map(|value| format!("{value} {} {};", escaped(value, 0x1234_5678), STANDARD.encode(value)));
+    let texts = values
+        .iter()
+        .map(|value| format!("{value} {} {};", escaped(value, 0x1234_5678), STANDARD.encode(value)));
     let text: String = texts.collect();
     for chunk in [1, 10, text.len()] {
         let clean = scrubbed(&values, text.as_bytes(), chunk);
@@ -111,7 +119,8 @@ fn base64_with_line_breaks_is_found() {
     for ahead in 0..70 {
         let text = STANDARD.encode(format!("{}{KEY}tail", "p".repeat(ahead)));
         for line_end in ["\n", "\r\n", "\\n", "\\r\\n", "%0d%0A"] {
-            let wrapped: Vec<&str> = text.as_bytes().chunks(76).map(|l| std::str::from_utf8(l).unwrap()).collect();
+            let wrapped: Vec<&str> =
+                text.as_bytes().chunks(76).map(|l| std::str::from_utf8(l).unwrap()).collect();
             let wrapped = wrapped.join(line_end);
             for chunk in [1, 3, 1000] {
                 let clean = scrubbed(&[KEY], wrapped.as_bytes(), chunk);
@@ -281,8 +290,8 @@ fn noise() -> impl Strategy<Value = String> {
 }
 
 fn form() -> impl Strategy<Value = String> {
-    let text = |e: base64::engine::GeneralPurpose| move |ahead: usize, after: usize| {
-        e.encode(format!("{}{KEY}{}", "q".repeat(ahead), "w".repeat(after)))
+    let text = |e: base64::engine::GeneralPurpose| {
+        move |ahead: usize, after: usize| e.encode(format!("{}{KEY}{}", "q".repeat(ahead), "w".repeat(after)))
     };
     let engines = [text(STANDARD), text(STANDARD_NO_PAD), text(URL_SAFE), text(URL_SAFE_NO_PAD)];
     prop_oneof![
@@ -311,7 +320,8 @@ fn unescape(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
-        let hex = |from: usize| text.get(from..from + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let hex =
+            |from: usize| text.get(from..from + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let (byte, length) = match bytes[at] {
             b'%' => hex(at + 1).map_or((b'%', 1), |byte| (byte, 3)),
             b'\\' if text[at..].starts_with("\\u00") => hex(at + 4).map_or((b'\\', 1), |byte| (byte, 6)),
