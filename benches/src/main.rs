@@ -1,0 +1,39 @@
+//! Whole-process figures for docs/performance.md: `cargo run --release -p chiton-benches [PART…]`.
+//!
+//! Parts: `start`, `proxy`, `memory`, `apply`, `lookup`; all without an argument. Each prints medians beside its
+//! peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, and the release binary
+//! (`cargo build --release`). Figures, never a pass or fail.
+
+mod client;
+mod figures;
+mod lookup;
+mod network;
+mod sandbox;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "client"
+    {
+        // Runs inside a sandbox, and beside it for the direct connection.
+        return client::run(rest);
+    }
+    let all = ["start", "proxy", "memory", "apply", "lookup"].map(str::to_owned);
+    let parts = if arguments.is_empty() { all.to_vec() } else { arguments };
+    for part in parts {
+        match part.as_str() {
+            "start" => sandbox::start(),
+            "memory" => sandbox::memory(),
+            "apply" => sandbox::apply(),
+            "proxy" => network::proxy(),
+            "lookup" => lookup::lookup(),
+            other => {
+                eprintln!("no such part: {other}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
