@@ -144,6 +144,10 @@ fn broad_paths_are_refused() {
         let out = setup.sh("echo started");
         assert_eq!(out.status, 125, "{path}: {out:?}");
     }
+    for workspace in ["/home/caller", "/", "/proc/self/cwd"] {
+        let out = Setup::new(As::Ordinary).workspace(Path::new(workspace)).sh("echo started");
+        assert_eq!(out.status, 125, "{workspace}: {out:?}");
+    }
 }
 
 #[test]

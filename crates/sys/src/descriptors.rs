@@ -56,3 +56,39 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<Owned
     }
     Ok((got.bytes, fds))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_arrives_close_on_exec_and_works() {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(send(&a, b"hello", &[reader.as_fd()]).unwrap(), 5);
+        let mut buffer = [0; 16];
+        let (length, mut fds) = receive(&b, &mut buffer).unwrap();
+        assert_eq!((&buffer[..length], fds.len()), (b"hello".as_slice(), 1));
+        let flags = rustix::io::fcntl_getfd(&fds[0]).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        writer.write_all(b"x").unwrap();
+        let mut got = std::fs::File::from(fds.remove(0));
+        got.read_exact(&mut buffer[..1]).unwrap();
+        drop((a, writer));
+        assert_eq!(receive(&b, &mut buffer).unwrap().0, 0);
+        assert_eq!(reader.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn nothing_to_send_is_an_error_and_so_are_too_many_descriptors() {
+        let (a, _b) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        assert_eq!(send(&a, b"", &[]), Err(Errno::INVAL));
+        assert_eq!(send(&a, b"x", &[a.as_fd(); MAX_DESCRIPTORS + 1]), Err(Errno::INVAL));
+        assert_eq!(send(&a, b"x", &[a.as_fd(); MAX_DESCRIPTORS]), Ok(1));
+    }
+}

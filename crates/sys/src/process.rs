@@ -72,3 +72,70 @@ pub fn set_host_name(name: &str) -> Result<()> {
     // SAFETY: the pointer and the length describe `name`, which outlives the call.
     check(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.len()) }).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+    use crate::{
+        capability::{self, CapabilitySet},
+        signal::SignalFd,
+    };
+
+    /// The status of a child that runs `act`.
+    fn in_child(act: impl FnOnce() -> bool) -> i32 {
+        match fork().unwrap() {
+            Fork::Child => exit_now(u8::from(!act())),
+            Fork::Parent(child) => {
+                let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
+                status.exit_status().unwrap_or(-1)
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_ends_with_its_status() {
+        assert_eq!(in_child(|| true), 0);
+        assert_eq!(in_child(|| false), 1);
+    }
+
+    #[test]
+    fn capabilities_are_given_up_for_good() {
+        let status = in_child(|| {
+            let kept = capability::held().unwrap() & CapabilitySet::SYS_PTRACE;
+            capability::keep_only(kept).is_ok()
+                && capability::held() == Ok(kept)
+                && capability::keep_only(CapabilitySet::empty()).is_ok()
+                && capability::held() == Ok(CapabilitySet::empty())
+                && (kept.is_empty() || capability::keep_only(kept).is_err())
+        });
+        // A caller without CAP_SETPCAP cannot empty its bounding set, and is told so.
+        let may = capability::held().unwrap().contains(CapabilitySet::SETPCAP);
+        assert_eq!(status == 0, may);
+    }
+
+    #[test]
+    fn an_undumpable_process_is_and_stays_so_until_exec() {
+        let status = in_child(|| {
+            set_undumpable().is_ok()
+                && rustix::process::dumpable_behavior() == Ok(DumpableBehavior::NotDumpable)
+        });
+        assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn signals_are_read_and_reset() {
+        let status = in_child(|| {
+            let signals = SignalFd::new(&[libc::SIGUSR1]).unwrap();
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, Signal::USR1).unwrap();
+            let arrived = signals.next().unwrap();
+            let by_me = arrived.is_some_and(|a| {
+                a.number == libc::SIGUSR1 && i64::from(a.sender) == i64::from(me.as_raw_nonzero().get())
+            });
+            by_me && signals.next() == Ok(None) && crate::signal::reset().is_ok()
+        });
+        assert_eq!(status, 0);
+    }
+}

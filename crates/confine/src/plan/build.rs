@@ -82,6 +82,9 @@ fn refuse_unstartable(seccomp: &SeccompPlan) -> Result<(), PlanError> {
 fn folders(rules: &StaticRules, inputs: &PlanInputs) -> Result<Vec<Folder>, PlanError> {
     let writable = rules.allowed.iter().map(|p| (p, Access::ReadWrite));
     let readable = rules.read_only.iter().chain(&inputs.extra_read_only).map(|p| (p, Access::ReadOnly));
+    if let Some(workspace) = &inputs.workspace {
+        refuse_broad(workspace, inputs)?;
+    }
     let mut folders: Vec<Folder> = Vec::new();
     for (inside, access) in writable.chain(readable) {
         refuse_broad(inside, inputs)?;

@@ -73,7 +73,6 @@ const TAKEN: &[&str] = &[
     "glvnd",
     "dpkg",
     "maven",
-    "gradle",
 ];
 
 /// The same for what lies deeper.
