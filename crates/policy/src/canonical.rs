@@ -240,3 +240,6 @@ impl Intent {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,9 @@ impl<'a> Tally<'a> {
             first(&mut self.denied, index, rule);
         }
         let stage = rule::judge(rule, intent);
-        if stage == Stage::Allowed {
+        // With a method override only a rule for any method permits.
+        let bound = intent.has_method_override() && rule.methods != MethodSet::Any;
+        if stage == Stage::Allowed && !bound {
             first(&mut self.allowed, index, rule);
         }
         if self.nearest.is_none_or(|(best, at, _)| stage > best || (stage == best && index < at)) {
@@ -123,8 +125,7 @@ impl<'a> Tally<'a> {
         if slash && (self.slash.refused || !self.slash.accepted) {
             return Some(Ambiguity::EncodedSlash);
         }
-        let any = self.allowed.is_some_and(|(_, rule)| rule.methods == MethodSet::Any);
-        (intent.has_method_override() && !any).then_some(Ambiguity::MethodOverride)
+        (intent.has_method_override() && self.allowed.is_none()).then_some(Ambiguity::MethodOverride)
     }
 }
 

@@ -63,7 +63,7 @@ impl Diagnostics {
         for item in &mut items {
             (item.line, item.column) = place(source, item.span.start);
         }
-        items.sort_by(|a, b| (a.span.start, a.severity).cmp(&(b.span.start, b.severity)));
+        items.sort_by_key(|item| (item.span.start, item.severity));
         items.dedup();
         Self { source: source.into(), items, hidden }
     }

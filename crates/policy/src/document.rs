@@ -89,4 +89,5 @@ impl Policy {
     }
 }
 
+pub(crate) use units::{show_decimal, show_size};
 pub(crate) use yaml::{Node, Value};

@@ -137,7 +137,7 @@ impl FileRules {
                 Protection::GitHooks | Protection::GitConfig | Protection::GitModules
             );
             if scope.git_at_start || !inside_git {
-                protected.push((literal(&Path::new(WORKSPACE).join(protection.as_str())), protection));
+                protected.push((literal(Path::new(WORKSPACE).join(protection.as_str())), protection));
             }
         }
         if let Some(file) = &scope.policy_file {

@@ -1,4 +1,5 @@
 //! The vectors of the language: decisions by example, and policies that must be refused.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use chiton_policy::{Denial, Intent, Policy, RequestLineError, compile, decide};
 use serde_json::Value;

@@ -139,6 +139,6 @@ mod tests {
         assert_eq!(shown("sk-live-0123456789abcdef"), "sk-l…");
         let text = "a: sk-live-0123456789abcdef # c";
         assert_eq!(covered(text, &[]), "a: sk-l******************** # c");
-        assert_eq!(covered("key: hunter22", &[5..13]), "key: hunt****");
+        assert_eq!(covered("key: hunter22", std::slice::from_ref(&(5..13))), "key: hunt****");
     }
 }

@@ -6,7 +6,7 @@ use super::{Node, Notes, Sites, near::nearest};
 use crate::{
     diagnostics::shown,
     model::{DeniedPattern, FilesystemRules, PathError, PolicyPath, Protection, WorkspaceMode},
-    patterns::FileGlob,
+    patterns::{FileGlob, FileGlobError},
 };
 
 const FIELDS: [&str; 5] = ["allowed_paths", "read_only_paths", "denied_paths", "unprotected", "workspace"];
@@ -53,11 +53,11 @@ fn read_denied(node: &Node, notes: &mut Notes) -> Vec<(DeniedPattern, Range<usiz
         let Some(text) = notes.text(item, "denied_paths") else { continue };
         let pattern = match parse_denied(text) {
             Ok(pattern) => pattern,
-            Err(message) => {
-                let message = format!("`denied_paths` cannot be `{}`: {message}", shown(text));
-                let relative = !text.is_empty() && !text.starts_with(['/', '~', '.']) || text.starts_with(".e");
+            Err(error) => {
+                let message = format!("`denied_paths` cannot be `{}`: {error}", shown(text));
                 let item = notes.error(item.span.clone(), message);
-                if relative && !text.contains("..") {
+                let name = !text.is_empty() && !text.starts_with(['/', '~', '*']);
+                if name && !text.split('/').any(|name| matches!(name, "." | "..")) {
                     item.help = Some(format!("`**/{}` denies it wherever it is", shown(text)));
                 }
                 continue;
@@ -71,13 +71,22 @@ fn read_denied(node: &Node, notes: &mut Notes) -> Vec<(DeniedPattern, Range<usiz
     patterns
 }
 
-fn parse_denied(text: &str) -> Result<DeniedPattern, String> {
+/// Why a text is no denied path.
+#[derive(Debug, thiserror::Error)]
+enum DeniedError {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Glob(#[from] FileGlobError),
+}
+
+fn parse_denied(text: &str) -> Result<DeniedPattern, DeniedError> {
     if text.contains('*') {
-        return FileGlob::parse(text).map(DeniedPattern::Glob).map_err(|error| error.to_string());
+        return Ok(DeniedPattern::Glob(FileGlob::parse(text)?));
     }
-    let path = PolicyPath::parse(text).map_err(|error| error.to_string())?;
+    let path = PolicyPath::parse(text)?;
     if matches!(path.as_str(), "/" | "~") {
-        return Err(PathError::TooHigh.to_string());
+        return Err(PathError::TooHigh.into());
     }
     Ok(DeniedPattern::Literal(path))
 }

@@ -6,7 +6,6 @@ use chiton_secret::SecretRef;
 
 use super::{Node, Notes, Sites, Value, process::amount, units};
 use crate::{
-    diagnostics::shown,
     model::{BaseUrl, LlmLimits, LlmRoute},
     names::{Host, Port, RuleName, Scheme},
     patterns::TextGlob,
@@ -137,23 +136,32 @@ fn read_limits(node: &Node, notes: &mut Notes) -> LlmLimits {
     LlmLimits { requests_per_minute: often, tokens_per_day, usd_per_day: usd }
 }
 
-fn parse_base_url(text: &str) -> Result<BaseUrl, String> {
-    let form = || "a base URL is as `https://llm.example.com/v1`".to_owned();
-    let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
-    let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme).ok_or_else(form)?;
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).ok_or_else(form)?;
+/// Why a text is no base URL.
+#[derive(Debug, thiserror::Error)]
+enum UrlError {
+    #[error("a base URL is as `https://llm.example.com/v1`")]
+    Form,
+    #[error("a base URL has no user, query or fragment")]
+    More,
+    #[error(transparent)]
+    Host(#[from] crate::names::HostError),
+}
+
+fn parse_base_url(text: &str) -> Result<BaseUrl, UrlError> {
+    let (scheme, rest) = text.split_once("://").ok_or(UrlError::Form)?;
+    let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme).ok_or(UrlError::Form)?;
+    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).ok_or(UrlError::Form)?;
     if rest.contains(['?', '#', '@']) || path.chars().any(|c| c.is_control() || c == ' ') {
-        return Err("a base URL has no user, query or fragment".to_owned());
+        return Err(UrlError::More);
     }
     let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let colon = authority.get(after_bracket..).and_then(|rest| rest.find(':')).map(|at| after_bracket + at);
     let (host, port) = match colon.and_then(|at| authority.split_at_checked(at)) {
         Some((host, port)) => {
             let number = port.get(1..).and_then(|digits| digits.parse().ok());
-            (host, number.and_then(Port::new).ok_or_else(form)?)
+            (host, number.and_then(Port::new).ok_or(UrlError::Form)?)
         }
         None => (authority, scheme.default_port()),
     };
-    let host = Host::parse(host).map_err(|error| format!("{error}: `{}`", shown(host)))?;
-    Ok(BaseUrl { scheme, host, port, prefix: path.trim_end_matches('/').into() })
+    Ok(BaseUrl { scheme, host: Host::parse(host)?, port, prefix: path.trim_end_matches('/').into() })
 }

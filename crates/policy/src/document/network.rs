@@ -52,7 +52,7 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
     let field = format!("http[{index}]");
     let fields = notes.fields(node, &field, &FIELDS);
     let (name, named) = read_name(&fields, &field, notes);
-    let (host, host_span) = read_host(node, &fields, &field, notes)?;
+    let host = read_host(node, &fields, &field, notes);
     let schemes = [("https", Scheme::Https), ("http", Scheme::Http)];
     let scheme = fields.get("scheme").and_then(|node| notes.choice(node, "scheme", &schemes));
     let scheme = scheme.unwrap_or(Scheme::Https);
@@ -63,24 +63,32 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
     let methods = fields.get("methods").map(|node| read_methods(node, notes));
     let paths = fields.get("paths").map(|node| read_paths(node, notes));
     let (deny, deny_spans) = fields.get("deny").map(|node| read_denies(node, notes)).unwrap_or_default();
+    let ports = read_ports(&fields, scheme.default_port(), notes);
+    let query = fields.get("query").map(|node| read_query(node, notes)).unwrap_or_default();
+    let binaries = fields.get("binaries").map(|node| read_globs(node, "binaries", notes));
+    let allowed_addresses = read_addresses(&fields, notes);
+    let credential = fields.get("credential").and_then(|node| read_credential(node, notes));
+    let limits = fields.get("limits").map(|node| read_limits(node, notes)).unwrap_or_default();
+    // Everything was read, so that everything wrong is told; without a host there is no rule.
+    let (host, host_span) = host?;
     let rule = HttpRule {
         name,
         named,
         host,
-        ports: read_ports(&fields, scheme.default_port(), notes),
+        ports,
         scheme,
         methods: methods.unwrap_or_else(usual_methods),
         paths: paths.as_ref().map(|paths| paths.iter().map(|(path, _)| path.clone()).collect()),
-        query: fields.get("query").map(|node| read_query(node, notes)).unwrap_or_default(),
+        query,
         deny,
-        binaries: fields.get("binaries").map(|node| read_globs(node, "binaries", notes)),
+        binaries,
         websocket,
         tls,
         private_addresses,
-        allowed_addresses: read_addresses(&fields, notes),
+        allowed_addresses,
         encoded_slash,
-        credential: fields.get("credential").and_then(|node| read_credential(node, notes)),
-        limits: fields.get("limits").map(|node| read_limits(node, notes)).unwrap_or_default(),
+        credential,
+        limits,
     };
     Some(SitedRule {
         rule,
@@ -165,21 +173,28 @@ fn read_methods(node: &Node, notes: &mut Notes) -> MethodSet {
     if any { MethodSet::Any } else { MethodSet::These(these) }
 }
 
+/// Why a text is no method.
+#[derive(Debug, thiserror::Error)]
+enum MethodError {
+    #[error("a tunnel is never allowed by a rule: its requests are judged one by one")]
+    Connect,
+    #[error("a method is a name, as `GET`, or `*` alone")]
+    NotAName,
+    #[error("methods are in upper case: write `{0}`")]
+    LowerCase(String),
+}
+
 /// A method, or none for `*`.
-fn parse_method(text: &str) -> Result<Option<Method>, String> {
+fn parse_method(text: &str) -> Result<Option<Method>, MethodError> {
     if text == "*" {
         return Ok(None);
     }
     let upper = text.to_ascii_uppercase();
     if upper == "CONNECT" {
-        return Err("a tunnel is never allowed by a rule: its requests are judged one by one".to_owned());
+        return Err(MethodError::Connect);
     }
-    let method = Method::new(text).filter(|_| !text.contains('*'));
-    let method = method.ok_or("a method is a name, as `GET`, or `*` alone")?;
-    if upper != text {
-        return Err(format!("methods are in upper case: write `{upper}`"));
-    }
-    Ok(Some(method))
+    let method = Method::new(text).filter(|_| !text.contains('*')).ok_or(MethodError::NotAName)?;
+    if upper == text { Ok(Some(method)) } else { Err(MethodError::LowerCase(upper)) }
 }
 
 fn read_paths(node: &Node, notes: &mut Notes) -> Vec<(PathPattern, Range<usize>)> {

@@ -1,0 +1,119 @@
+//! What people see: errors with their places, explanations, differences, refusals.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use chiton_policy::{Intent, Policy, compile, decide, explain, secret_refs, unsupported};
+use insta::assert_snapshot;
+
+/// Every field of the language, once.
+const EVERYTHING: &str = include_str!("everything.yaml");
+
+const REFERENCE: &str = include_str!("reference.yaml");
+
+fn errors(text: &str) -> String {
+    Policy::parse(text).unwrap_err().render("chiton.yaml", false)
+}
+
+#[test]
+fn every_error_at_once() {
+    assert_snapshot!(errors(
+        "statik: {}\n\
+         static:\n\
+         \x20 filesystem:\n\
+         \x20   allowed_path: [/workspace]\n\
+         \x20   read_only_paths: [opt, /proc/self]\n\
+         \x20   denied_paths: [.env]\n\
+         \x20 process:\n\
+         \x20   blocked_syscalls: [ptrase]\n\
+         dynamic:\n\
+         \x20 mode: enfoce\n\
+         \x20 network:\n\
+         \x20   http:\n\
+         \x20     - host: 'api.*.com'\n\
+         \x20       ports: [0]\n\
+         \x20       methods: [get]\n\
+         \x20       paths: [repos]\n\
+         \x20     - hots: h.test\n\
+         \x20 llm_routing:\n\
+         \x20   provider: opneai\n"
+    ));
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let shown = errors(
+        "static: {process: {env: {KEY: ghp_0123456789abcdefghij}}}\n\
+         dynamic:\n\
+         \x20 llm_routing:\n\
+         \x20   provider: openai\n\
+         \x20   inject_backend_credential: sk-live-0123456789abcdef # sk-live-0123456789abcdef\n",
+    );
+    assert!(!shown.contains("0123"), "{shown}");
+    assert_snapshot!(shown);
+}
+
+#[test]
+fn rules_whose_order_would_decide() {
+    assert_snapshot!(errors(
+        "dynamic:\n\
+         \x20 network:\n\
+         \x20   http:\n\
+         \x20     - host: api.example.com\n\
+         \x20       private_addresses: true\n\
+         \x20     - host: '*.example.com'\n"
+    ));
+}
+
+#[test]
+fn warnings_of_the_reference_policy() {
+    let policy = Policy::parse(REFERENCE).unwrap();
+    assert_snapshot!(policy.warnings.render("chiton.yaml", false));
+    assert_eq!(unsupported(&policy), []);
+    assert_eq!(secret_refs(&policy).iter().map(ToString::to_string).collect::<Vec<_>>(), ["vault://llm/openai"]);
+}
+
+#[test]
+fn everything_reads_and_prints() {
+    let policy = Policy::parse(EVERYTHING).unwrap();
+    assert_eq!(Policy::parse(&policy.to_yaml()).unwrap(), policy);
+    let unsupported: Vec<String> = unsupported(&policy).iter().map(ToString::to_string).collect();
+    assert_snapshot!(unsupported.join("\n"));
+    assert_snapshot!("everything_printed", policy.to_yaml());
+}
+
+#[test]
+fn an_explanation() {
+    let policy = compile(&Policy::parse(REFERENCE).unwrap());
+    let intent = Intent::from_request_line("GET https://api.github.com/repos/o/n").unwrap();
+    assert_snapshot!(explain(&policy, &intent).to_string());
+}
+
+#[test]
+fn a_refusal_is_worded_as_promised() {
+    let policy = compile(&Policy::parse(REFERENCE).unwrap());
+    let refuse = |request: &str| {
+        decide(&policy, &Intent::from_request_line(request).unwrap()).into_permit().unwrap_err()
+    };
+    let denial = refuse("GET https://api.github.com/repos/o/n");
+    assert_eq!(
+        denial.detail(),
+        "GET /repos/o/n is not allowed for api.github.com: no path pattern of rule \"http[0]\" matches"
+    );
+    let suggestion = denial.suggestion().unwrap();
+    assert_eq!(suggestion, "- host: api.github.com\n  methods: [GET]\n  paths: [/repos/o/n]");
+    for request in [
+        "PUT https://registry.npmjs.org/x",
+        "GET http://api.github.com/repos/o",
+        "GET https://api.github.com:8443/repos/o",
+        "GET https://evil.test:8443/a:b?q=secret",
+        "POST https://[2001:db8::1]/x",
+    ] {
+        let denial = refuse(request);
+        let text = denial.suggestion().unwrap();
+        // The suggestion alone is a policy that allows the request.
+        let rule = text.lines().map(|line| format!("      {line}\n")).collect::<String>();
+        let policy = Policy::parse(&format!("dynamic:\n  network:\n    http:\n{rule}")).unwrap();
+        let intent = Intent::from_request_line(request).unwrap();
+        assert!(decide(&compile(&policy), &intent).is_allowed(), "{text}");
+        assert!(!denial.detail().contains("secret"));
+    }
+}
