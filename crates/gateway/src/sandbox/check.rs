@@ -41,7 +41,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     let home = canonical_home(&request.home)?;
     let limits = Limits::new(gateway.paths.own_folders(), home.clone());
     let workspace = limits.folder("the workspace", &request.workspace)?;
-    let extra = request.extra_read_only.iter().map(|path| limits.existing("the read-only path", path));
+    let extra = request.extra_read_only.iter().map(|path| limits.shown_inside("the read-only path", path));
     let extra_read_only = extra.collect::<Result<_, _>>()?;
     check_host_paths(&limits, &document, &home)?;
     let policy_file = request.policy_file.as_ref().and_then(|path| fs::canonicalize(path).ok());

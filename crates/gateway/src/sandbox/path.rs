@@ -47,6 +47,18 @@ impl Limits {
         Ok(canonical)
     }
 
+    /// As [`Limits::existing`], for a path that is to be seen inside at the same place.
+    pub(super) fn shown_inside(&self, what: &'static str, path: &Path) -> Result<PathBuf, GatewayError> {
+        let canonical = self.existing(what, path)?;
+        match ["/tmp", "/workspace", "/home/agent"].iter().find(|private| canonical.starts_with(private)) {
+            Some(private) => Err(GatewayError::Path(format!(
+                "{what} `{}` would not be seen inside: `{private}` is the sandbox's own there",
+                shown(path)
+            ))),
+            None => Ok(canonical),
+        }
+    }
+
     fn check(&self, what: &'static str, path: &Path) -> Result<(), GatewayError> {
         let refused = |why: &str| GatewayError::Path(format!("{what} `{}` {why}", shown(path)));
         if let Some(inside) = self.own.iter().find(|own| path.starts_with(own)) {

@@ -66,8 +66,13 @@ fn bad_paths_and_policies_are_found_first() {
     assert_eq!(kind(json!({"policy": "static: {}\nstatic: {}\n"})), "policy_invalid");
     let staged = "static:\n  filesystem:\n    allowed_paths: [/workspace]\n    workspace: staged\n";
     assert_eq!(kind(json!({"policy": staged})), "not_supported");
-    let path = format!("static:\n  filesystem:\n    read_only_paths: [{}]\n", world.folder.path().display());
+    let path = "static:\n  filesystem:\n    read_only_paths: [/nonexistent/tools]\n";
     assert_eq!(kind(json!({"policy": path})), "path");
+    assert_eq!(
+        kind(json!({"extra_read_only": [world.workspace()]})),
+        "path",
+        "below `/tmp`, which is private inside"
+    );
     assert!(world.fake.host().calls.is_empty());
     assert_eq!(served.must("GET", "/v1/sandboxes?all=true", Value::Null), json!([]));
 }
