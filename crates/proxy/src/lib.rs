@@ -1,1 +1,86 @@
 //! The data plane of one sandbox: ends TLS, judges, injects, forwards, streams.
+//!
+//! In: connections and DNS questions that the sandbox's packet filter turned to us, and revisions of the policy on
+//! the control link. Out: requests that a permit allows, answers, and an event for every decision before its effect.
+//! What always holds: without a configured revision nothing is accepted; nothing is dialled, injected or relayed
+//! without a permit; when anything of ours fails, nothing goes out.
+
+mod accept;
+mod capture;
+mod control;
+mod dns;
+mod dropped;
+mod events;
+mod headers;
+mod hello;
+mod http1;
+mod http2;
+mod inject;
+mod judge;
+mod limits;
+mod listeners;
+mod lockdown;
+mod message;
+mod refuse;
+mod revision;
+mod running;
+mod service;
+mod state;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::{io, os::unix::net::UnixListener, process::ExitCode};
+
+use chiton_tls::Roots;
+
+use crate::{
+    control::{Control, System},
+    upstream::resolve::SystemNames,
+};
+
+/// Why the process ends before it serves.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// The control socket is not there.
+    #[error("the proxy is started by the gateway, with its control socket as descriptor 3: {0}")]
+    Control(#[source] io::Error),
+    /// It could not lock itself down.
+    #[error(transparent)]
+    Lockdown(#[from] lockdown::LockdownError),
+    /// The event loop failed.
+    #[error("the proxy's event loop failed: {0}")]
+    Loop(#[source] io::Error),
+}
+
+/// The hidden subcommand `chiton proxy`: the data plane of one sandbox, until `Shutdown`.
+#[must_use]
+pub fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            // Whoever started us by hand should read why; the gateway gives us nothing to write to.
+            let _ = writeln!(io::stderr(), "chiton proxy: {error}");
+            ExitCode::from(125)
+        }
+    }
+}
+
+fn serve() -> Result<(), StartError> {
+    let control = chiton_sys::spawn::inherited(chiton_api::descriptors::PROXY_CONTROL)
+        .map_err(|error| StartError::Control(error.into()))?;
+    let control = UnixListener::from(control);
+    control.set_nonblocking(true).map_err(StartError::Control)?;
+    // The last files that it reads.
+    let system = System { roots: Roots::load(&[]).ok(), names: SystemNames::read() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Loop)?;
+    lockdown::lock_down()?;
+    let served = runtime.block_on(async {
+        let control = tokio::net::UnixListener::from_std(control)?;
+        Control::new(system).serve(control).await
+    });
+    // What still runs is dropped with the process: no response is completed by an end of ours.
+    runtime.shutdown_background();
+    served.map_err(StartError::Loop)
+}

@@ -1,0 +1,218 @@
+//! One captured connection: its first bytes decide what it is, then HTTP begins.
+//!
+//! TLS is completed for every host, refused ones too, so that the agent can read why. What is neither TLS nor
+//! HTTP is reset.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BytesMut};
+use chiton_policy::{Host, Scheme};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::{
+    capture::reset,
+    dns::names::is_stand_in,
+    hello::{FirstBytes, first_bytes},
+    http1, http2, limits,
+    service::{Arrival, Service},
+    state::Proxy,
+};
+
+/// A byte stream of the agent that can be reset.
+pub(crate) trait Downstream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Ends it so that the agent sees that something is missing.
+    fn abort(self);
+}
+
+impl Downstream for TcpStream {
+    fn abort(self) {
+        reset(self);
+    }
+}
+
+impl Downstream for TlsStream<Begun> {
+    fn abort(self) {
+        let (Begun { stream, .. }, _) = self.into_inner();
+        reset(stream);
+    }
+}
+
+/// A connection of which the first bytes were read already; they are read again first.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    first: BytesMut,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.first.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, to);
+        }
+        let length = this.first.len().min(to.remaining());
+        to.put_slice(this.first.get(..length).unwrap_or_default());
+        this.first.advance(length);
+        if this.first.is_empty() {
+            this.first = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// Serves one captured connection, that was going to `to`, until it ends or is cut.
+pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) {
+    let _open = proxy.count_connection();
+    let cut = CancellationToken::new();
+    tokio::select! {
+        biased;
+        () = cut.cancelled() => {}
+        () = serve_uncut(stream, to, proxy, &cut) => {}
+    }
+}
+
+async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let Some(target) = Target::of(to, &proxy) else {
+        proxy.events.unknown_destination(to);
+        return reset(stream);
+    };
+    let mut first = BytesMut::with_capacity(2 << 10);
+    match read_first(&mut stream, &mut first).await {
+        FirstBytes::Tls { encrypted_name: false } => serve_tls(Begun { first, stream }, target, proxy, cut).await,
+        FirstBytes::Tls { encrypted_name: true } => {
+            proxy.events.refused_connection(&target, Refused::EncryptedName);
+            reset(stream);
+        }
+        FirstBytes::Http if first.starts_with(b"PRI ") => {
+            let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
+            http2::serve(Begun { first, stream }, Service::new(proxy, arrival, cut.clone())).await;
+        }
+        FirstBytes::Http => {
+            let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
+            http1::connection::serve(stream, first, Arc::new(Service::new(proxy, arrival, cut.clone()))).await;
+        }
+        FirstBytes::Neither => {
+            proxy.events.refused_connection(&target, Refused::NoProtocol);
+            reset(stream);
+        }
+        // The agent left, or said nothing for too long.
+        FirstBytes::More => reset(stream),
+    }
+}
+
+/// Why a connection is reset before any request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It hides the server's name.
+    EncryptedName,
+    /// It is neither TLS nor HTTP.
+    NoProtocol,
+    /// The agent's program did not accept our leaf, or its TLS is broken.
+    Handshake,
+}
+
+/// What a connection was going to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The name that the address stands for, or the address.
+    pub(crate) host: Host,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+impl Target {
+    /// None for an address of the stand-in ranges that was never given to a name.
+    fn of(to: SocketAddr, proxy: &Proxy) -> Option<Self> {
+        let address: IpAddr = to.ip().to_canonical();
+        let host = match proxy.names.name_of(address) {
+            Some(name) => Host::Name(name),
+            None if is_stand_in(address) => return None,
+            None => Host::Ip(address),
+        };
+        Some(Self { host, port: to.port() })
+    }
+}
+
+async fn read_first(stream: &mut TcpStream, first: &mut BytesMut) -> FirstBytes {
+    let deadline = Instant::now() + limits::FIRST_BYTES;
+    loop {
+        match timeout_at(deadline, stream.read_buf(first)).await {
+            Ok(Ok(1..)) => match first_bytes(first) {
+                FirstBytes::More => {}
+                known => return known,
+            },
+            Ok(Ok(0) | Err(_)) | Err(_) => return FirstBytes::More,
+        }
+    }
+}
+
+async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &CancellationToken) {
+    let deadline = Instant::now() + limits::FIRST_BYTES;
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let server_name = start.client_hello().server_name().map(str::to_owned);
+        let nameless = match &target.host {
+            Host::Name(name) => name.as_str().to_owned(),
+            Host::Ip(address) => address.to_string(),
+        };
+        let config = proxy.terminator.config(Some(&nameless));
+        let stream = start.into_stream(config).await?;
+        Ok::<_, io::Error>((stream, server_name))
+    };
+    let (stream, server_name) = match timeout_at(deadline, handshake).await {
+        Ok(Ok(established)) => established,
+        Ok(Err(error)) => {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                proxy.events.refused_connection(&target, Refused::Handshake);
+            }
+            return;
+        }
+        Err(_) => return,
+    };
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = Service::new(proxy, Arrival { target, scheme: Scheme::Https, server_name }, cut.clone());
+    if h2 {
+        http2::serve(stream, service).await;
+    } else {
+        http1::connection::serve(stream, BytesMut::new(), Arc::new(service)).await;
+    }
+}

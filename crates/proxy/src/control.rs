@@ -1,0 +1,282 @@
+//! The control link: configuration, revisions, the end.
+//!
+//! `Configure` comes first and once, with descriptors; each request gets one reply, in order. Whoever is not of our
+//! own user is turned away.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Seek},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use chiton_api::{
+    control::{Failure, ProxyConfig, ProxyReply, ProxyRequest, ProxyStatus, Revised, Upstream},
+    frame,
+};
+use chiton_audit::{Event, Spool};
+use chiton_tls::{Authority, Roots};
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::{UnixListener, UnixStream},
+    sync::{Mutex, Notify},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    dns::names::{DnsName, parse_name},
+    events::STAND_IN,
+    listeners::{Listening, Sockets},
+    revision::{Revision, RevisionError},
+    state::{Parts, Proxy},
+    upstream::resolve::SystemNames,
+};
+
+/// What was read before the proxy gave up its files.
+pub(crate) struct System {
+    /// The system's roots, where it has any.
+    pub(crate) roots: Option<Roots>,
+    /// The host's names.
+    pub(crate) names: SystemNames,
+}
+
+/// Before and after `Configure`.
+enum Stage {
+    Waiting(Option<Box<System>>),
+    Serving { proxy: Arc<Proxy>, _listening: Listening },
+}
+
+/// The control side of the process.
+pub(crate) struct Control {
+    stage: Mutex<Stage>,
+    end: Notify,
+}
+
+/// One reply, and whether the process ends after it.
+struct Answer {
+    reply: ProxyReply,
+    end: bool,
+}
+
+impl Control {
+    /// Waits for `Configure`.
+    pub(crate) fn new(system: System) -> Arc<Self> {
+        Arc::new(Self { stage: Mutex::new(Stage::Waiting(Some(Box::new(system)))), end: Notify::new() })
+    }
+
+    /// Serves the link until `Shutdown`, or until nobody is left who could configure it.
+    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener) -> io::Result<()> {
+        let parent = rustix::process::getppid();
+        let mut watch = tokio::time::interval(Duration::from_secs(30));
+        loop {
+            tokio::select! {
+                () = self.end.notified() => return Ok(()),
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    if is_own(&stream) {
+                        tokio::spawn(self.clone().converse(stream));
+                    }
+                }
+                _ = watch.tick() => match &*self.stage.lock().await {
+                    // A spare proxy goes with the gateway that started it.
+                    Stage::Waiting(_) if rustix::process::getppid() != parent => return Ok(()),
+                    Stage::Waiting(_) => {}
+                    Stage::Serving { proxy, .. } => proxy.upstream.pool.prune(),
+                },
+            }
+        }
+    }
+
+    async fn converse(self: Arc<Self>, stream: UnixStream) {
+        let mut link = Link { stream, bytes: Zeroizing::default(), descriptors: Vec::new() };
+        while let Ok(Some(request)) = link.receive().await {
+            let descriptors = std::mem::take(&mut link.descriptors);
+            let Answer { reply, end } = self.answer(request, descriptors).await;
+            let sent = link.send(&reply).await;
+            if end {
+                self.end.notify_one();
+                return;
+            }
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn answer(&self, request: ProxyRequest, descriptors: Vec<OwnedFd>) -> Answer {
+        let reply = match request {
+            ProxyRequest::Configure(config) => self.configure(*config, descriptors).await,
+            ProxyRequest::Apply(revised) => self.apply(*revised).await,
+            ProxyRequest::Status => self.status().await,
+            ProxyRequest::Shutdown => return Answer { reply: ProxyReply::Done, end: true },
+        };
+        Answer { reply, end: false }
+    }
+
+    async fn configure(&self, config: ProxyConfig, descriptors: Vec<OwnedFd>) -> ProxyReply {
+        let mut stage = self.stage.lock().await;
+        let Stage::Waiting(system) = &mut *stage else {
+            return failed("the proxy is configured already: `Configure` comes once");
+        };
+        let Some(system) = system.take() else {
+            return failed("an earlier `Configure` failed: start another proxy");
+        };
+        let number = config.revised.revision;
+        match begin(config, descriptors, *system) {
+            Ok((proxy, listening)) => {
+                *stage = Stage::Serving { proxy, _listening: listening };
+                ProxyReply::Enforcing { revision: number, cut: 0 }
+            }
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+
+    async fn apply(&self, revised: Revised) -> ProxyReply {
+        let stage = self.stage.lock().await;
+        let Stage::Serving { proxy, .. } = &*stage else {
+            return failed("the proxy is not configured yet");
+        };
+        match newer(revised, proxy) {
+            Ok(revision) => {
+                let number = revision.number;
+                ProxyReply::Enforcing { revision: number, cut: proxy.apply(revision).await }
+            }
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+
+    async fn status(&self) -> ProxyReply {
+        ProxyReply::Status(match &*self.stage.lock().await {
+            Stage::Waiting(_) => ProxyStatus { revision: None, connections: 0, denied: 0 },
+            Stage::Serving { proxy, .. } => ProxyStatus {
+                revision: Some(proxy.running.revision().number),
+                connections: proxy.connections(),
+                denied: proxy.events.denied_so_far(),
+            },
+        })
+    }
+}
+
+fn newer(revised: Revised, proxy: &Proxy) -> Result<Revision, RevisionError> {
+    let current = proxy.running.revision().number;
+    if revised.revision <= current {
+        return Err(RevisionError::NotNewer { offered: revised.revision, current });
+    }
+    Revision::build(revised)
+}
+
+fn failed(message: &str) -> ProxyReply {
+    ProxyReply::Failed(Failure { message: message.to_owned(), status: 125 })
+}
+
+fn is_own(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid();
+    chiton_sys::socket::peer_credentials(stream).is_ok_and(|peer| peer.uid == own)
+}
+
+/// Makes the proxy and begins to accept.
+fn begin(
+    config: ProxyConfig,
+    descriptors: Vec<OwnedFd>,
+    system: System,
+) -> Result<(Arc<Proxy>, Listening), Box<dyn std::error::Error>> {
+    let sockets = Sockets::from_descriptors(config.listeners, descriptors)?;
+    let (names, sink) = resume(File::from(sockets.events))?;
+    let proxy = Proxy::new(Parts {
+        sandbox: config.sandbox,
+        authority: Authority::from_pem(&config.authority.certificate, &config.authority.key)?,
+        sink: Box::new(sink),
+        names,
+        revision: Revision::build(config.revised)?,
+        roots: all_roots(system.roots, &config.upstream)?,
+        system: system.names,
+        resolve: config.upstream.resolve,
+    })?;
+    let listening = Listening::begin(sockets.open, &proxy)?;
+    Ok((proxy, listening))
+}
+
+/// The system's roots and the operator's.
+fn all_roots(system: Option<Roots>, upstream: &Upstream) -> Result<Roots, chiton_tls::TlsError> {
+    match (system, upstream.extra_ca.as_slice()) {
+        (Some(system), []) => Ok(system),
+        (None, extra) => Roots::only(extra),
+        (Some(mut system), extra) => {
+            let extra = Roots::only(extra)?;
+            Arc::make_mut(&mut system.store).extend(extra.store.roots.iter().cloned());
+            Ok(system)
+        }
+    }
+}
+
+/// Goes on with an event file: the names that have stand-ins already, in order, and the place to write.
+fn resume(mut file: File) -> Result<(Vec<DnsName>, Spool), Box<dyn std::error::Error>> {
+    file.rewind()?;
+    let mut names = Vec::new();
+    for line in BufReader::new(&file).split(b'\n') {
+        let line = line?;
+        let Ok(line) = std::str::from_utf8(&line) else { continue };
+        if !line.contains(STAND_IN) {
+            continue;
+        }
+        let Ok(linked) = Event::parse(line) else { continue };
+        let host = linked.event.request.and_then(|request| request.host);
+        if linked.event.action.as_str() == STAND_IN {
+            names.extend(host.as_deref().and_then(parse_name));
+        }
+    }
+    Ok((names, Spool::resume(file)?))
+}
+
+/// One connection of the link.
+struct Link {
+    stream: UnixStream,
+    /// Messages hold credentials: what was read of one is wiped.
+    bytes: Zeroizing<Vec<u8>>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Link {
+    /// The next message; none at the end.
+    async fn receive(&mut self) -> io::Result<Option<ProxyRequest>> {
+        loop {
+            if let Some(length) = self.bytes.first_chunk::<4>() {
+                let end = 4 + frame::checked_len(*length)?;
+                if let Some(message) = self.bytes.get(4..end) {
+                    let request = frame::decode(message)?;
+                    // One request is under way at a time: what follows is no protocol of ours.
+                    if self.bytes.len() != end {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    self.bytes.zeroize();
+                    return Ok(Some(request));
+                }
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut buffer = Zeroizing::new(vec![0; 64 << 10]);
+        let (read, descriptors) = self
+            .stream
+            .async_io(Interest::READABLE, || {
+                chiton_sys::descriptors::receive(self.stream.as_fd(), &mut buffer).map_err(io::Error::from)
+            })
+            .await?;
+        self.descriptors.extend(descriptors);
+        // Room for the whole message at once, so that no copy of a part stays behind.
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(256 << 10);
+        }
+        self.bytes.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+
+    async fn send(&mut self, reply: &ProxyReply) -> io::Result<()> {
+        self.stream.write_all(&frame::encode(reply)?).await
+    }
+}

@@ -1,0 +1,257 @@
+//! What is written of every decision, before the agent sees its effect.
+//!
+//! A request is one event when it is judged, and one when its response has ended; a refusal is one. When the event
+//! file cannot be written nothing goes out: the caller answers as if the sandbox had no network.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
+use chiton_llm::Usage;
+use chiton_policy::{Denial, Intent, Provider, Reason, RequestPermit};
+use http::StatusCode;
+
+use crate::{
+    accept::{Refused, Target},
+    dns::names::DnsName,
+};
+
+/// An event that says a name got a stand-in. Their order in the file is the table of stand-ins.
+pub(crate) const STAND_IN: &str = "stand_in";
+
+/// The event file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit event file cannot be written: {0}")]
+pub(crate) struct NotWritten(#[from] chiton_audit::SinkError);
+
+/// Writes the events of one sandbox.
+pub(crate) struct Events {
+    sink: Mutex<Box<dyn Sink + Send>>,
+    sandbox: String,
+    denied: AtomicU64,
+}
+
+/// What a completion event says, beside the figures.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    intent: Intent,
+    revision: u64,
+    rule: Option<String>,
+    decision: Decision,
+    provider: Option<Provider>,
+    status: StatusCode,
+}
+
+impl Completion {
+    /// Of a permit's exchange, answered with this status.
+    pub(crate) fn of(permit: &RequestPermit, status: StatusCode) -> Self {
+        Self {
+            intent: permit.intent().clone(),
+            revision: permit.revision(),
+            rule: permit.rule().map(|rule| rule.as_str().to_owned()),
+            decision: decision_of(permit),
+            provider: permit.llm().map(|grant| grant.provider()),
+            status,
+        }
+    }
+}
+
+fn decision_of(permit: &RequestPermit) -> Decision {
+    if permit.audited().is_some() { Decision::Audit } else { Decision::Allow }
+}
+
+impl Events {
+    /// Into this sink.
+    pub(crate) fn new(sink: Box<dyn Sink + Send>, sandbox: String) -> Self {
+        Self { sink: Mutex::new(sink), sandbox, denied: AtomicU64::new(0) }
+    }
+
+    /// The sandbox's name.
+    pub(crate) fn sandbox(&self) -> &str {
+        &self.sandbox
+    }
+
+    /// How much was refused so far.
+    pub(crate) fn denied_so_far(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, mut event: Event) -> Result<EventId, NotWritten> {
+        event.sandbox = Some(self.sandbox.clone());
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).append(&event)?;
+        Ok(event.id)
+    }
+
+    /// Of what nothing depends on any more: that it could not be written shows at the next decision.
+    fn note(&self, event: Event) {
+        let _ = self.write(event);
+    }
+
+    /// A request was allowed, and may go upstream when this returns.
+    pub(crate) fn allowed(&self, permit: &RequestPermit) -> Result<EventId, NotWritten> {
+        let mut event = Event::new(layer_of(permit), "request");
+        event.revision = Some(permit.revision());
+        event.decision = Some(decision_of(permit));
+        event.rule = permit.rule().map(|rule| rule.as_str().to_owned());
+        if let Some(denial) = permit.audited() {
+            event.reason = Some(denial.reason().as_str().into());
+            event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
+        }
+        event.request = Some(request_of(permit.intent()));
+        self.write(event)
+    }
+
+    /// A credential is added to a request.
+    pub(crate) fn injected(&self, permit: &RequestPermit) -> Result<EventId, NotWritten> {
+        let mut event = Event::new(Layer::Credential, "inject");
+        event.revision = Some(permit.revision());
+        event.decision = Some(Decision::Allow);
+        event.rule = permit.rule().map(|rule| rule.as_str().to_owned());
+        event.request = Some(request_of(permit.intent()));
+        self.write(event)
+    }
+
+    /// A request was refused, and its answer may go to the agent when this returns.
+    pub(crate) fn denied(
+        &self,
+        denial: &Denial,
+        asked: Option<Request>,
+        revision: u64,
+    ) -> Result<EventId, NotWritten> {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+        let layer = match denial.reason() {
+            Reason::CredentialUnavailable => Layer::Credential,
+            Reason::ModelNotAllowed => Layer::Llm,
+            Reason::AmbiguousRequest
+            | Reason::HostNotAllowed
+            | Reason::SchemeNotAllowed
+            | Reason::PortNotAllowed
+            | Reason::BinaryNotAllowed
+            | Reason::DeniedByRule
+            | Reason::MethodNotAllowed
+            | Reason::PathNotAllowed
+            | Reason::QueryNotAllowed
+            | Reason::PrivateAddress
+            | Reason::UpstreamTls
+            | Reason::LimitExceeded => Layer::Network,
+        };
+        let mut event = Event::new(layer, "request");
+        event.revision = Some(revision);
+        event.decision = Some(Decision::Deny);
+        event.reason = Some(denial.reason().as_str().into());
+        event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
+        event.request = denial.intent().map(request_of).or(asked);
+        self.write(event)
+    }
+
+    /// A response has ended, or was given up.
+    pub(crate) fn completed(&self, of: Completion, bytes: u64, duration: Duration, usage: Option<Usage>) {
+        let mut event = Event::new(if of.provider.is_some() { Layer::Llm } else { Layer::Network }, "response");
+        event.revision = Some(of.revision);
+        event.decision = Some(of.decision);
+        event.rule = of.rule;
+        event.request = Some(request_of(&of.intent));
+        event.response = Some(Response {
+            status: Some(of.status.as_u16()),
+            bytes: Some(bytes),
+            duration_us: u64::try_from(duration.as_micros()).ok(),
+        });
+        if let Some(provider) = of.provider {
+            let usage = usage.unwrap_or_default();
+            event.llm = Some(LlmUse {
+                provider: Some(provider.as_str().into()),
+                model: usage.model,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                usd: None,
+            });
+        }
+        self.note(event);
+    }
+
+    /// A running exchange ends because a new revision does not allow it, or not in this way.
+    pub(crate) fn cut(&self, intent: &Intent, denial: Option<&Denial>, revision: u64) {
+        let mut event = Event::new(Layer::Network, "cut");
+        event.revision = Some(revision);
+        event.decision = Some(Decision::Deny);
+        event.reason = denial.map(|denial| denial.reason().as_str().into());
+        event.rule = denial.and_then(|denial| denial.rule().map(|rule| rule.as_str().to_owned()));
+        event.request = Some(request_of(intent));
+        self.note(event);
+    }
+
+    /// A name gets a stand-in, when this was written.
+    pub(crate) fn stand_in(&self, name: &DnsName) -> Result<EventId, NotWritten> {
+        let mut event = Event::new(Layer::Network, STAND_IN);
+        event.decision = Some(Decision::Allow);
+        event.request = Some(Request {
+            scheme: Some("dns".into()),
+            host: Some(name.as_str().to_owned()),
+            ..Request::default()
+        });
+        self.write(event)
+    }
+
+    /// A connection to an address that stands for no name of this sandbox.
+    pub(crate) fn unknown_destination(&self, to: SocketAddr) {
+        self.refused("connect", "tcp", Some(to.ip().to_string()), Some(to.port()), Some(Reason::HostNotAllowed));
+    }
+
+    /// A connection that is reset before any request was read.
+    pub(crate) fn refused_connection(&self, target: &Target, why: Refused) {
+        let (action, reason) = match why {
+            Refused::EncryptedName => ("connect", Some(Reason::AmbiguousRequest)),
+            Refused::NoProtocol => ("connect", Some(Reason::SchemeNotAllowed)),
+            // The agent's own program ended it: most often it does not trust the sandbox's authority.
+            Refused::Handshake => ("tls_handshake", None),
+        };
+        self.refused(action, "tcp", Some(target.host.to_string()), Some(target.port), reason);
+    }
+
+    /// The packet filter dropped something.
+    pub(crate) fn dropped(&self, scheme: &'static str, to: Option<String>, port: Option<u16>) {
+        self.refused("packet", scheme, to, port, Some(Reason::SchemeNotAllowed));
+    }
+
+    fn refused(
+        &self,
+        action: &'static str,
+        scheme: &'static str,
+        host: Option<String>,
+        port: Option<u16>,
+        reason: Option<Reason>,
+    ) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+        let mut event = Event::new(Layer::Network, action);
+        event.decision = Some(Decision::Deny);
+        event.reason = reason.map(|reason| reason.as_str().into());
+        event.request = Some(Request { scheme: Some(scheme.into()), host, port, ..Request::default() });
+        self.note(event);
+    }
+}
+
+fn layer_of(permit: &RequestPermit) -> Layer {
+    if permit.llm().is_some() { Layer::Llm } else { Layer::Network }
+}
+
+/// What is kept of a judged request.
+fn request_of(intent: &Intent) -> Request {
+    let request = Request {
+        method: Some(intent.method().as_str().to_owned()),
+        scheme: Some(intent.scheme().as_str().into()),
+        host: Some(intent.host().to_string()),
+        port: Some(intent.port().get()),
+        path: Some(intent.path().to_owned()),
+        ..Request::default()
+    };
+    match intent.query() {
+        Some(query) => request.with_query(query),
+        None => request,
+    }
+}

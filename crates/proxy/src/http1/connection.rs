@@ -1,0 +1,346 @@
+//! Serves one HTTP/1 connection of the agent: requests one after the other, each answered before the next is read.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    body::{Decoded, Feed, channel},
+    head::{Framing, Head, HeadError, Version, take_head},
+    writer::{Reply, WriteError, write_response},
+};
+use crate::{
+    accept::Downstream,
+    limits,
+    message::{Aborted, BodyError, Protocol, Request, RequestBody, Response},
+    refuse,
+    service::Handler,
+};
+
+/// How a connection goes on after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The next request may come.
+    Request,
+    /// It is closed in good order.
+    Close,
+    /// It is reset: what was sent is not the whole.
+    Abort,
+}
+
+/// Serves `io` until it ends. `begun` is what was read of it already.
+pub(crate) async fn serve<IO: Downstream>(io: IO, begun: BytesMut, handler: Arc<impl Handler>) {
+    let (reader, writer) = tokio::io::split(io);
+    let mut connection = Connection { reader, writer, input: begun, output: BytesMut::new() };
+    let mut first = true;
+    let next = loop {
+        let wait = if first { limits::FIRST_BYTES } else { limits::IDLE };
+        first = false;
+        let next = match connection.read_head(wait).await {
+            Ok(Some(head)) => connection.exchange(head, &*handler).await,
+            Ok(None) => Next::Close,
+            Err(error) => connection.refuse_head(error, &*handler).await,
+        };
+        if next != Next::Request {
+            break next;
+        }
+        connection.shrink();
+    };
+    connection.end(next).await;
+}
+
+struct Connection<IO> {
+    reader: ReadHalf<IO>,
+    writer: WriteHalf<IO>,
+    input: BytesMut,
+    output: BytesMut,
+}
+
+impl<IO: Downstream> Connection<IO> {
+    /// The next head; none where the agent ended the connection, or is too slow.
+    async fn read_head(&mut self, idle: Duration) -> Result<Option<Head>, HeadError> {
+        let mut scanned = 0;
+        let mut deadline = Instant::now() + idle;
+        let mut begun = false;
+        loop {
+            if let Some(head) = take_head(&mut self.input, &mut scanned)? {
+                return Ok(Some(head));
+            }
+            // The idle time is for the first byte; a head that has begun gets its own.
+            if !begun && !self.input.is_empty() {
+                begun = true;
+                deadline = Instant::now() + limits::FIRST_BYTES;
+            }
+            match timeout_at(deadline, read_more(&mut self.reader, &mut self.input, 8 << 10)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Answers a head that is no request, and closes.
+    async fn refuse_head(&mut self, error: HeadError, handler: &impl Handler) -> Next {
+        let (response, head) = match error {
+            HeadError::Unreadable(_) => (refuse::plain(StatusCode::BAD_REQUEST, &error.to_string()), false),
+            HeadError::TooLarge => {
+                (refuse::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &error.to_string()), false)
+            }
+            HeadError::Ambiguous { line, why } => {
+                let (method, target) = *line;
+                let head = method == Method::HEAD;
+                let request = ambiguous(method, target, why);
+                match handler.call(request).await {
+                    Ok(response) => (response, head),
+                    Err(Aborted) => return Next::Abort,
+                }
+            }
+        };
+        let reply = Reply { head, version: Version::Http11, keep_alive: false };
+        match write_response(&mut self.writer, response, reply, &mut self.output).await {
+            Ok(_) => Next::Close,
+            Err(_) => Next::Abort,
+        }
+    }
+
+    /// One request and its response; the body is read while the response is made and written.
+    async fn exchange(&mut self, head: Head, handler: &impl Handler) -> Next {
+        let reply = Reply::to(&head.method, head.version, head.keep_alive);
+        let expects = head.expect_continue && head.framing != Framing::Empty;
+        let (body, feed, wanted) = match head.framing {
+            Framing::Empty => (RequestBody::Empty, None, None),
+            Framing::Length(_) | Framing::Chunked => {
+                let (body, feed, wanted) = channel(head.framing);
+                (RequestBody::Http1(body), Some(feed), expects.then_some(wanted))
+            }
+        };
+        let request = Request {
+            method: head.method,
+            target: head.target,
+            authority: None,
+            headers: head.headers,
+            protocol: Protocol::Http1,
+            ambiguity: None,
+            body,
+        };
+        let Self { reader, writer, input, output } = self;
+        let mut upload = Upload { reader, input, feed, complete: false };
+        let answered = {
+            let answer = answer(writer, output, handler.call(request), reply, wanted);
+            tokio::pin!(answer);
+            tokio::select! {
+                biased;
+                answered = &mut answer => answered,
+                ended = upload.run() => match ended {
+                    // The agent is gone, or its body is broken: the request upstream is dropped with `answer`.
+                    Ended::Gone => return Next::Abort,
+                    Ended::Malformed => Answered::Malformed,
+                },
+            }
+        };
+        match answered {
+            Answered::Written { keep_alive, continued } => {
+                let asked_to_send = !expects || continued;
+                if keep_alive && asked_to_send && upload.finish().await { Next::Request } else { Next::Close }
+            }
+            Answered::Malformed if output.is_empty() => {
+                let response = refuse::plain(StatusCode::BAD_REQUEST, "the body of the request is malformed");
+                let reply = Reply { keep_alive: false, ..reply };
+                match write_response(writer, response, reply, output).await {
+                    Ok(_) => Next::Close,
+                    Err(_) => Next::Abort,
+                }
+            }
+            Answered::Malformed | Answered::Aborted => Next::Abort,
+        }
+    }
+
+    /// Gives memory back between requests.
+    fn shrink(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 16 << 10 {
+            self.input = BytesMut::new();
+        }
+        if self.output.capacity() > 16 << 10 {
+            self.output = BytesMut::new();
+        } else {
+            self.output.clear();
+        }
+    }
+
+    async fn end(mut self, next: Next) {
+        if next == Next::Abort {
+            self.reader.unsplit(self.writer).abort();
+            return;
+        }
+        // Whoever still sends must be able to read the answer: a close with unread input would be a reset.
+        let _ = timeout(limits::FIRST_BYTES, self.writer.shutdown()).await;
+        let _ = timeout(Duration::from_secs(2), discard(&mut self.reader, limits::DISCARD)).await;
+    }
+}
+
+/// How the answering side of an exchange ended.
+enum Answered {
+    Written { keep_alive: bool, continued: bool },
+    Malformed,
+    Aborted,
+}
+
+async fn answer<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    output: &mut BytesMut,
+    call: impl Future<Output = Result<Response, Aborted>>,
+    reply: Reply,
+    wanted: Option<Arc<Notify>>,
+) -> Answered {
+    output.clear();
+    tokio::pin!(call);
+    let mut continued = false;
+    let response = if let Some(wanted) = wanted {
+        tokio::select! {
+            biased;
+            response = &mut call => response,
+            () = wanted.notified() => {
+                continued = true;
+                if writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() || writer.flush().await.is_err() {
+                    return Answered::Aborted;
+                }
+                call.await
+            }
+        }
+    } else {
+        call.await
+    };
+    let Ok(response) = response else { return Answered::Aborted };
+    match write_response(writer, response, reply, output).await {
+        Ok(keep_alive) => Answered::Written { keep_alive, continued },
+        Err(WriteError::Body(_) | WriteError::Downstream(_)) => Answered::Aborted,
+    }
+}
+
+/// Why the reading side of an exchange ended before the answering side.
+enum Ended {
+    Gone,
+    Malformed,
+}
+
+/// The reading side of an exchange: feeds the body, then watches for the agent to leave.
+struct Upload<'a, IO> {
+    reader: &'a mut ReadHalf<IO>,
+    input: &'a mut BytesMut,
+    feed: Option<Feed>,
+    complete: bool,
+}
+
+impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
+    /// Runs until the agent is gone or its body is broken.
+    async fn run(&mut self) -> Ended {
+        if let Err(ended) = self.feed_all().await {
+            return ended;
+        }
+        // A pipelined request may wait in the buffer; beyond a head's size the agent waits for us.
+        while self.input.len() < limits::HEAD {
+            match read_more(self.reader, self.input, 4 << 10).await {
+                Ok(0) | Err(_) => return Ended::Gone,
+                Ok(_) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn feed_all(&mut self) -> Result<(), Ended> {
+        let Some(feed) = &mut self.feed else {
+            self.complete = true;
+            return Ok(());
+        };
+        loop {
+            let decoded = match feed.decoder.decode(self.input) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    let _ = feed.pieces.try_send(Err(BodyError::Framing(error)));
+                    return Err(Ended::Malformed);
+                }
+            };
+            let piece = match decoded {
+                Decoded::Data(data) => Some(http_body::Frame::data(data)),
+                Decoded::Trailers(trailers) => Some(http_body::Frame::trailers(trailers)),
+                Decoded::End => None,
+                Decoded::More => {
+                    let read = read_more(self.reader, self.input, limits::READ_CHUNK);
+                    match timeout(limits::BODY_STALL, read).await {
+                        Ok(Ok(1..)) => continue,
+                        Ok(Ok(0) | Err(_)) | Err(_) => return Err(Ended::Gone),
+                    }
+                }
+            };
+            let done = feed.decoder.is_done();
+            // The service may have stopped listening; what comes is then read and dropped.
+            let unheard = feed.pieces.send(Ok(piece)).await.is_err();
+            if done {
+                self.complete = true;
+                return Ok(());
+            }
+            if unheard {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Reads the rest of a body that nobody wants. Returns whether the next request can be told from it.
+    async fn finish(&mut self) -> bool {
+        let Some(feed) = &mut self.feed else { return true };
+        let mut left = limits::DISCARD;
+        while !self.complete {
+            match feed.decoder.decode(self.input) {
+                Ok(Decoded::Data(data)) => match left.checked_sub(data.len()) {
+                    Some(less) => left = less,
+                    None => return false,
+                },
+                Ok(Decoded::Trailers(_) | Decoded::End) => self.complete = true,
+                Ok(Decoded::More) => {
+                    let read = read_more(self.reader, self.input, limits::READ_CHUNK);
+                    match timeout(Duration::from_secs(2), read).await {
+                        Ok(Ok(1..)) => {}
+                        Ok(Ok(0) | Err(_)) | Err(_) => return false,
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Reads what is there, at least one byte, into free space of about `room` bytes.
+async fn read_more<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, room: usize) -> io::Result<usize> {
+    input.reserve(room);
+    reader.read_buf(input).await
+}
+
+async fn discard<R: AsyncRead + Unpin>(reader: &mut R, most: usize) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    let mut left = most;
+    loop {
+        let read = reader.read(&mut buffer).await?;
+        match left.checked_sub(read) {
+            Some(less) if read > 0 => left = less,
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Request {
+    Request {
+        method,
+        target,
+        authority: None,
+        headers: HeaderMap::new(),
+        protocol: Protocol::Http1,
+        ambiguity: Some(why),
+        body: RequestBody::Empty,
+    }
+}

@@ -1,0 +1,75 @@
+//! The downstream HTTP/2 side: hyper's server within our limits, every stream judged by itself.
+
+use std::{pin::Pin, sync::Arc};
+
+use http::header;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    limits,
+    message::{Aborted, Protocol, Request, RequestBody, Response},
+    service::Handler,
+};
+
+/// Serves `io` until it ends.
+pub(crate) async fn serve<IO, H>(io: IO, handler: H)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::STREAMS)
+        .max_header_list_size(limits::HEADER_LIST)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_frame_size(limits::FRAME)
+        .max_send_buf_size(limits::SEND_BUFFER)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .keep_alive_interval(limits::IDLE)
+        .auto_date_header(false);
+    let streams = Streams { handler: Arc::new(handler) };
+    // An error is the agent's: the connection is over either way.
+    let _ = builder.serve_connection(TokioIo::new(io), streams).await;
+}
+
+struct Streams<H> {
+    handler: Arc<H>,
+}
+
+/// What hyper resets a stream for.
+#[derive(Debug, thiserror::Error)]
+#[error("the exchange was cut")]
+struct Reset;
+
+impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H> {
+    type Response = Response;
+    type Error = Reset;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Reset>> + Send>>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let handler = self.handler.clone();
+        let request = message(request);
+        Box::pin(async move { handler.call(request).await.map_err(|Aborted| Reset) })
+    }
+}
+
+fn message(request: http::Request<Incoming>) -> Request {
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
+    let ambiguity = (parts.headers.get_all(header::HOST).iter().count() > 1).then_some("it has more than one `Host`");
+    let body = if hyper::body::Body::is_end_stream(&body) { RequestBody::Empty } else { RequestBody::Http2(body) };
+    Request {
+        method: parts.method,
+        target: target.into(),
+        authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
+        headers: parts.headers,
+        protocol: Protocol::Http2,
+        ambiguity,
+        body,
+    }
+}

@@ -1,0 +1,78 @@
+//! From what a codec read to what the policy judges, and from a permit to where it leads.
+
+use bytes::Bytes;
+use chiton_policy::{Ambiguity, Ambiguous, Denial, Host, IncomingRequest, Intent, METHOD_OVERRIDES, Reason};
+use chiton_policy::{RequestPermit, Scheme};
+use http::header;
+
+use crate::{message::Request, service::Arrival, upstream::pool::Identity};
+
+/// The intent of a request, or why it has none.
+pub(crate) fn intent(arrival: &Arrival, request: &Request) -> Result<Intent, Denial> {
+    if let Some(why) = request.ambiguity {
+        return Err(Denial::of_connection(Reason::AmbiguousRequest, format!("the request is refused: {why}")));
+    }
+    let hosts: Vec<&[u8]> = request.headers.get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
+    // HTTP/1.0 may leave `Host` out; the name that the agent resolved stands for it.
+    let nameless = (hosts.is_empty() && request.authority.is_none()).then(|| arrival.target.host.to_string());
+    let incoming = IncomingRequest {
+        scheme: arrival.scheme,
+        port: arrival.target.port,
+        server_name: arrival.server_name.as_deref(),
+        authority: request.authority.as_deref().or(nameless.as_deref()).map(str::as_bytes),
+        host_headers: &hosts,
+        method: request.method.as_str().as_bytes(),
+        target: &request.target,
+        method_override: METHOD_OVERRIDES.iter().any(|name| request.headers.contains_key(*name)),
+        framing_conflict: false,
+        binary: None,
+    };
+    let intent = Intent::from_parts(&incoming)?;
+    // The name that was resolved to reach us must be the name that is asked for.
+    match &arrival.target.host {
+        Host::Name(_) if arrival.target.host != *intent.host() => Err(Ambiguous(Ambiguity::HostConflict).into()),
+        Host::Name(_) | Host::Ip(_) => Ok(intent),
+    }
+}
+
+/// Where a permit leads, and what is sent there. Whoever dials or sends takes one.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The permit.
+    pub(crate) permit: RequestPermit,
+    /// The scheme.
+    pub(crate) scheme: Scheme,
+    /// The host to dial and to verify.
+    pub(crate) host: Host,
+    /// The port to dial.
+    pub(crate) port: u16,
+    /// The value of `Host`.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) target: Bytes,
+}
+
+impl Route {
+    /// Of a permit. `target` is its own path and query, or the same without the caller's credentials.
+    pub(crate) fn new(permit: RequestPermit, target: Bytes) -> Self {
+        Self {
+            scheme: permit.scheme(),
+            host: permit.host().clone(),
+            port: permit.port().get(),
+            authority: permit.authority(),
+            target,
+            permit,
+        }
+    }
+
+    /// Whose connections it may use.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            scheme: self.scheme,
+            host: self.host.clone(),
+            port: self.port,
+            rule: self.permit.rule().cloned(),
+            revision: self.permit.revision(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Every bound of the data plane in one place: what one sandbox may cost the host.
+
+use std::time::Duration;
+
+/// Connections of the agent that are served at once; further ones wait in the kernel's backlog.
+pub(crate) const CONNECTIONS: usize = 1024;
+/// The first bytes of a connection: the whole `ClientHello`.
+pub(crate) const CLIENT_HELLO: usize = 64 << 10;
+/// How long the first bytes, a handshake, or the head of a request may take.
+pub(crate) const FIRST_BYTES: Duration = Duration::from_secs(15);
+/// How long a kept-alive connection may be idle between two requests.
+pub(crate) const IDLE: Duration = Duration::from_secs(120);
+/// How long a body may stand still.
+pub(crate) const BODY_STALL: Duration = Duration::from_secs(300);
+/// The head of a request, HTTP/1.
+pub(crate) const HEAD: usize = 64 << 10;
+/// Header fields of one head.
+pub(crate) const HEADERS: usize = 128;
+/// A chunk's size line, and one trailer line.
+pub(crate) const CHUNK_LINE: usize = 4 << 10;
+/// All trailers.
+pub(crate) const TRAILERS: usize = 16 << 10;
+/// What is read and thrown away of a body nobody wants, before the connection is closed instead.
+pub(crate) const DISCARD: usize = 256 << 10;
+/// One read of a body.
+pub(crate) const READ_CHUNK: usize = 64 << 10;
+/// Streams of one HTTP/2 connection.
+pub(crate) const STREAMS: u32 = 128;
+/// The decoded header list of one HTTP/2 request.
+pub(crate) const HEADER_LIST: u32 = 64 << 10;
+/// Flow-control window of one HTTP/2 stream, and of one connection.
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+/// See [`STREAM_WINDOW`].
+pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// One TCP connection attempt.
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+/// The TLS handshake with an upstream server.
+pub(crate) const UPSTREAM_TLS: Duration = Duration::from_secs(15);
+/// One name resolution, all tries.
+pub(crate) const RESOLVE: Duration = Duration::from_secs(10);
+/// How long an unused upstream connection is kept.
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(60);
+/// Unused upstream connections kept for one permit identity.
+pub(crate) const POOL_PER_KEY: usize = 64;
+/// Unused upstream connections kept at all.
+pub(crate) const POOL_TOTAL: usize = 256;
+/// Names that no rule could allow and that still get a stand-in.
+pub(crate) const STRANGE_NAMES: usize = 512;
+/// All names with a stand-in.
+pub(crate) const NAMES: usize = 65_536;
+/// DNS messages over TCP on one connection, and connections at once.
+pub(crate) const DNS_TCP_CONNECTIONS: usize = 32;
+/// Events for dropped packets in a second.
+pub(crate) const DROP_EVENTS_PER_SECOND: u32 = 20;
+/// The largest HTTP/2 frame taken.
+pub(crate) const FRAME: u32 = 64 << 10;
+/// What is kept of one HTTP/2 stream until it can be sent.
+pub(crate) const SEND_BUFFER: usize = 256 << 10;
+/// The body of a model call that has to be read before it is sent.
+pub(crate) const MODEL_CALL: usize = 32 << 20;

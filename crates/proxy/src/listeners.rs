@@ -1,0 +1,97 @@
+//! The sockets that were made inside the sandbox's network namespace, and the tasks that serve them.
+
+use std::{io, os::fd::OwnedFd, sync::Arc};
+
+use chiton_api::control::Listeners;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use crate::{
+    capture::{self, KernelOrigin, Origin},
+    dns, dropped, limits,
+    state::Proxy,
+};
+
+/// The descriptors beside `Configure` are not what it names.
+#[derive(Debug, thiserror::Error)]
+#[error("`Configure` came with {came} descriptors, and names {named}")]
+pub(crate) struct WrongDescriptors {
+    came: usize,
+    named: usize,
+}
+
+/// What was handed over.
+pub(crate) struct Sockets {
+    /// To be served.
+    pub(crate) open: Open,
+    /// The event file.
+    pub(crate) events: OwnedFd,
+}
+
+/// Sockets to be served.
+#[derive(Default)]
+pub(crate) struct Open {
+    tcp: Vec<OwnedFd>,
+    dns_udp: Vec<OwnedFd>,
+    dns_tcp: Vec<OwnedFd>,
+    dropped: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// Takes the descriptors apart, in the order that `Listeners` states, the event file last.
+    pub(crate) fn from_descriptors(named: Listeners, came: Vec<OwnedFd>) -> Result<Self, WrongDescriptors> {
+        let counts = [named.tcp, named.dns_udp, named.dns_tcp, named.dropped].map(usize::from);
+        let wrong = WrongDescriptors { came: came.len(), named: counts.iter().sum::<usize>() + 1 };
+        if wrong.came != wrong.named {
+            return Err(wrong);
+        }
+        let mut came = came.into_iter();
+        let [tcp, dns_udp, dns_tcp, dropped] = counts.map(|count| came.by_ref().take(count).collect());
+        let events = came.next().ok_or(wrong)?;
+        Ok(Self { open: Open { tcp, dns_udp, dns_tcp, dropped }, events })
+    }
+}
+
+/// The tasks of a serving proxy; they end with this.
+pub(crate) struct Listening(JoinSet<()>);
+
+impl Listening {
+    /// Serves everything that was handed over.
+    pub(crate) fn begin(open: Open, proxy: &Arc<Proxy>) -> io::Result<Self> {
+        let mut tasks = JoinSet::new();
+        let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+        let origin: Arc<dyn Origin> = Arc::new(KernelOrigin);
+        for socket in open.tcp {
+            let serving = capture::serve(tcp(socket)?, proxy.clone(), origin.clone(), places.clone());
+            tasks.spawn(async move { drop(serving.await) });
+        }
+        for socket in open.dns_udp {
+            let serving = dns::server::serve_udp(udp(socket)?, proxy.clone());
+            tasks.spawn(async move { drop(serving.await) });
+        }
+        for socket in open.dns_tcp {
+            let serving = dns::server::serve_tcp(tcp(socket)?, proxy.clone());
+            tasks.spawn(async move { drop(serving.await) });
+        }
+        for socket in open.dropped {
+            let serving = dropped::serve(socket, proxy.clone());
+            tasks.spawn(async move { drop(serving.await) });
+        }
+        Ok(Self(tasks))
+    }
+}
+
+fn tcp(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
+fn udp(socket: OwnedFd) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::from(socket);
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}

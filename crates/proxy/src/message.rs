@@ -1,0 +1,150 @@
+//! What every way into the proxy turns requests into, and what the service answers with.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{http1::body::ChannelBody, upstream::relay::RelayedBody};
+
+/// Why a body ends before its end. The other side sees an abort, never a complete shorter body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The agent went away.
+    #[error("the agent closed the connection")]
+    Disconnected,
+    /// The agent's framing is malformed.
+    #[error(transparent)]
+    Framing(#[from] crate::http1::body::FramingError),
+    /// The stream failed.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// A new revision does not allow it any more.
+    #[error("cut by a new revision of the policy")]
+    Cut,
+    /// The response cannot be searched for the injected credential.
+    #[error("a response with a credential in the request cannot be undone: {0}")]
+    Redaction(String),
+    /// Nothing moved for too long.
+    #[error("the body stood still for too long")]
+    Stalled,
+}
+
+/// Which protocol a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// One request of the agent, before any judgement.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The method.
+    pub(crate) method: Method,
+    /// The target as sent; in HTTP/2 its `:path`.
+    pub(crate) target: Bytes,
+    /// `:authority`, where there is one.
+    pub(crate) authority: Option<String>,
+    /// All header fields.
+    pub(crate) headers: HeaderMap,
+    /// The protocol.
+    pub(crate) protocol: Protocol,
+    /// What the codec found ambiguous already.
+    pub(crate) ambiguity: Option<&'static str>,
+    /// The body.
+    pub(crate) body: RequestBody,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// Of an HTTP/1 connection.
+    Http1(ChannelBody),
+    /// Of an HTTP/2 stream.
+    Http2(Incoming),
+    /// Read before it is sent.
+    Whole(Option<Bytes>),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => body.poll_next(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end(),
+            Self::Http2(body) => body.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size(),
+            Self::Http2(body) => body.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
+/// The body of a response.
+pub(crate) enum ResponseBody {
+    /// Of our own making.
+    Own(Option<Bytes>),
+    /// Of an upstream server, on its way to the agent.
+    Relayed(Box<RelayedBody>),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relayed(body) => Pin::new(&mut **body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Relayed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Relayed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A response, and its meaning for the connection.
+pub(crate) type Response = http::Response<ResponseBody>;
+
+/// The exchange ends without a response: the connection, or the stream, is reset.
+#[derive(Debug)]
+pub(crate) struct Aborted;

@@ -1,0 +1,99 @@
+//! What the agent is told instead of a response: problem documents (RFC 9457).
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::message::{Response, ResponseBody};
+
+const DENIED: HeaderName = HeaderName::from_static("x-chiton-denied");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// A refusal by policy, in the order of keys that is promised.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusal<'a> {
+    /// `https://chiton.internal/denied/<reason>`.
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    sandbox: &'a str,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<&'a str>,
+}
+
+/// What a refusal says.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    /// The reason, of the closed set.
+    pub(crate) reason: &'a str,
+    /// The status: 403, but where an upstream server failed, 502.
+    pub(crate) status: StatusCode,
+    /// One line for a person.
+    pub(crate) detail: &'a str,
+    /// The rule that came nearest.
+    pub(crate) rule: Option<&'a str>,
+    /// The sandbox's name.
+    pub(crate) sandbox: &'a str,
+    /// The audit event's id.
+    pub(crate) event: &'a str,
+    /// A rule that would allow it.
+    pub(crate) suggestion: Option<&'a str>,
+}
+
+/// The response for a refusal.
+pub(crate) fn refusal(said: &Said<'_>) -> Response {
+    let title = if said.status == StatusCode::FORBIDDEN { "Denied by policy" } else { "Refused by the sandbox's proxy" };
+    let body = Refusal {
+        kind: format!("https://chiton.internal/denied/{}", said.reason),
+        title,
+        status: said.status.as_u16(),
+        detail: said.detail,
+        reason: said.reason,
+        rule: said.rule,
+        sandbox: said.sandbox,
+        event: said.event,
+        suggestion: said.suggestion,
+    };
+    let mut response = document(said.status, serde_json::to_vec(&body).unwrap_or_default());
+    if let Ok(reason) = HeaderValue::from_str(said.reason) {
+        response.headers_mut().insert(DENIED, reason);
+    }
+    response
+}
+
+/// A response for what is no refusal by policy: a malformed request, a server that cannot be reached.
+pub(crate) fn plain(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    document(status, body.to_string().into_bytes())
+}
+
+fn document(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = http::Response::new(ResponseBody::Own(Some(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Text of the agent's for a line of ours: printable, and short.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes.iter().take(200) {
+        match byte {
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,222 @@
+//! What is enforced now, and everything that runs under it.
+//!
+//! One lock joins the two: a request is judged and registered, or a revision replaced and every registered exchange
+//! judged anew, never half of either. So after an apply nothing is left that was judged by an older revision only.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chiton_llm::UsageReader;
+use chiton_policy::{Decision, Denial, Intent, RequestPermit, RuleName};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    events::{Completion, Events},
+    revision::Revision,
+};
+
+/// The revision in force, and the exchanges that it allowed.
+pub(crate) struct Running {
+    inner: Mutex<Inner>,
+    ended: Notify,
+    events: Arc<Events>,
+}
+
+struct Inner {
+    revision: Arc<Revision>,
+    exchanges: HashMap<u64, Registered>,
+    next: u64,
+}
+
+struct Registered {
+    intent: Intent,
+    grant: Grant,
+    over: CancellationToken,
+    connection: CancellationToken,
+}
+
+/// What must stay the same for an exchange to go on: the rule may be another one, what it opens may not.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// The LLM route, by name.
+    pub(crate) llm: Option<RuleName>,
+    /// Private addresses were open.
+    pub(crate) private_addresses: bool,
+    /// The only addresses that were.
+    pub(crate) allowed_addresses: Vec<String>,
+}
+
+impl Grant {
+    fn of(permit: &RequestPermit) -> Self {
+        Self {
+            llm: permit.llm().map(|grant| grant.route().name.clone()),
+            private_addresses: permit.private_addresses(),
+            allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What came of judging a request.
+pub(crate) enum Admission {
+    /// It may go.
+    Admitted(Box<Admitted>),
+    /// It may not.
+    Refused(Denial, Arc<Revision>),
+}
+
+/// A judged request on its way.
+pub(crate) struct Admitted {
+    /// What it may do.
+    pub(crate) permit: RequestPermit,
+    /// The revision that allowed it.
+    pub(crate) revision: Arc<Revision>,
+    /// Its place among those that run.
+    pub(crate) exchange: Exchange,
+}
+
+/// A running exchange. Ends when dropped.
+pub(crate) struct Exchange {
+    running: Arc<Running>,
+    id: u64,
+    over: CancellationToken,
+    started: Instant,
+    bytes: u64,
+    completion: Option<Completion>,
+}
+
+impl Running {
+    /// Begins with a revision.
+    pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>) -> Arc<Self> {
+        let inner = Inner { revision, exchanges: HashMap::new(), next: 0 };
+        Arc::new(Self { inner: Mutex::new(inner), ended: Notify::new(), events })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision in force.
+    pub(crate) fn revision(&self) -> Arc<Revision> {
+        self.inner().revision.clone()
+    }
+
+    /// Whether anything runs.
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.inner().exchanges.is_empty()
+    }
+
+    /// Judges a request by the revision of this moment.
+    pub(crate) fn admit(self: &Arc<Self>, intent: &Intent, connection: &CancellationToken) -> Admission {
+        let mut inner = self.inner();
+        let revision = inner.revision.clone();
+        let permit = match chiton_policy::decide(&revision.compiled, intent) {
+            Decision::Allow(permit) => permit,
+            Decision::Deny(denial) => return Admission::Refused(denial, revision),
+        };
+        let id = inner.next;
+        inner.next += 1;
+        let over = CancellationToken::new();
+        let registered = Registered {
+            intent: intent.clone(),
+            grant: Grant::of(&permit),
+            over: over.clone(),
+            connection: connection.clone(),
+        };
+        inner.exchanges.insert(id, registered);
+        drop(inner);
+        let exchange =
+            Exchange { running: self.clone(), id, over, started: Instant::now(), bytes: 0, completion: None };
+        Admission::Admitted(Box::new(Admitted { permit, revision, exchange }))
+    }
+
+    /// Replaces the revision, and cuts what it does not allow. Returns, when all of that has ended, how much it was.
+    pub(crate) async fn replace(&self, revision: Arc<Revision>) -> u64 {
+        let cut = self.swap(revision);
+        let number = cut.len() as u64;
+        if !self.wait_for(&cut, Duration::from_millis(20)).await {
+            // Blocked on an agent that does not read: its whole connection goes.
+            for registered in self.inner().exchanges.iter().filter(|(id, _)| cut.contains(id)).map(|(_, it)| it) {
+                registered.connection.cancel();
+            }
+            self.wait_for(&cut, Duration::from_secs(2)).await;
+        }
+        number
+    }
+
+    fn swap(&self, revision: Arc<Revision>) -> Vec<u64> {
+        let mut inner = self.inner();
+        inner.revision = revision.clone();
+        let mut cut = Vec::new();
+        for (id, registered) in &inner.exchanges {
+            let denial = match chiton_policy::decide(&revision.compiled, &registered.intent) {
+                Decision::Allow(permit) if Grant::of(&permit) == registered.grant => continue,
+                Decision::Allow(_) => None,
+                Decision::Deny(denial) => Some(denial),
+            };
+            self.events.cut(&registered.intent, denial.as_ref(), revision.number);
+            registered.over.cancel();
+            cut.push(*id);
+        }
+        cut
+    }
+
+    /// Waits until none of these runs any more.
+    async fn wait_for(&self, ids: &[u64], most: Duration) -> bool {
+        let gone = async {
+            loop {
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                ended.as_mut().enable();
+                if !ids.iter().any(|id| self.inner().exchanges.contains_key(id)) {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        tokio::time::timeout(most, gone).await.is_ok()
+    }
+}
+
+impl Exchange {
+    /// Rings when the exchange is over or cut.
+    pub(crate) const fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
+    /// When its request was judged.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What its completion event is to say.
+    pub(crate) fn completes_as(&mut self, completion: Completion) {
+        self.completion = Some(completion);
+    }
+
+    /// So many bytes of the body went to the agent.
+    pub(crate) fn passed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The response has ended.
+    pub(crate) fn finished(&mut self, usage: Option<&UsageReader>) {
+        if let Some(completion) = self.completion.take() {
+            let usage = usage.map(UsageReader::usage);
+            self.running.events.completed(completion, self.bytes, self.started.elapsed(), usage);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finished(None);
+        self.running.inner().exchanges.remove(&self.id);
+        self.over.cancel();
+        self.running.ended.notify_waiters();
+    }
+}

@@ -1,0 +1,199 @@
+//! One request, from what was read to what is answered.
+//!
+//! The order is the security: canonical form → decision, under the lock that a new revision takes → event written →
+//! credentials out and in → forward → response cleaned → head passed on. A refusal at any step sends nothing.
+
+use std::sync::Arc;
+
+use chiton_audit as audit;
+use chiton_policy::{Denial, Reason, Scheme};
+use http::{StatusCode, header};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accept::Target,
+    events::{Completion, NotWritten},
+    headers,
+    inject::{self, Prepared},
+    judge::{self, Route},
+    message::{Aborted, Request, Response, ResponseBody},
+    refuse::{self, Said},
+    running::{Admission, Admitted, Exchange},
+    state::Proxy,
+    upstream::{
+        dial::DialError,
+        forward::{Answered, ForwardError, OutgoingHead},
+        relay::RelayedBody,
+    },
+};
+
+/// Answers requests; what every codec serves.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers one.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Aborted>> + Send;
+}
+
+/// How a connection came to us: what every request on it must agree with.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    /// What the agent connected to.
+    pub(crate) target: Target,
+    /// Over TLS or in the clear.
+    pub(crate) scheme: Scheme,
+    /// The server name of its TLS.
+    pub(crate) server_name: Option<String>,
+}
+
+/// Serves the requests of one connection.
+pub(crate) struct Service {
+    proxy: Arc<Proxy>,
+    arrival: Arrival,
+    connection: CancellationToken,
+}
+
+impl Service {
+    /// For a connection; `connection` is rung to end it.
+    pub(crate) fn new(proxy: Arc<Proxy>, arrival: Arrival, connection: CancellationToken) -> Self {
+        Self { proxy, arrival, connection }
+    }
+
+    async fn serve(&self, request: Request) -> Result<Response, Aborted> {
+        let intent = match judge::intent(&self.arrival, &request) {
+            Ok(intent) => intent,
+            Err(denial) => {
+                let revision = self.proxy.running.revision().number;
+                return Ok(self.refuse(&denial, Some(self.asked(&request)), revision));
+            }
+        };
+        match self.proxy.running.admit(&intent, &self.connection) {
+            Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
+            Admission::Admitted(admitted) => self.admitted(*admitted, request).await,
+        }
+    }
+
+    async fn admitted(&self, admitted: Admitted, request: Request) -> Result<Response, Aborted> {
+        let Admitted { permit, revision, mut exchange } = admitted;
+        if let Err(error) = self.proxy.events.allowed(&permit) {
+            return Ok(unwritten(&error));
+        }
+        let over = exchange.over().clone();
+        let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
+        let prepared = tokio::select! {
+            biased;
+            () = over.cancelled() => return Err(Aborted),
+            prepared = prepare => prepared,
+        };
+        let Prepared { method, mut headers, body, target, cleaning } = match prepared {
+            Ok(prepared) => prepared,
+            Err(inject::Refusal::Denied(denial)) => return Ok(self.refuse(&denial, None, revision.number)),
+            Err(inject::Refusal::NotWritten(error)) => return Ok(unwritten(&error)),
+            Err(inject::Refusal::Aborted) => return Err(Aborted),
+        };
+        let trailers = headers::takes_trailers(&headers);
+        headers::strip_hop_by_hop(&mut headers);
+        for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+            headers.remove(name);
+        }
+        let route = Route::new(permit, target);
+        let head = OutgoingHead { method, headers, trailers };
+        let forward = self.proxy.upstream.forward(&route, head, body, &over);
+        let answered = tokio::select! {
+            biased;
+            () = over.cancelled() => return Err(Aborted),
+            answered = forward => answered,
+        };
+        match answered {
+            Ok(answered) => Ok(relay(&route, answered, cleaning, exchange)),
+            Err(error) => Ok(self.failed(&route, &error, &mut exchange)),
+        }
+    }
+
+    /// The answer where there is no response: a refusal where the address or the certificate was at fault.
+    fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
+        let (reason, status) = match error {
+            ForwardError::Dial(DialError::PrivateAddress { .. }) => (Reason::PrivateAddress, StatusCode::FORBIDDEN),
+            ForwardError::Dial(DialError::Tls { .. }) => (Reason::UpstreamTls, StatusCode::BAD_GATEWAY),
+            ForwardError::Dial(DialError::Resolve(_) | DialError::Connect { .. })
+            | ForwardError::Upstream { .. }
+            | ForwardError::Target
+            | ForwardError::Switched(_) => {
+                exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
+                return refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string());
+            }
+        };
+        let permit = &route.permit;
+        let denial = Denial::after_permit(reason, permit.rule().cloned(), permit.intent(), error.to_string());
+        self.refuse_as(&denial, None, permit.revision(), status)
+    }
+
+    fn refuse(&self, denial: &Denial, asked: Option<audit::Request>, revision: u64) -> Response {
+        self.refuse_as(denial, asked, revision, StatusCode::FORBIDDEN)
+    }
+
+    fn refuse_as(
+        &self,
+        denial: &Denial,
+        asked: Option<audit::Request>,
+        revision: u64,
+        status: StatusCode,
+    ) -> Response {
+        let event = match self.proxy.events.denied(denial, asked, revision) {
+            Ok(event) => event.to_string(),
+            Err(error) => return unwritten(&error),
+        };
+        refuse::refusal(&Said {
+            reason: denial.reason().as_str(),
+            status,
+            detail: &denial.detail(),
+            rule: denial.rule().map(|rule| rule.as_str()),
+            sandbox: self.proxy.events.sandbox(),
+            event: &event,
+            suggestion: denial.suggestion().as_deref(),
+        })
+    }
+
+    /// What is known of a request that has no canonical form.
+    fn asked(&self, request: &Request) -> audit::Request {
+        let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        audit::Request {
+            method: Some(request.method.as_str().to_owned()),
+            scheme: Some(self.arrival.scheme.as_str().into()),
+            host: Some(self.arrival.target.host.to_string()),
+            port: Some(self.arrival.target.port),
+            path: Some(refuse::quoted(path)),
+            ..audit::Request::default()
+        }
+    }
+}
+
+impl Handler for Service {
+    async fn call(&self, request: Request) -> Result<Response, Aborted> {
+        self.serve(request).await
+    }
+}
+
+fn unwritten(error: &NotWritten) -> Response {
+    refuse::plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+}
+
+/// Passes a response on: its head now, its body as it comes.
+fn relay(route: &Route, answered: Answered, cleaning: Option<inject::Cleaning>, mut exchange: Exchange) -> Response {
+    let Answered { response, lease } = answered;
+    let (mut parts, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    headers::strip_misleading(&mut parts.headers);
+    let cleaner = match cleaning.map(|cleaning| cleaning.begin(&mut parts.headers)).transpose() {
+        Ok(cleaner) => cleaner.map(Box::new),
+        Err(error) => {
+            exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
+            return refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string());
+        }
+    };
+    exchange.completes_as(Completion::of(&route.permit, parts.status));
+    let mut response = http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(
+        body, cleaner, lease, exchange,
+    ))));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    response
+}

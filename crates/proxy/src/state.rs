@@ -1,0 +1,133 @@
+//! Everything of one configured proxy, shared by its connections.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use chiton_audit::Sink;
+use chiton_policy::Host;
+use chiton_tls::{Alpn, Authority, Leaves, Roots, Terminator, TlsError, client_config};
+
+use crate::{
+    dns::{
+        names::{DnsName, Names, NoStandIn, StandIn},
+        server::Resolve,
+    },
+    events::Events,
+    revision::Revision,
+    running::Running,
+    upstream::{
+        dial::Dialler,
+        forward::Upstream,
+        pool::Pool,
+        resolve::{BadOverride, Resolver, SystemNames},
+    },
+};
+
+/// The data plane of one sandbox.
+pub(crate) struct Proxy {
+    /// Ends the agent's TLS.
+    pub(crate) terminator: Terminator,
+    /// Stand-ins.
+    pub(crate) names: Names,
+    /// What is written.
+    pub(crate) events: Arc<Events>,
+    /// What is enforced.
+    pub(crate) running: Arc<Running>,
+    /// The servers' side.
+    pub(crate) upstream: Arc<Upstream>,
+    connections: AtomicU64,
+}
+
+/// What a proxy is made of.
+pub(crate) struct Parts {
+    /// The sandbox's name.
+    pub(crate) sandbox: String,
+    /// Its authority.
+    pub(crate) authority: Authority,
+    /// Where events go.
+    pub(crate) sink: Box<dyn Sink + Send>,
+    /// Names that earlier proxies gave stand-ins.
+    pub(crate) names: Vec<DnsName>,
+    /// The first revision.
+    pub(crate) revision: Revision,
+    /// What upstream servers are verified against.
+    pub(crate) roots: Roots,
+    /// The host's names.
+    pub(crate) system: SystemNames,
+    /// `[upstream.resolve]`.
+    pub(crate) resolve: BTreeMap<String, String>,
+}
+
+/// Why a proxy cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operator's entries.
+    #[error(transparent)]
+    Resolve(#[from] BadOverride),
+}
+
+impl Proxy {
+    /// Joins the parts.
+    pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, BuildError> {
+        let leaves = Leaves::new(parts.authority)?;
+        let events = Arc::new(Events::new(parts.sink, parts.sandbox));
+        let revision = Arc::new(parts.revision);
+        let could_allow = |name: &DnsName| revision.compiled.could_allow(&Host::Name(name.clone()));
+        let names = Names::restored(parts.names, could_allow);
+        let dialler = Dialler {
+            resolver: Resolver::new(parts.system, &parts.resolve)?,
+            tls: client_config(&parts.roots, Alpn::Http2OrHttp1)?,
+        };
+        Ok(Arc::new(Self {
+            terminator: Terminator::new(Arc::new(leaves))?,
+            names,
+            running: Running::new(revision.clone(), events.clone()),
+            events,
+            upstream: Arc::new(Upstream { dialler, pool: Pool::default() }),
+            connections: AtomicU64::new(0),
+        }))
+    }
+
+    /// Replaces the revision. Returns how much was cut for it, when all of that has ended.
+    pub(crate) async fn apply(&self, revision: Revision) -> u64 {
+        let number = revision.number;
+        let cut = self.running.replace(Arc::new(revision)).await;
+        self.upstream.pool.keep_only(number);
+        cut
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub(crate) fn count_connection(self: &Arc<Self>) -> OpenConnection {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(self.clone())
+    }
+
+    /// Open connections of the agent.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Resolve for Proxy {
+    fn stand_in(&self, name: &DnsName) -> Result<StandIn, NoStandIn> {
+        let could_allow = self.running.revision().compiled.could_allow(&Host::Name(name.clone()));
+        self.names.stand_in(name, could_allow, || self.events.stand_in(name).is_ok())
+    }
+}
+
+/// One open connection.
+pub(crate) struct OpenConnection(Arc<Proxy>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

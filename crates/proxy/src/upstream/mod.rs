@@ -1,0 +1,12 @@
+//! The servers' side: a permit in, a response out.
+//!
+//! Order of a request, and why: pooled connection of the same permit identity → else resolve once → check every
+//! address → dial exactly the checked one → TLS verified for the judged host → send. A step only takes what the
+//! one before it made.
+
+pub(crate) mod address;
+pub(crate) mod dial;
+pub(crate) mod forward;
+pub(crate) mod pool;
+pub(crate) mod relay;
+pub(crate) mod resolve;

@@ -1,0 +1,198 @@
+//! A response's body on its way to the agent: metered, cleaned of injected values, cut when its revision goes.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use chiton_llm::{UsageChunkFilter, UsageReader, redact::{Redactor, Scrubber}};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::forward::Lease;
+use crate::{message::BodyError, running::Exchange};
+
+/// What is done to a body that may hold an injected value, or tells its usage.
+pub(crate) struct Cleaner {
+    /// Undoes the content's encoding and takes injected values out.
+    pub(crate) scrubber: Scrubber,
+    /// The same values, for trailers.
+    pub(crate) redactor: Redactor,
+    /// Reads the usage.
+    pub(crate) usage: Option<UsageReader>,
+    /// Takes out the usage that the caller did not ask for.
+    pub(crate) filter: Option<UsageChunkFilter>,
+}
+
+/// The body of an upstream response. Its exchange ends with it.
+pub(crate) struct RelayedBody {
+    body: Incoming,
+    cleaner: Option<Box<Cleaner>>,
+    state: State,
+    lease: Option<Lease>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    exchange: Exchange,
+}
+
+enum State {
+    Flowing,
+    /// The server is done; the cleaner may not be.
+    Ending(Option<HeaderMap>),
+    Done,
+}
+
+impl RelayedBody {
+    /// Joins a body with the exchange that it is of.
+    pub(crate) fn new(
+        body: Incoming,
+        cleaner: Option<Box<Cleaner>>,
+        lease: Option<Lease>,
+        exchange: Exchange,
+    ) -> Self {
+        let cut = Box::pin(exchange.over().clone().cancelled_owned());
+        let mut relayed = Self { body, cleaner, state: State::Flowing, lease, cut, exchange };
+        if relayed.body.is_end_stream() {
+            relayed.server_done();
+            if relayed.cleaner.is_none() {
+                relayed.finish();
+            } else {
+                relayed.state = State::Ending(None);
+            }
+        }
+        relayed
+    }
+
+    fn server_done(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.scrubber.end();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.state = State::Done;
+        self.exchange.finished(self.cleaner.as_ref().and_then(|cleaner| cleaner.usage.as_ref()));
+    }
+
+    /// The next clean piece; none where the cleaner needs more, or has nothing left.
+    fn clean_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(cleaner) = &mut self.cleaner else { return Ok(None) };
+        while let Some(piece) = cleaner.scrubber.next().map_err(|error| BodyError::Redaction(error.to_string()))? {
+            if let Some(usage) = &mut cleaner.usage {
+                usage.push(&piece);
+            }
+            let piece = match &mut cleaner.filter {
+                Some(filter) => filter.push(&piece),
+                None => piece,
+            };
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if matches!(self.state, State::Done) {
+            return Poll::Ready(None);
+        }
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Cut)));
+        }
+        loop {
+            match self.clean_piece() {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if let State::Ending(trailers) = &mut self.state {
+                let trailers = trailers.take();
+                return Poll::Ready(self.last_frame(trailers).map(Ok));
+            }
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match (frame.into_data(), &mut self.cleaner) {
+                    (Ok(data), Some(cleaner)) => cleaner.scrubber.feed(data),
+                    (Ok(data), None) => {
+                        if self.body.is_end_stream() {
+                            self.server_done();
+                            self.state = State::Ending(None);
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    (Err(frame), _) => {
+                        self.server_done();
+                        self.state = State::Ending(frame.into_trailers().ok());
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {
+                    self.server_done();
+                    self.state = State::Ending(None);
+                }
+            }
+        }
+    }
+
+    /// What comes after the last piece: what a filter held, else the trailers, else the end.
+    fn last_frame(&mut self, trailers: Option<HeaderMap>) -> Option<Frame<Bytes>> {
+        if let Some(rest) = self.cleaner.as_mut().and_then(|cleaner| cleaner.filter.take()).map(|mut f| f.finish()) {
+            if !rest.is_empty() {
+                self.state = State::Ending(trailers);
+                return Some(Frame::data(rest));
+            }
+        }
+        self.finish();
+        let mut trailers = trailers?;
+        if let Some(cleaner) = &self.cleaner {
+            cleaner.redactor.scrub_headers(&mut trailers);
+        }
+        crate::headers::strip_hop_by_hop(&mut trailers);
+        Some(Frame::trailers(trailers))
+    }
+}
+
+impl Drop for RelayedBody {
+    fn drop(&mut self) {
+        if !matches!(self.state, State::Done) {
+            self.finish();
+        }
+    }
+}
+
+impl Body for RelayedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = std::task::ready!(this.poll_any(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.passed(data.len());
+                }
+            }
+            Some(Err(_)) => this.finish(),
+            None => {}
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.state, &self.cleaner) {
+            (State::Done, _) => SizeHint::with_exact(0),
+            (State::Flowing | State::Ending(_), Some(_)) => SizeHint::default(),
+            (State::Flowing, None) => self.body.size_hint(),
+            (State::Ending(_), None) => SizeHint::default(),
+        }
+    }
+}
