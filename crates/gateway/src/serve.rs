@@ -78,6 +78,8 @@ pub enum ServeError {
 /// that begins with `error: `. Standard error is the log.
 #[must_use]
 pub fn run(options: &Options, drivers: Vec<MakeDriver>) -> ExitCode {
+    // Values pass through this process: no core file, no other process's look into its memory.
+    let _ = chiton_sys::process::set_undumpable();
     // Out of the session of the terminal that it was started from; a process that leads a group stays.
     let _ = rustix::process::setsid();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHITON_LOG");

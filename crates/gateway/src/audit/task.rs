@@ -18,6 +18,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// Runs as long as the gateway.
 pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
     let mut flushed = Instant::now();
+    let mut fault = None;
     loop {
         if log.follows() {
             sleep(PERIOD).await;
@@ -37,8 +38,14 @@ pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
             }
             drained
         });
-        if let Ok(Err(error)) = drained.await {
-            tracing::error!(%error, "events wait in their files");
+        // Tried again five times a second, told of once.
+        let now = drained.await.ok().and_then(Result::err).map(|error| error.to_string());
+        if now != fault {
+            match &now {
+                Some(error) => tracing::error!(%error, "events wait in their files"),
+                None => tracing::info!("events are chained again"),
+            }
+            fault = now;
         }
         log.checkpoint(&store).await;
     }

@@ -22,10 +22,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes =
             bytes.map_err(|error| GatewayError::BadRequest(format!("the body cannot be read: {error}")))?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // The error says where and what was expected, and repeats no value but a field's name or a variant.
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
+            let error = without_values(&error.to_string());
             GatewayError::BadRequest(format!("the body is not what this route takes: {error}"))
         })
+    }
+}
+
+/// The parser repeats a text that stands where none is expected, and that may be a secret.
+fn without_values(error: &str) -> String {
+    match (error.find("string \""), error.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            let (before, after) =
+                (error.get(..from).unwrap_or_default(), error.get(to + 1..).unwrap_or_default());
+            format!("{before}a text{after}")
+        }
+        _ => error.to_owned(),
     }
 }
 
@@ -82,4 +94,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 fn has(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|given| given.trim().eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use chiton_api::http::SetSecret;
+
+    use super::without_values;
+
+    #[test]
+    fn an_error_repeats_no_secret() {
+        for body in
+            [r#"{"value":"sk-s3cret\", expected"}"#, r#"{"value":[1],"hosts":"sk-s3cret"}"#, r#""sk-s3cret""#]
+        {
+            let error = serde_json::from_str::<SetSecret>(body).unwrap_err().to_string();
+            let shown = without_values(&error);
+            assert!(
+                error.contains("s3cret") && !shown.contains("s3cret") && shown.contains("expected"),
+                "{shown}"
+            );
+        }
+    }
 }

@@ -43,7 +43,10 @@ pub(super) async fn create(
     Body(request): Body<CreateRequest>,
 ) -> Result<Response, GatewayError> {
     let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
-    let started = sandbox::create(&gateway, request).await?;
+    // Goes on when the asker is gone: a name that is claimed is never left without its task.
+    let there = Arc::clone(&gateway);
+    let making = tokio::spawn(async move { sandbox::create(&there, request).await });
+    let started = making.await.map_err(|_| GatewayError::Lost)??;
     answer(&gateway, started, upgrade, StatusCode::CREATED).await
 }
 
@@ -62,7 +65,9 @@ pub(super) async fn start(
 ) -> Result<Response, GatewayError> {
     let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
     let record = gateway.find(&name).await?;
-    let started = sandbox::restart(&gateway, &record, request.session).await?;
+    let there = Arc::clone(&gateway);
+    let starting = tokio::spawn(async move { sandbox::restart(&there, &record, request.session).await });
+    let started = starting.await.map_err(|_| GatewayError::Lost)??;
     answer(&gateway, started, upgrade, StatusCode::OK).await
 }
 

@@ -27,8 +27,6 @@ impl Task {
     pub(super) async fn drive(mut self, mut commands: mpsc::Receiver<Command>) {
         let end = self.until_end(&mut commands).await;
         finish(&self.gateway, &self.record, &self.live, end).await;
-        self.gateway.clear_live(&self.record.id);
-        self.live.set_ended();
     }
 
     async fn until_end(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
@@ -59,6 +57,14 @@ impl Task {
     async fn stop(&mut self, grace: Duration) -> End {
         let stopped = super::end::stop(&self.gateway, &self.record, &self.live, grace).await;
         End::of(stopped, self.live.is_forced())
+    }
+}
+
+/// Whoever waits for the end is told of it, also when the task ends by a fault of ours.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.gateway.clear_live(&self.record.id);
+        self.live.set_ended();
     }
 }
 
