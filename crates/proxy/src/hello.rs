@@ -30,7 +30,7 @@ const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 pub(crate) fn first_bytes(bytes: &[u8]) -> FirstBytes {
     match bytes {
         [] => FirstBytes::More,
-        [HANDSHAKE, rest @ ..] if matches!(rest, [] | [3, ..]) => match client_hello(bytes) {
+        [HANDSHAKE] | [HANDSHAKE, 3, ..] => match client_hello(bytes) {
             Read::Whole(hello) => match encrypted_name(&hello) {
                 Some(encrypted_name) => FirstBytes::Tls { encrypted_name },
                 None => FirstBytes::Neither,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     limits,
-    message::{Aborted, Protocol, Request, RequestBody, Response},
+    message::{Aborted, Request, RequestBody, Response},
     service::Handler,
 };
 
@@ -68,7 +68,6 @@ fn message(request: http::Request<Incoming>) -> Request {
         target: target.into(),
         authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
         headers: parts.headers,
-        protocol: Protocol::Http2,
         ambiguity,
         body,
     }

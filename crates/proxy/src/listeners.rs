@@ -56,6 +56,7 @@ impl Sockets {
 }
 
 /// The tasks of a serving proxy; they end with this.
+#[expect(dead_code, reason = "held for its end")]
 pub(crate) struct Listening(JoinSet<()>);
 
 impl Listening {

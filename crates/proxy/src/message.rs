@@ -30,18 +30,6 @@ pub(crate) enum BodyError {
     /// The response cannot be searched for the injected credential.
     #[error("a response with a credential in the request cannot be undone: {0}")]
     Redaction(String),
-    /// Nothing moved for too long.
-    #[error("the body stood still for too long")]
-    Stalled,
-}
-
-/// Which protocol a request came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// HTTP/1.0 or 1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
 }
 
 /// One request of the agent, before any judgement.
@@ -55,8 +43,6 @@ pub(crate) struct Request {
     pub(crate) authority: Option<String>,
     /// All header fields.
     pub(crate) headers: HeaderMap,
-    /// The protocol.
-    pub(crate) protocol: Protocol,
     /// What the codec found ambiguous already.
     pub(crate) ambiguity: Option<&'static str>,
     /// The body.
@@ -144,6 +130,10 @@ impl Body for ResponseBody {
 
 /// A response, and its meaning for the connection.
 pub(crate) type Response = http::Response<ResponseBody>;
+
+/// Marks a response after which an HTTP/1 connection ends: who speaks ambiguously is not listened to any further.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last;
 
 /// The exchange ends without a response: the connection, or the stream, is reset.
 #[derive(Debug)]

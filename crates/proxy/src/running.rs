@@ -188,11 +188,6 @@ impl Exchange {
         &self.over
     }
 
-    /// When its request was judged.
-    pub(crate) const fn started(&self) -> Instant {
-        self.started
-    }
-
     /// What its completion event is to say.
     pub(crate) fn completes_as(&mut self, completion: Completion) {
         self.completion = Some(completion);

@@ -16,7 +16,7 @@ use crate::{
     headers,
     inject::{self, Prepared},
     judge::{self, Route},
-    message::{Aborted, Request, Response, ResponseBody},
+    message::{Aborted, Last, Request, Response, ResponseBody},
     refuse::{self, Said},
     running::{Admission, Admitted, Exchange},
     state::Proxy,
@@ -141,7 +141,7 @@ impl Service {
             Ok(event) => event.to_string(),
             Err(error) => return unwritten(&error),
         };
-        refuse::refusal(&Said {
+        let mut response = refuse::refusal(&Said {
             reason: denial.reason().as_str(),
             status,
             detail: &denial.detail(),
@@ -149,7 +149,11 @@ impl Service {
             sandbox: self.proxy.events.sandbox(),
             event: &event,
             suggestion: denial.suggestion().as_deref(),
-        })
+        });
+        if denial.reason() == Reason::AmbiguousRequest {
+            response.extensions_mut().insert(Last);
+        }
+        response
     }
 
     /// What is known of a request that has no canonical form.

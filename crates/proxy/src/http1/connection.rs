@@ -18,7 +18,7 @@ use super::{
 use crate::{
     accept::Downstream,
     limits,
-    message::{Aborted, BodyError, Protocol, Request, RequestBody, Response},
+    message::{Aborted, BodyError, Request, RequestBody, Response},
     refuse,
     service::Handler,
 };
@@ -124,7 +124,6 @@ impl<IO: Downstream> Connection<IO> {
             target: head.target,
             authority: None,
             headers: head.headers,
-            protocol: Protocol::Http1,
             ambiguity: None,
             body,
         };
@@ -339,7 +338,6 @@ fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Request {
         target,
         authority: None,
         headers: HeaderMap::new(),
-        protocol: Protocol::Http1,
         ambiguity: Some(why),
         body: RequestBody::Empty,
     }

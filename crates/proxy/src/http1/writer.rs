@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::head::Version;
-use crate::message::{BodyError, Response, ResponseBody};
+use crate::message::{BodyError, Last, Response, ResponseBody};
 
 /// What the request says about how its response is written.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,8 @@ pub(crate) async fn write_response<W: AsyncWrite + Unpin>(
 ) -> Result<bool, WriteError> {
     let (parts, mut body) = response.into_parts();
     let coding = coding(parts.status, &body, reply);
-    let keep_alive = reply.keep_alive && coding != Coding::UntilClose;
+    let last = parts.extensions.get::<Last>().is_some();
+    let keep_alive = reply.keep_alive && !last && coding != Coding::UntilClose;
     out.clear();
     put_head(out, parts.status, &parts.headers, reply.version);
     put_framing(out, &body, coding, reply, &parts.headers);

@@ -140,11 +140,11 @@ impl RelayedBody {
 
     /// What comes after the last piece: what a filter held, else the trailers, else the end.
     fn last_frame(&mut self, trailers: Option<HeaderMap>) -> Option<Frame<Bytes>> {
-        if let Some(rest) = self.cleaner.as_mut().and_then(|cleaner| cleaner.filter.take()).map(|mut f| f.finish()) {
-            if !rest.is_empty() {
-                self.state = State::Ending(trailers);
-                return Some(Frame::data(rest));
-            }
+        let filter = self.cleaner.as_mut().and_then(|cleaner| cleaner.filter.take());
+        let rest = filter.map(|mut filter| filter.finish()).unwrap_or_default();
+        if !rest.is_empty() {
+            self.state = State::Ending(trailers);
+            return Some(Frame::data(rest));
         }
         self.finish();
         let mut trailers = trailers?;
