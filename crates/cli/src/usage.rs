@@ -40,7 +40,7 @@ fn hint(error: &clap::Error, verb: &[String]) -> String {
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let meant = meant.into_iter().find_map(|kind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
+        ContextValue::Strings(texts) => texts.last().cloned(),
         _ => None,
     });
     let help = ["chiton"].into_iter().chain(verb.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
@@ -78,5 +78,56 @@ fn status(verb: &[String]) -> Status {
         ["run" | "exec" | "wait", ..] => Status::Chiton,
         ["policy", "check" | "explain"] => Status::Invalid,
         _ => Status::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::Cli;
+
+    fn said(line: &str) -> String {
+        let arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let error = Cli::try_parse_from(&arguments).unwrap_err();
+        let error = explain(&error, &arguments);
+        format!("$ {line}\n{}({})\n", error.render(), error.exit().code())
+    }
+
+    #[test]
+    fn wrong_arguments_get_one_line_and_a_hint() {
+        let lines = [
+            "chiton rum -- true",
+            "chiton run",
+            "chiton run --polcy x -- true",
+            "chiton exec box",
+            "chiton policy explain p.yaml",
+            "chiton policy chek",
+            "chiton audit query --layer wifi",
+            "chiton audit tail --since yesterday",
+            "chiton stop --time soon box",
+            "chiton init --agent hal",
+            "chiton logs",
+        ];
+        insta::assert_snapshot!(lines.map(said).join("\n"));
+    }
+
+    #[test]
+    fn help_says_what_there_is() {
+        let mut command = Cli::command().max_term_width(100);
+        command.build();
+        let mut text = command.render_help().to_string();
+        let mut rest: Vec<_> = command.get_subcommands_mut().collect();
+        while !rest.is_empty() {
+            let found = rest.remove(0);
+            if found.is_hide_set() || found.get_name() == "help" {
+                continue;
+            }
+            let help = found.render_help().to_string();
+            text.push_str(&format!("\n=== {}\n{help}", found.get_bin_name().unwrap_or_default()));
+            rest.extend(found.get_subcommands_mut());
+        }
+        insta::assert_snapshot!(text);
     }
 }

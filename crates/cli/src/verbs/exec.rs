@@ -32,7 +32,7 @@ pub(crate) struct ExecArgs {
     /// The sandbox's name
     sandbox: String,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<String>,
 }
 

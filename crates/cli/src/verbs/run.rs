@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     #[arg(short, hide = true)]
     tty: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<String>,
 }
 

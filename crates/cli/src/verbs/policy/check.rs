@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     error::{CliError, Status},
-    output::{Output, Tone, diagnostics, note},
+    output::{Output, Tone, diagnostics},
     source::{LOCAL_POLICY, Source},
     text::Safe,
     words,
@@ -58,7 +58,7 @@ impl Checked {
         let source = Source::named(file).map_err(|error| error.status(Status::Invalid))?;
         Ok(match Policy::parse(source.text()) {
             Ok(policy) => {
-                let unsupported = unsupported(&policy).iter().map(ToString::to_string).collect();
+                let unsupported = unsupported(&policy).iter().map(|what| what.field().to_owned()).collect();
                 Self { name, valid: true, diagnostics: policy.warnings, unsupported }
             }
             Err(diagnostics) => Self { name, valid: false, diagnostics, unsupported: Vec::new() },
@@ -77,19 +77,23 @@ impl Checked {
 
     fn print(&self, output: Output) -> Result<(), CliError> {
         diagnostics(&self.diagnostics, &self.name);
-        for what in &self.unsupported {
-            note(format!("warning: {what}: not supported yet; `run` and `apply` refuse this policy"));
-        }
         let count = |severity| self.diagnostics.iter().filter(|d| d.severity == severity).count() as u64;
         let (word, tone) = if self.valid { ("ok", Tone::Good) } else { ("not valid", Tone::Bad) };
         let counts = [
             (count(Severity::Error), "error"),
-            (count(Severity::Warning) + self.unsupported.len() as u64, "warning"),
+            (count(Severity::Warning), "warning"),
             (count(Severity::Note), "note"),
         ];
         let counts: Vec<_> =
             counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, noun)| words::plural(n, noun)).collect();
         let counts = if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) };
-        output.line(format!("{}: {}{counts}", Safe::line(&self.name), output.toned(word, tone)))
+        output.line(format!("{}: {}{counts}", Safe::line(&self.name), output.toned(word, tone)))?;
+        if self.unsupported.is_empty() {
+            return Ok(());
+        }
+        output.line(format!(
+            "  `run` and `apply` refuse it: not supported yet: {}",
+            self.unsupported.join(", ")
+        ))
     }
 }

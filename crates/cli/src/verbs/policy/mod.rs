@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod diff;
 mod explain;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ pub(crate) enum PolicyCommand {
     Explain(explain::ExplainArgs),
     Show(ShowArgs),
     Apply(apply::ApplyArgs),
+    Diff(diff::DiffArgs),
+    Schema(SchemaArgs),
 }
 
 /// Show the policy that a sandbox is under.
@@ -27,12 +30,18 @@ pub(crate) struct ShowArgs {
     sandbox: String,
 }
 
+/// Write the JSON Schema of the policy language.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {}
+
 impl PolicyCommand {
     pub(crate) fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
             Self::Check(args) => args.run(context).map(Into::into),
             Self::Explain(args) => args.run(context).map(Into::into),
             Self::Show(args) => show(&args, context).map(|()| ExitCode::SUCCESS),
+            Self::Diff(args) => args.run(context).map(Into::into),
+            Self::Schema(_) => context.output.document(&chiton_policy::schema()).map(|()| ExitCode::SUCCESS),
             Self::Apply(args) => args.run(context).map(|()| ExitCode::SUCCESS),
         }
     }
