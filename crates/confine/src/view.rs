@@ -4,6 +4,7 @@
 //! are applied as they stand; a missing source that is not optional is an error.
 
 mod assemble;
+mod java;
 mod matches;
 mod proc;
 mod step;

@@ -183,6 +183,16 @@ print(call(101, 16, 1, 0, 0))
 }
 
 #[test]
+fn init_is_closed_without_landlock_too() {
+    for who in kinds() {
+        let mut setup = Setup::new(who);
+        setup.change = |plan| plan.landlock.abi = 0;
+        let out = setup.sh("cat /proc/1/environ; ls /proc/1/fd /proc/1/root/; head -c 1 /proc/1/mem; exit 0");
+        assert_eq!(out.text.matches("denied").count(), 4, "{out:?}");
+    }
+}
+
+#[test]
 fn a_fork_bomb_ends_at_the_limit() {
     for who in kinds() {
         let mut setup = Setup::new(who);

@@ -242,3 +242,17 @@ fn the_bundle_ends_with_the_sandboxs_authority() {
         assert_eq!(out.text, "sandbox authority\n-----END CERTIFICATE-----\nsame\nsame\n", "{out:?}");
     }
 }
+
+#[test]
+fn javas_roots_have_it_too() {
+    for who in kinds() {
+        let mut setup = Setup::new(who);
+        let certificate = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap();
+        let (first, _) = certificate.split_once("-----END CERTIFICATE-----").unwrap();
+        setup.authority = format!("{first}-----END CERTIFICATE-----\n");
+        let out = setup.sh(
+            "keytool -list -keystore /etc/ssl/certs/java/cacerts -storepass changeit | grep -A1 -E 'chiton-sandbox|contains'",
+        );
+        assert!(out.text.contains("chiton-sandbox") && out.text.contains("trustedCertEntry"), "{out:?}");
+    }
+}

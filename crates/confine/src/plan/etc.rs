@@ -94,6 +94,9 @@ const BUNDLES: &[&str] = &[
 /// Debian's folder of roots by hash, which holds the bundle too.
 const ROOTS: &str = "/etc/ssl/certs";
 
+/// Debian's store of roots for every Java.
+const JAVA_ROOTS: &str = "/etc/ssl/certs/java/cacerts";
+
 /// Everything under `/etc`.
 pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
     let mut steps = taken()?;
@@ -180,6 +183,14 @@ fn trust(authority: &str) -> Vec<Step> {
     } else {
         vec![bundle(TRUST_BUNDLE)]
     };
+    if plain(ROOTS) && plain(JAVA_ROOTS) {
+        steps.push(Step::JavaRoots {
+            path: PathBuf::from("/etc/ssl/java-cacerts"),
+            over: PathBuf::from(JAVA_ROOTS),
+            host: PathBuf::from(JAVA_ROOTS),
+            authority: authority.to_owned(),
+        });
+    }
     for other in BUNDLES.iter().filter(|path| **path != TRUST_BUNDLE) {
         steps.push(Step::Link { path: PathBuf::from(other), target: PathBuf::from(TRUST_BUNDLE) });
     }

@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use crate::{
     plan::{ConfinementPlan, MASK_FILE, MASK_FOLDER},
     view::{
-        Source, Step, ViewError, matches,
+        Source, Step, ViewError, java, matches,
         tree::{Covering, DEVICE, Filesystem, READ_ONLY, Tree, step},
     },
 };
@@ -63,6 +63,12 @@ impl Builder {
                 let system = if let Taken::Bytes(bytes) = &taken { bytes.as_slice() } else { &[] };
                 let parts = [system, b"\n", authority.as_bytes()];
                 tree.file(path, &parts, 0o644).map_err(step("writing", path))
+            }
+            Step::JavaRoots { path, over, authority, .. } => {
+                let Taken::Bytes(host) = &taken else { return Ok(()) };
+                let Some(store) = java::with_authority(host, authority) else { return Ok(()) };
+                tree.file(path, &[&store], 0o644).map_err(step("writing", path))?;
+                self.cover(over, &Source::Inside(path.clone()))
             }
             Step::Link { path, target } => tree.link(path, target).map_err(step("linking", path)),
             Step::Memory { path, bytes, inodes, mode, read_only } => {
@@ -139,7 +145,7 @@ fn open_source(next: &Step) -> Result<Taken, ViewError> {
         Step::Mount { source: Source::Host(path), .. } => (path, READ_ONLY, false),
         Step::Mount { source: Source::HostIfThere(path), .. } => (path, READ_ONLY, true),
         Step::Mount { source: Source::Device(path), .. } => (path, DEVICE, false),
-        Step::TrustBundle { host: Some(path), .. } => {
+        Step::TrustBundle { host: Some(path), .. } | Step::JavaRoots { host: path, .. } => {
             return match std::fs::read(path) {
                 Ok(bytes) => Ok(Taken::Bytes(bytes)),
                 Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),

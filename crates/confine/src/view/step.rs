@@ -26,6 +26,17 @@ pub enum Step {
         /// The authority's certificate (PEM).
         authority: String,
     },
+    /// Java's trusted roots, likewise; nothing where the host's store is of a format that takes no more.
+    JavaRoots {
+        /// Where the store is written.
+        path: PathBuf,
+        /// What it covers.
+        over: PathBuf,
+        /// The host's store.
+        host: PathBuf,
+        /// The authority's certificate (PEM).
+        authority: String,
+    },
     /// A symbolic link in the view's own tree.
     Link {
         /// Where.

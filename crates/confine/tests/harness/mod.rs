@@ -237,6 +237,8 @@ fn init(
     clock.lap("lock init");
     match process::fork()? {
         Fork::Child => {
+            // A descriptor that somebody forgot to mark: the locks do.
+            std::mem::forget(rustix::io::dup(outer)?);
             let applied = locks.apply()?;
             descriptors::send(outer, b"l", &[applied.listener.as_fd()])?;
             drop(applied);
@@ -280,6 +282,7 @@ fn serve(init: &OwnedFd, listeners: &capture::CapturedListeners, plan: &Confinem
                 let _ = notify::answer(&listener, question.id, answer);
             }
         } else if asked.intersects(PollFlags::HUP | PollFlags::ERR) {
+            drain(&listeners.dropped);
             return;
         }
         tcp.iter().for_each(|listener| answer_tcp(listener, listeners.ports.tcp));
@@ -316,8 +319,7 @@ fn answer_dns(socket: &UdpSocket) {
 
 fn drain(dropped: &OwnedFd) {
     let mut buffer = [0_u8; 8192];
-    let got = rustix::net::recv(dropped, &mut buffer, rustix::net::RecvFlags::DONTWAIT);
-    if let Ok((length, _)) = got {
+    while let Ok((length, _)) = rustix::net::recv(dropped, &mut buffer, rustix::net::RecvFlags::DONTWAIT) {
         say!("dropped a packet ({length} bytes of notice)");
     }
 }
