@@ -87,8 +87,8 @@ fn folders(rules: &StaticRules, inputs: &PlanInputs) -> Result<Vec<Folder>, Plan
     }
     let mut folders: Vec<Folder> = Vec::new();
     for (inside, access) in writable.chain(readable) {
-        refuse_broad(inside, inputs)?;
         let Some(host) = on_host(inside, inputs) else { continue };
+        refuse_broad(inside, inputs)?;
         // Named twice: the first, which is the wider right, stands.
         if !folders.iter().any(|f| f.inside == *inside) {
             folders.push(Folder { host, inside: inside.clone(), access });
