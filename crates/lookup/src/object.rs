@@ -126,6 +126,13 @@ pub(crate) struct Entry {
     pub(crate) hidden: bool,
 }
 
+impl Entry {
+    /// Whether the last component is `.` or `..`, which nothing can be made, moved or removed as.
+    pub(crate) fn is_dots(&self) -> bool {
+        matches!(self.name.to_bytes().split(|&b| b == b'/').next(), Some(b"." | b".."))
+    }
+}
+
 /// The directory in a path, for errors of the "is it below" kind.
 pub(crate) fn is_below(path: &Path, directory: &Path) -> bool {
     path != directory && path.starts_with(directory)

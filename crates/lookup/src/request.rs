@@ -112,6 +112,17 @@ impl<'a> Request<'a> {
         Ok((self.start(from, &text)?, text))
     }
 
+    /// As [`Request::origin`], for a walk that takes the directory for the root.
+    pub(crate) fn origin_in_root(&self, from: From, index: usize) -> Result<(Start, Vec<u8>)> {
+        let text = self.text(index)?;
+        if text.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        let fd = self.directory(from)?;
+        self.confirm()?;
+        Ok((Start::at(self.shared, fd)?, text))
+    }
+
     fn directory(&self, from: From) -> Result<OwnedFd> {
         match self.directory_number(from) {
             libc::AT_FDCWD => self.caller.working_directory(),

@@ -264,11 +264,9 @@ impl Pool {
             notify::answer_descriptor(&self.listener, id, fd.as_fd(), close_on_exec)
         };
         match answered {
-            // Its table is full.
-            Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                notify::answer(&self.listener, id, Answer::Error(errno))
-            }
-            other => other,
+            Ok(()) => Ok(()),
+            // Its table is full, or it is gone.
+            Err(errno) => notify::answer(&self.listener, id, Answer::Error(errno)),
         }
     }
 }

@@ -23,6 +23,8 @@ struct Want {
 const TMPFILE: OFlags = OFlags::TMPFILE;
 /// The controlling terminal's own name.
 const DEV_TTY: u64 = 5 << 8;
+/// Every limit that `openat2` has.
+const KNOWN_LIMITS: u64 = 0x3f;
 /// How often a name may appear and go again under an open that makes it.
 const MOST_TRIES: u32 = 32;
 
@@ -64,7 +66,7 @@ pub(crate) fn openat2(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let bad = !known().contains(flags)
         || mode & !0o7777 != 0
         || (mode != 0 && !makes)
-        || !ResolveFlags::all().contains(limits)
+        || limits.bits() & !KNOWN_LIMITS != 0
         || limits.contains(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT)
         || (flags.contains(OFlags::PATH) && !path_only.contains(flags));
     if bad {
@@ -114,7 +116,11 @@ fn opened(request: &Request<'_>, shape: &Shape, mut want: Want) -> Result<Reply>
     if makes && want.flags.contains(OFlags::DIRECTORY) {
         return Err(Errno::INVAL);
     }
-    let (start, text) = request.origin(shape.directory, shape.path)?;
+    let (start, text) = if want.limits.contains(ResolveFlags::IN_ROOT) {
+        request.origin_in_root(shape.directory, shape.path)?
+    } else {
+        request.origin(shape.directory, shape.path)?
+    };
     if makes {
         return opened_or_made(request, start, text, want);
     }
@@ -137,7 +143,8 @@ fn opened_or_made(request: &Request<'_>, start: Start, text: Vec<u8>, want: Want
     let (mut links, mut tries) = (0, 0);
     loop {
         let entry = resolve::entry(request, &start, &text)?;
-        if text.last() == Some(&b'/') {
+        let is_root = resolve::trim_slashes(&text).is_empty();
+        if text.last() == Some(&b'/') && !is_root {
             return Err(Errno::ISDIR);
         }
         let exclusive = want.flags.contains(OFlags::EXCL);
@@ -226,11 +233,11 @@ fn open_object(request: &Request<'_>, object: Object, want: Want) -> Result<Repl
     if flags.contains(OFlags::DIRECTORY) && kind != Kind::Directory {
         return Err(Errno::NOTDIR);
     }
-    if flags.contains(OFlags::PATH) {
-        return Ok(hand_over(object.fd, flags));
-    }
     if kind == Kind::Symlink {
         return Err(Errno::LOOP);
+    }
+    if flags.contains(OFlags::PATH) {
+        return Ok(hand_over(reopen(request, &object, stand_in(kind, flags)?)?, flags));
     }
     if (writes(flags) || flags.contains(OFlags::TRUNC)) && kind != Kind::Directory {
         request.may_change(&object)?;
@@ -250,6 +257,16 @@ fn open_object(request: &Request<'_>, object: Object, want: Want) -> Result<Repl
         reopen(request, &object, flags)?
     };
     Ok(hand_over(fd, flags))
+}
+
+/// No descriptor that only names an object can be handed over: the kernel takes none. A file or directory is
+/// opened for reading instead, which serves for all that such a descriptor does; anything else would feel it.
+fn stand_in(kind: Kind, flags: OFlags) -> Result<OFlags> {
+    match kind {
+        Kind::File | Kind::Directory => Ok(flags.difference(OFlags::PATH) | OFlags::RDONLY),
+        Kind::Symlink => Err(Errno::LOOP),
+        Kind::Fifo | Kind::Socket | Kind::Device | Kind::Other => Err(Errno::NXIO),
+    }
 }
 
 fn reopen(request: &Request<'_>, object: &Object, flags: OFlags) -> Result<OwnedFd> {

@@ -199,8 +199,10 @@ impl Walk<'_> {
         if parts.len() < 2 || parts.contains(&b"..".as_slice()) {
             return Ok(());
         }
-        let relative = parts.join(&b'/');
+        let mut relative = parts.join(&b'/');
         let path = self.path.join(OsStr::from_bytes(&relative));
+        // With a slash at its end a symlink there is on the way too.
+        relative.push(b'/');
         judged_name(self.request, &path)?;
         match hold(self.fd.as_fd(), &terminated(&relative)?, plain() | self.crossing()) {
             Ok(fd) => {

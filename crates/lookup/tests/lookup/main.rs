@@ -1,5 +1,7 @@
 //! Real programs under the server do what they do without.
 
+mod alike;
+mod attacks;
 mod harness;
 
 use harness::Rig;
