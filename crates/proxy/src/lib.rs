@@ -75,6 +75,8 @@ fn serve() -> Result<(), StartError> {
     // The last files that it reads.
     let system = System { roots: Roots::load(&[]).ok(), names: SystemNames::read() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Loop)?;
+    // In a static binary the generator of ids takes its seed from a file, and keeps that open.
+    let _ = chiton_audit::EventId::next();
     lockdown::lock_down()?;
     let served = runtime.block_on(async {
         let control = tokio::net::UnixListener::from_std(control)?;
