@@ -60,7 +60,7 @@ fn they_cannot_be_made_replaced_renamed_or_linked() {
     for user in [As::User, As::Root] {
         let chiton = chiton(user);
         let script = "echo evil > .env; echo evil > later.txt; mkdir later.txt; mkfifo later.txt; ln -s plain.txt later.txt; ln plain.txt later.txt; \
-            mv plain.txt .env; mv plain.txt later.txt; mv .env got; ln .env got; cp .env got; ln -s /etc/passwd later.txt; mv certs other; mv vault other; \
+            mv plain.txt .env; mv plain.txt later.txt; mv .env got; ln .env got; cp .env got; ln -s /etc/passwd later.txt; mv vault other; \
             rm -f .env; rm -rf vault certs; echo evil > certs/new.pem; echo x > a.txt && mv a.txt certs/b.pem; mkdir d && echo x > d/c.txt && mv d/c.txt d/c.pem; \
             python3 -c 'import os; f = os.open(\".\", os.O_TMPFILE | os.O_RDWR); os.write(f, b\"evil\"); os.link(f\"/proc/self/fd/{f}\", \"later.txt\")'; \
             cat got other/server.pem other/deep/key; true";
