@@ -30,7 +30,7 @@ fn every_connection_arrives_with_where_it_was_going() {
 fn the_agents_own_loopback_is_its_own() {
     for who in kinds() {
         let out = Setup::new(who).run(&[PYTHON, "-c", "
-import socket
+import socket; socket.setdefaulttimeout(5)
 for family, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET, '127.9.9.9'), (socket.AF_INET6, '::1')):
     server = socket.socket(family); server.bind((address, 0)); server.listen()
     client = socket.create_connection(server.getsockname()[:2]); client.sendall(b'own')
@@ -44,7 +44,7 @@ for family, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET, '127.9.9
 fn dns_by_udp_and_by_tcp_is_answered_whoever_is_asked() {
     for who in kinds() {
         let out = Setup::new(who).run(&[PYTHON, "-c", "
-import socket
+import socket; socket.setdefaulttimeout(5)
 question = b'\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x03foo\\x03com\\x00\\x00\\x01\\x00\\x01'
 for family, server in ((socket.AF_INET, '198.18.0.2'), (socket.AF_INET, '8.8.8.8'), (socket.AF_INET6, '2001:db8::1')):
     s = socket.socket(family, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(question, (server, 53))
@@ -65,7 +65,7 @@ fn all_else_is_dropped_and_told_of() {
             PYTHON,
             "-c",
             "
-import socket
+import socket; socket.setdefaulttimeout(5)
 for family, address in ((socket.AF_INET, '9.9.9.9'), (socket.AF_INET6, '2001:db8::1')):
     s = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -84,7 +84,7 @@ for family, address in ((socket.AF_INET, '9.9.9.9'), (socket.AF_INET6, '2001:db8
 fn there_is_no_way_to_another_device() {
     for who in kinds() {
         let out = Setup::new(who).run(&[PYTHON, "-c", "
-import socket
+import socket; socket.setdefaulttimeout(5)
 print([name for _, name in socket.if_nameindex()])
 for family, kind, protocol in ((2, 3, 1), (10, 3, 58), (17, 3, 3), (40, 1, 0), (38, 5, 0), (16, 3, 12), (1, 2, 0), (2, 1, 262)):
     try:

@@ -199,11 +199,12 @@ fn what_the_host_would_run_is_protected() {
 fn a_link_in_the_workspace_leads_no_mount_astray() {
     for who in kinds() {
         let workspace = Workspace::new(who);
-        std::os::unix::fs::symlink("/etc", workspace.path().join(".git")).unwrap();
-        std::os::unix::fs::symlink("/usr/bin/env", workspace.path().join(".envrc")).unwrap();
+        std::os::unix::fs::symlink("/usr/bin", workspace.path().join(".git")).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/id", workspace.path().join(".envrc")).unwrap();
         let mut setup = Setup::new(who).workspace(workspace.path());
-        setup.rules.denied = vec![DeniedPath::Literal("/workspace/.envrc".into())];
-        let out = setup.sh("/usr/bin/env true && cat /etc/hostname");
+        let denied = ["/workspace/.envrc", "/workspace/.git/env", "/workspace/../etc/hostname"];
+        setup.rules.denied = denied.map(|path| DeniedPath::Literal(path.into())).into();
+        let out = setup.sh("/usr/bin/env true && /usr/bin/id -u > /dev/null && cat /etc/hostname");
         assert_eq!(out.text, "shell\n", "{out:?}");
     }
 }
@@ -217,6 +218,10 @@ fn tmp_is_private_and_writable_only_where_listed() {
         setup.rules.allowed.retain(|p| p != Path::new("/tmp"));
         let out = setup.sh("touch /tmp/x || echo refused; touch ~/x && echo home");
         assert!(out.text.ends_with("refused\nhome\n"), "{out:?}");
+        // The mount alone says so too.
+        setup.change = |plan| plan.landlock.abi = 0;
+        let out = setup.sh("touch /tmp/x || echo refused");
+        assert!(out.text.contains("Read-only") && out.text.ends_with("refused\n"), "{out:?}");
     }
 }
 
