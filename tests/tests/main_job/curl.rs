@@ -23,7 +23,7 @@ fn allowed_and_refused(user: As, version: &str) {
     assert!(outcome.stdout.contains("403 path_not_allowed"), "{outcome:?}");
     assert!(outcome.stdout.contains("403 method_not_allowed"), "{outcome:?}");
     assert!(outcome.stdout.contains("403 host_not_allowed"), "{outcome:?}");
-    assert!(outcome.stderr.contains("3 requests were refused"), "{outcome:?}");
+    assert!(outcome.stderr.contains("3 attempts were refused"), "{outcome:?}");
     let seen = world.upstream.requests();
     assert_eq!(seen.iter().map(|r| r.target.as_str()).collect::<Vec<_>>(), ["/repos/octocat"]);
 }
