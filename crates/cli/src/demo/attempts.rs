@@ -203,8 +203,8 @@ fn http(stage: &mut Stage, method: &str, url: &str) -> Result<Seen, CliError> {
 fn ask_model(stage: &mut Stage) -> Result<Seen, CliError> {
     let answered =
         stage.agent(&["http", "POST", "https://api.openai.com/v1/chat/completions", MODEL_REQUEST])?;
-    let key_arrived = stage.upstream().saw(stage.key());
-    let agents_own = stage.upstream().saw(super::agent::OWN_KEY);
+    let key_arrived = stage.upstream().model_saw(stage.key());
+    let agents_own = stage.upstream().model_saw(super::agent::OWN_KEY);
     let came_back = stage.holds_key(&answered.stdout);
     let good = answered.status == 0 && key_arrived && !agents_own && !came_back;
     let aside = match (key_arrived, agents_own, came_back) {

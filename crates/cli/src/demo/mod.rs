@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context) -> Result<Status, CliError> {
     table::add_events(&stage, &mut rows)?;
     let verified = stage.chiton(&["audit", "verify"])?;
     let key_is_out = stage.key_stayed_out()?;
-    finish(output, &rows, &verified.stdout, key_is_out)
+    finish(output, &rows, &verified.stdout, key_is_out && stage.upstream().model_saw(stage.key()))
 }
 
 fn try_one(stage: &mut Stage, attempt: &'static Attempt) -> Result<Row, CliError> {
@@ -80,12 +80,13 @@ fn finish(output: Output, rows: &[Row], verified: &str, key_stayed_out: bool) ->
     table::print(output, rows)?;
     let good = key_stayed_out && rows.iter().all(|row| row.as_expected);
     if !output.json {
-        let key = if key_stayed_out { "was in nothing that the agent saw" } else { "WAS SEEN INSIDE" };
-        output.line(format!(
-            "\nThe key went to the model's server and {key}. Audit log {}",
-            verified.trim_end()
-        ))?;
-        output.line("Next: chiton init, chiton run -- YOUR-AGENT")?;
+        output.line(if key_stayed_out {
+            "\nThe key reached the model's server, was in nothing that the agent saw, and is in no file in the clear."
+        } else {
+            "\nTHE KEY WAS NOT WHERE IT SHOULD BE, or where it should not be."
+        })?;
+        output.line(format!("Audit log {}", verified.trim_end()))?;
+        output.line("Next: chiton init, then chiton run -- YOUR-AGENT")?;
     }
     if good {
         return Ok(Status::Code(0));

@@ -2,12 +2,17 @@
 
 use std::{
     env, fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    sync::mpsc,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{LIMIT, attempts::POLICY, upstream::Upstream};
 use crate::{context::home, error::CliError};
@@ -46,6 +51,7 @@ impl Stage {
         let upstream = Upstream::start().map_err(|error| CliError::new(error.to_string()))?;
         let folder = private_folder()?;
         let stage = Self { folder, home: home()?, upstream, key: random_key()?, transcript: String::new() };
+        clear_on_signal(stage.folder.clone())?;
         for name in ["state", "run", "workspace"] {
             fs::DirBuilder::new().mode(0o700).create(stage.folder.join(name))?;
         }
@@ -130,27 +136,20 @@ impl Stage {
     }
 
     fn call(&self, arguments: &[&str], input: &str) -> Result<Said, CliError> {
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .args(arguments)
-            .current_dir(&self.folder)
-            .env("CHITON_STATE_DIR", self.folder.join("state"))
-            .env("CHITON_RUNTIME_DIR", self.folder.join("run"))
-            .env("CHITON_CONFIG", self.folder.join("config.toml"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = own_command(&self.folder, arguments).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that does not read its input ends without it.
             let _ = stdin.write_all(input.as_bytes());
         }
-        let started = Instant::now();
+        let (ended, still) = mpsc::channel::<()>();
+        let child_id = child.id();
+        thread::spawn(move || {
+            if still.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                kill(child_id);
+            }
+        });
         let output = child.wait_with_output()?;
-        if started.elapsed() > LIMIT {
-            return Err(CliError::new(format!("`chiton {}` took too long", arguments.join(" "))));
-        }
+        drop(ended);
         Ok(Said {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -216,9 +215,57 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What cannot be stopped or removed is named by the commands themselves; the tour is over.
-        let _ = self.chiton(&["gateway", "stop", "--all"]);
-        let _ = fs::remove_dir_all(&self.folder);
+        clear(&self.folder);
+    }
+}
+
+/// This program against the gateway of a folder.
+fn own_command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("CHITON_STATE_DIR", folder.join("state"))
+        .env("CHITON_RUNTIME_DIR", folder.join("run"))
+        .env("CHITON_CONFIG", folder.join("config.toml"))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Ends what the demo started and removes its folder.
+fn clear(folder: &Path) {
+    // What cannot be stopped or removed stays in the system's temporary folder; the tour is over.
+    let _ = own_command(folder, &["gateway", "stop", "--all"]).stdin(Stdio::null()).output();
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Whoever interrupts the tour leaves nothing behind either.
+fn clear_on_signal(folder: PathBuf) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    drop(guard);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        clear(&folder);
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+fn kill(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        // It may just have ended.
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 

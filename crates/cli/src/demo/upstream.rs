@@ -12,6 +12,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request is not longer.
 const MAX_REQUEST: u64 = 64 << 10;
+/// How a request to the model begins.
+const MODEL: &str = "POST /v1/chat/completions ";
 
 /// The server, and what it saw.
 #[derive(Debug)]
@@ -67,13 +69,10 @@ impl Upstream {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether a text was in any request.
-    pub(crate) fn saw(&self, text: &str) -> bool {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .any(|request| request.contains(text))
+    /// Whether a text was in any request to the model.
+    pub(crate) fn model_saw(&self, text: &str) -> bool {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().any(|request| request.starts_with(MODEL) && request.contains(text))
     }
 }
 
@@ -137,7 +136,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// The model's endpoint repeats the key that it got, as a careless server would; the others greet.
 fn answer(head: &str) -> String {
-    if !head.starts_with("POST /v1/chat/completions ") {
+    if !head.starts_with(MODEL) {
         return serde_json::json!({ "login": "octocat", "message": "hello from the demo server" })
             .to_string();
     }
