@@ -1,11 +1,15 @@
 //! A policy made ready for decisions: rules found by host, whatever their number.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+mod index;
+
+use std::sync::Arc;
+
+use index::HostIndex;
 
 use crate::{
     model::{HttpRule, LlmRoute, Mode, Policy, TlsMode},
     names::{Host, Port},
-    patterns::{HostShape, PathPattern},
+    patterns::PathPattern,
     provider::Provider,
 };
 
@@ -26,14 +30,6 @@ pub(crate) struct CompiledRoute {
     /// The provider's own host, and where the request goes.
     pub(crate) host: Host,
     pub(crate) endpoints: Vec<(&'static str, PathPattern)>,
-}
-
-/// Rules by host. A wildcard is found by what follows its leftmost label.
-#[derive(Debug, Default)]
-struct HostIndex {
-    names: HashMap<Box<str>, Vec<u32>>,
-    wildcards: HashMap<Box<str>, Vec<u32>>,
-    addresses: HashMap<IpAddr, Vec<u32>>,
 }
 
 /// What the rules say of a host before any request is known.
@@ -95,7 +91,24 @@ impl CompiledPolicy {
 
     /// The rules whose host pattern matches, not in order.
     pub(crate) fn rules_for<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = (u32, &'a Arc<HttpRule>)> {
-        self.hosts.candidates(host).filter_map(|index| {
+        self.matching(host, self.hosts.candidates(host))
+    }
+
+    /// Of these, all that may allow or deny a request for this path. What is left out could not match it.
+    pub(crate) fn rules_for_path<'a>(
+        &'a self,
+        host: &'a Host,
+        path: &'a str,
+    ) -> impl Iterator<Item = (u32, &'a Arc<HttpRule>)> {
+        self.matching(host, self.hosts.candidates_for(host, path))
+    }
+
+    fn matching<'a>(
+        &'a self,
+        host: &'a Host,
+        candidates: impl Iterator<Item = u32> + 'a,
+    ) -> impl Iterator<Item = (u32, &'a Arc<HttpRule>)> {
+        candidates.filter_map(|index| {
             let rule = self.rules.get(usize::try_from(index).ok()?)?;
             rule.host.matches(host).then_some((index, rule))
         })
@@ -171,28 +184,4 @@ pub fn is_internal(host: &Host) -> bool {
     matches!(name, "llm.internal" | "chiton.internal")
         || name.ends_with(".llm.internal")
         || name.ends_with(".chiton.internal")
-}
-
-impl HostIndex {
-    fn add(&mut self, rule: &HttpRule, index: u32) {
-        let list = match rule.host.shape() {
-            HostShape::Literal(Host::Ip(address)) => self.addresses.entry(*address).or_default(),
-            HostShape::Literal(Host::Name(name)) => self.names.entry(name.as_str().into()).or_default(),
-            HostShape::OneLabel { rest } | HostShape::AnyLabels { rest } | HostShape::InLabel { rest, .. } => {
-                self.wildcards.entry((&**rest).into()).or_default()
-            }
-        };
-        list.push(index);
-    }
-
-    /// Rules that may match: those for the very host, and the wildcards over each of its parents.
-    fn candidates<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = u32> + 'a {
-        let (exact, name) = match host {
-            Host::Ip(address) => (self.addresses.get(address), ""),
-            Host::Name(name) => (self.names.get(name.as_str()), name.as_str()),
-        };
-        let name = if self.wildcards.is_empty() { "" } else { name };
-        let parents = name.match_indices('.').filter_map(|(at, _)| self.wildcards.get(name.get(at + 1..)?));
-        exact.into_iter().chain(parents).flatten().copied()
-    }
 }

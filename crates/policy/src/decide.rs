@@ -93,9 +93,19 @@ struct Slashes {
 }
 
 impl<'a> Tally<'a> {
-    fn of(policy: &'a CompiledPolicy, intent: &'a Intent) -> Self {
+    /// Enough to permit or to deny: every rule that this path does not rule out.
+    fn for_path(policy: &'a CompiledPolicy, intent: &'a Intent) -> Self {
+        Self::of(policy.rules_for_path(intent.host(), intent.path()), intent)
+    }
+
+    /// Every rule for the host: what a refusal is worded from, and what an encoded slash needs.
+    fn for_host(policy: &'a CompiledPolicy, intent: &'a Intent) -> Self {
+        Self::of(policy.rules_for(intent.host()), intent)
+    }
+
+    fn of(rules: impl Iterator<Item = (u32, &'a Arc<HttpRule>)>, intent: &Intent) -> Self {
         let mut tally = Self::default();
-        for (index, rule) in policy.rules_for(intent.host()) {
+        for (index, rule) in rules {
             tally.add(index, rule, intent);
         }
         tally
@@ -136,7 +146,17 @@ fn first<'a>(best: &mut Option<(u32, &'a Arc<HttpRule>)>, index: u32, rule: &'a 
 }
 
 fn judge_rules(policy: &CompiledPolicy, intent: &Intent) -> Result<Grant, Refusal> {
-    let tally = Tally::of(policy, intent);
+    if intent.target().split_path().is_none() {
+        let tally = Tally::for_path(policy, intent);
+        if let (None, Some((_, rule))) = (tally.denied, tally.allowed) {
+            return Ok(Grant::Rule(Arc::clone(rule)));
+        }
+    }
+    refuse_or_grant(&Tally::for_host(policy, intent), intent)
+}
+
+/// The whole judgement, from every rule for the host.
+fn refuse_or_grant(tally: &Tally<'_>, intent: &Intent) -> Result<Grant, Refusal> {
     if let Some(ambiguity) = tally.ambiguity(intent) {
         let rule = tally.nearest.map(|(_, _, rule)| rule.name.clone());
         return Err(Refusal::Firm(Denial::ambiguous(ambiguity, rule, intent)));

@@ -19,7 +19,7 @@ fn reason(policy: &CompiledPolicy, request: &str) -> Option<&'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn decides_as_the_naive_reading(text in policy(), request in request()) {

@@ -63,6 +63,9 @@ fn push_once(reading: Vec<u8>, all: &mut Vec<Vec<u8>>) {
 
 fn loose(path: &[u8]) -> Vec<u8> {
     let path = path.strip_suffix(b"/").unwrap_or(path);
+    if !path.iter().any(|byte| *byte == b'%' || byte.is_ascii_uppercase()) {
+        return path.to_vec();
+    }
     path.split(|byte| *byte == b'/').map(loose_segment).collect::<Vec<_>>().join(&b'/')
 }
 

@@ -50,6 +50,10 @@ fn check_routes(sites: &Sites, notes: &mut Notes) {
 /// Every pair of rules whose hosts may overlap, the earlier first: rules for one literal host, and wildcards
 /// with all.
 fn pairs(rules: &[SitedRule]) -> Vec<(&SitedRule, &SitedRule)> {
+    // Rules that all agree need no comparing, and in nearly every document they do.
+    if rules.first().is_none_or(|first| rules.iter().all(|rule| agree(&first.rule, &rule.rule))) {
+        return Vec::new();
+    }
     let mut literal: HashMap<&Host, Vec<&SitedRule>> = HashMap::new();
     let mut wild: Vec<&SitedRule> = Vec::new();
     let mut pairs = Vec::new();
@@ -57,7 +61,6 @@ fn pairs(rules: &[SitedRule]) -> Vec<(&SitedRule, &SitedRule)> {
         match rule.rule.host.literal() {
             Some(host) => {
                 let same = literal.entry(host).or_default();
-                // Rules that agree need no comparing, and most do.
                 pairs.extend(same.iter().filter(|other| !agree(&other.rule, &rule.rule)).map(|other| (*other, rule)));
                 pairs.extend(wild.iter().filter(|other| !agree(&other.rule, &rule.rule)).map(|other| (*other, rule)));
                 same.push(rule);

@@ -8,9 +8,9 @@ use std::{collections::HashMap, ops::Range};
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 /// The longest text that is read: far more than any policy, far less than what hurts.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 4 << 20;
 /// The most nodes, aliases followed.
-const MAX_NODES: usize = 400_000;
+const MAX_NODES: usize = 1_000_000;
 /// The deepest nesting.
 const MAX_DEPTH: usize = 24;
 
@@ -246,7 +246,7 @@ mod tests {
         }
         assert!(parse(&bomb).unwrap_err().message.contains("more than"));
         assert!(parse(&"[".repeat(100)).is_err());
-        assert!(parse(&"x".repeat((1 << 20) + 1)).is_err());
+        assert!(parse(&"x".repeat((4 << 20) + 1)).is_err());
         assert!(parse("a: 1\n---\nb: 2\n").is_err());
         assert!(parse("a: &a [*a]\n").is_err());
         assert!(parse("a: !!str x\n").is_err());

@@ -124,6 +124,14 @@ impl PathPattern {
         })
     }
 
+    /// The first segment in canonical form, where it is literal: what every path that matches begins with.
+    pub(crate) fn first_literal(&self) -> Option<&str> {
+        match self.strict.first() {
+            Some(Segment::Text(stars)) => stars.literal().and_then(|text| std::str::from_utf8(text).ok()),
+            Some(Segment::One | Segment::Any) | None => None,
+        }
+    }
+
     /// Whether it is `/…/*` with one star at the end, which many take for the whole subtree.
     #[must_use]
     pub fn ends_in_one_segment(&self) -> bool {
