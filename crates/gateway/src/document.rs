@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
-use chiton_policy::{FilesystemRules, Fixed, Policy, model::ProcessRules};
+use chiton_policy::Policy;
 use sha2::{Digest, Sha256};
 
 use crate::error::GatewayError;
@@ -54,23 +54,17 @@ impl Document {
         if !other.policy.has_static {
             return Vec::new();
         }
-        let Fixed { filesystem, process, resources, gpu } = &self.policy.fixed;
-        let FilesystemRules { allowed, read_only, denied, unprotected, workspace } = filesystem;
-        let ProcessRules { blocked_syscalls, allowed_binaries, env } = process;
-        let theirs = &other.policy.fixed;
-        let fields = [
-            ("static.filesystem.allowed_paths", *allowed == theirs.filesystem.allowed),
-            ("static.filesystem.read_only_paths", *read_only == theirs.filesystem.read_only),
-            ("static.filesystem.denied_paths", *denied == theirs.filesystem.denied),
-            ("static.filesystem.unprotected", *unprotected == theirs.filesystem.unprotected),
-            ("static.filesystem.workspace", *workspace == theirs.filesystem.workspace),
-            ("static.process.blocked_syscalls", *blocked_syscalls == theirs.process.blocked_syscalls),
-            ("static.process.allowed_binaries", *allowed_binaries == theirs.process.allowed_binaries),
-            ("static.process.env", *env == theirs.process.env),
-            ("static.resources", *resources == theirs.resources),
-            ("static.gpu", *gpu == theirs.gpu),
-        ];
-        fields.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()).collect()
+        let changes = chiton_policy::static_diff(&self.policy, &other.policy);
+        changes.into_iter().map(|change| change.field).collect()
+    }
+
+    /// One document that says what is in force: this one's static half, and the dynamic half of a revision.
+    pub(crate) fn with_dynamic_of(&self, revision: &Self) -> String {
+        if revision.policy.has_static {
+            return revision.text.to_string();
+        }
+        let (has_static, fixed) = (self.policy.has_static, self.policy.fixed.clone());
+        Policy { has_static, fixed, ..revision.policy.clone() }.to_yaml()
     }
 }
 
@@ -103,8 +97,7 @@ mod tests {
     #[test]
     fn what_differs_is_named() {
         let base = Document::parse(BASE).unwrap();
-        let other =
-            "static:\n  filesystem:\n    allowed_paths: [/workspace]\n  process:\n    blocked_syscalls: []\n";
+        let other = "static:\n  filesystem:\n    allowed_paths: [/workspace]\n  process:\n    blocked_syscalls: [mount]\n";
         let differing = base.differing(&Document::parse(other).unwrap());
         assert_eq!(differing, ["static.filesystem.allowed_paths", "static.process.blocked_syscalls"]);
     }

@@ -44,8 +44,6 @@ pub struct NewSandbox {
     pub policy: String,
     /// The digest of that document.
     pub digest: String,
-    /// The digest of the static half.
-    pub static_digest: String,
     /// Remove it when it has ended.
     pub remove: bool,
     /// When it was asked for.
@@ -67,8 +65,6 @@ pub struct Record {
     pub spec: Spec,
     /// The document whose static half holds.
     pub policy: String,
-    /// The digest of the static half.
-    pub static_digest: String,
     /// The revision in force.
     pub revision: u64,
     /// That revision's digest.
@@ -89,6 +85,29 @@ pub struct Record {
     pub denials: Denials,
 }
 
+impl From<NewSandbox> for Record {
+    fn from(new: NewSandbox) -> Self {
+        let NewSandbox { id, name, driver, spec, policy, digest, remove, created } = new;
+        Self {
+            id,
+            name,
+            state: State::Creating,
+            driver,
+            spec,
+            policy,
+            revision: 1,
+            digest,
+            remove,
+            created,
+            started: None,
+            ended: None,
+            exit_code: None,
+            reason: None,
+            denials: Denials::default(),
+        }
+    }
+}
+
 /// The columns of a [`Record`], with the digest of the revision in force.
 pub(crate) const SELECT: &str = "SELECT s.*, (SELECT digest FROM revisions r WHERE r.sandbox = s.id AND \
      r.revision = s.revision) AS digest FROM sandboxes s";
@@ -103,7 +122,6 @@ impl Record {
             driver: text("driver")?.parse().map_err(foreign)?,
             spec: from_json(&text("spec")?)?,
             policy: text("policy")?,
-            static_digest: text("static_digest")?,
             revision: number(row, "revision")?,
             digest: row.try_get::<Option<String>, _>("digest")?.unwrap_or_default(),
             remove: row.try_get("remove")?,

@@ -87,19 +87,13 @@ impl Store {
     ///
     /// # Errors
     /// Those of SQLite.
-    pub async fn replace_policy(
-        &self,
-        id: &SandboxId,
-        revision: u64,
-        static_digest: &str,
-    ) -> Result<(), StoreError> {
+    pub async fn replace_policy(&self, id: &SandboxId, revision: u64) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE sandboxes SET revision = ?2, static_digest = ?3, policy = (SELECT policy FROM revisions \
+            "UPDATE sandboxes SET revision = ?2, policy = (SELECT policy FROM revisions \
              WHERE sandbox = ?1 AND revision = ?2) WHERE id = ?1 AND state IN ('stopped', 'failed')",
         )
         .bind(id.as_str())
         .bind(signed(revision))
-        .bind(static_digest)
         .execute(&mut *self.connection().await)
         .await?;
         Ok(())

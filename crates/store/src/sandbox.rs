@@ -5,7 +5,7 @@ use chiton_api::{
     name::{SandboxId, looks_like_id},
 };
 use jiff::Timestamp;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::{
     NewSandbox, Record, Store, StoreError,
@@ -13,31 +13,30 @@ use crate::{
 };
 
 impl Store {
-    /// *(none) → creating.* Revision 1 is stored with it, pending.
+    /// *(none) → creating.* Revision 1 is stored after it, pending; a start that is cut short in between is
+    /// undone like any other, so the two need no transaction, which would double the time that they take.
     ///
     /// # Errors
     /// The name is in use, or SQLite failed.
-    pub async fn create(&self, new: &NewSandbox) -> Result<(), StoreError> {
+    pub async fn create(&self, new: NewSandbox) -> Result<Record, StoreError> {
         let spec = to_json(&new.spec)?;
         let mut connection = self.connection().await;
-        let mut transaction = connection.begin().await?;
         let inserted = sqlx::query(
-            "INSERT INTO sandboxes (id, name, state, driver, spec, policy, static_digest, revision, remove, created) \
-             VALUES (?, ?, 'creating', ?, ?, ?, ?, 1, ?, ?)",
+            "INSERT INTO sandboxes (id, name, state, driver, spec, policy, revision, remove, created) \
+             VALUES (?, ?, 'creating', ?, ?, ?, 1, ?, ?)",
         )
         .bind(new.id.as_str())
         .bind(new.name.as_str())
         .bind(new.driver.as_str())
         .bind(spec)
         .bind(&new.policy)
-        .bind(&new.static_digest)
         .bind(new.remove)
         .bind(new.created.as_microsecond())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await;
         match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Err(StoreError::NameInUse(new.name.clone()));
+                return Err(StoreError::NameInUse(new.name));
             }
             other => other?,
         };
@@ -49,36 +48,36 @@ impl Store {
         .bind(&new.policy)
         .bind(&new.digest)
         .bind(new.created.as_microsecond())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-        Ok(transaction.commit().await?)
+        Ok(new.into())
     }
 
-    /// *creating → running.* The revision that it was made with is enforced.
+    /// *creating → running.* The revision that it was made with is enforced; where that word is lost, the next
+    /// gateway asks the proxy.
     ///
     /// # Errors
     /// It is not being created, or SQLite failed.
     pub async fn started(&self, id: &SandboxId, at: Timestamp) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
-        let mut transaction = connection.begin().await?;
         let changed = sqlx::query(
             "UPDATE sandboxes SET state = 'running', started = ?, ended = NULL, exit_code = NULL, reason = NULL, \
              denials = '{}' WHERE id = ? AND state = 'creating'",
         )
         .bind(at.as_microsecond())
         .bind(id.as_str())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?
         .rows_affected();
-        must_change(&mut transaction, id, changed).await?;
+        must_change(&mut connection, id, changed).await?;
         sqlx::query(
             "UPDATE revisions SET push = 'enforced' WHERE sandbox = ?1 AND \
              revision = (SELECT revision FROM sandboxes WHERE id = ?1)",
         )
         .bind(id.as_str())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-        Ok(transaction.commit().await?)
+        Ok(())
     }
 
     /// *running → stopping.*

@@ -30,7 +30,6 @@ fn new(n: u8, name: &str) -> NewSandbox {
         },
         policy: "{}".into(),
         digest: "sha256:1".into(),
-        static_digest: "sha256:s".into(),
         remove: false,
         created: Timestamp::from_microsecond(1_000 + i64::from(n)).unwrap(),
     }
@@ -47,8 +46,8 @@ const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 #[tokio::test]
 async fn a_whole_life() {
     let (_folder, store) = store().await;
-    store.create(&new(1, "demo")).await.unwrap();
-    assert_eq!(store.find("demo").await.unwrap().state, State::Creating);
+    let made = store.create(new(1, "demo")).await.unwrap();
+    assert_eq!(store.find("demo").await.unwrap(), made);
     store.started(&id(1), NOW).await.unwrap();
     let running = store.find(id(1).as_str()).await.unwrap();
     assert_eq!(
@@ -75,7 +74,7 @@ async fn an_arrow_starts_where_it_starts() {
     let (_folder, store) = store().await;
     let none = Denials::default();
     assert!(matches!(store.started(&id(1), NOW).await, Err(StoreError::NotFound(_))));
-    store.create(&new(1, "demo")).await.unwrap();
+    store.create(new(1, "demo")).await.unwrap();
     assert!(matches!(
         store.stopping(&id(1)).await,
         Err(StoreError::WrongState { state: State::Creating, .. })
@@ -97,19 +96,19 @@ async fn an_arrow_starts_where_it_starts() {
 #[tokio::test]
 async fn a_name_is_free_again_once_removed() {
     let (_folder, store) = store().await;
-    store.create(&new(1, "demo")).await.unwrap();
-    assert!(matches!(store.create(&new(2, "demo")).await, Err(StoreError::NameInUse(_))));
+    store.create(new(1, "demo")).await.unwrap();
+    assert!(matches!(store.create(new(2, "demo")).await, Err(StoreError::NameInUse(_))));
     store.failed(&id(1), &Reason("no".into()), NOW).await.unwrap();
-    assert!(matches!(store.create(&new(2, "demo")).await, Err(StoreError::NameInUse(_))));
+    assert!(matches!(store.create(new(2, "demo")).await, Err(StoreError::NameInUse(_))));
     store.removed(&id(1)).await.unwrap();
-    store.create(&new(2, "demo")).await.unwrap();
+    store.create(new(2, "demo")).await.unwrap();
     assert_eq!(store.find_also_removed("demo").await.unwrap().id, id(2));
 }
 
 #[tokio::test]
 async fn revisions_grow_and_a_failed_one_changes_nothing() {
     let (_folder, store) = store().await;
-    store.create(&new(1, "demo")).await.unwrap();
+    store.create(new(1, "demo")).await.unwrap();
     store.started(&id(1), NOW).await.unwrap();
     assert_eq!(store.add_revision(&id(1), "a", "sha256:a", NOW).await.unwrap(), 2);
     store.push_failed(&id(1), 2).await.unwrap();
@@ -126,7 +125,7 @@ async fn revisions_grow_and_a_failed_one_changes_nothing() {
 async fn a_checkpoint_comes_back() {
     let (folder, store) = store().await;
     assert_eq!(store.checkpoint().await.unwrap(), Checkpoint::default());
-    store.create(&new(1, "demo")).await.unwrap();
+    store.create(new(1, "demo")).await.unwrap();
     let source = Source { sandbox: id(1), kind: SourceKind::Proxy, position: 77 };
     let kept = Checkpoint { length: 9, count: 1, hash: "ab".into(), sources: vec![source] };
     store.set_checkpoint(&kept).await.unwrap();
@@ -164,7 +163,7 @@ async fn a_newer_or_damaged_database_is_refused_and_left_alone() {
 #[tokio::test]
 async fn hostile_texts_are_only_texts() {
     let (_folder, store) = store().await;
-    store.create(&new(1, "demo")).await.unwrap();
+    store.create(new(1, "demo")).await.unwrap();
     for text in ["' OR 1=1 --", "demo'; DROP TABLE sandboxes; --", "", "\0"] {
         assert!(matches!(store.find(text).await, Err(StoreError::NotFound(_))), "{text}");
     }

@@ -32,10 +32,8 @@ pub struct ApplyReply {
 /// `GET …/policy`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicyReply {
-    /// The document of the revision in force, whose dynamic half counts.
+    /// The document in force: the sandbox's static half with the last enforced dynamic half.
     pub policy: String,
-    /// The document that the sandbox was made with, whose static half counts; often the same.
-    pub created_with: String,
     /// The revision in force.
     pub revision: u64,
     /// Its digest.

@@ -75,7 +75,7 @@ impl Sources {
             remove: false,
             created: jiff::Timestamp::now(),
         };
-        let _ = store.create(&new).await;
+        let _ = store.create(new).await;
         store
     }
 

@@ -21,7 +21,11 @@ pub(super) async fn show(
     let record = gateway.find(&name).await?;
     let revisions = gateway.store.revisions(&record.id).await?;
     let current = revisions.iter().find(|revision| revision.revision == record.revision);
-    let dynamic = current.map_or_else(|| record.policy.clone(), |revision| revision.policy.clone());
+    let base = Document::parse(&record.policy)?;
+    let policy = match current {
+        Some(revision) => base.with_dynamic_of(&Document::parse(&revision.policy)?),
+        None => record.policy.clone(),
+    };
     let info = |revision: &chiton_store::Revision| RevisionInfo {
         revision: revision.revision,
         digest: revision.digest.clone(),
@@ -29,8 +33,7 @@ pub(super) async fn show(
         push: revision.push,
     };
     Ok(Json(PolicyReply {
-        policy: dynamic,
-        created_with: record.policy,
+        policy,
         revision: record.revision,
         digest: record.digest,
         history: revisions.iter().map(info).collect(),

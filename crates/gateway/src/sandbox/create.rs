@@ -115,8 +115,8 @@ async fn claim(
         let made_up = || made_up(attempt).ok_or(GatewayError::Lost);
         let name = request.name.clone().map_or_else(made_up, Ok)?;
         let new = new_sandbox(name, request, checked)?;
-        match gateway.store.create(&new).await {
-            Ok(()) => return Ok(gateway.store.find(new.id.as_str()).await?),
+        match gateway.store.create(new).await {
+            Ok(record) => return Ok(record),
             Err(StoreError::NameInUse(name)) if attempt < ATTEMPTS => {
                 attempt += 1;
                 // Its holder may have ended, as its user was told, and be about to go.

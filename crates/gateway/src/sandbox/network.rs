@@ -98,6 +98,11 @@ impl Network {
 
     /// Has the driver attach another proxy, with the revision in force.
     pub(super) async fn replace(&mut self, gateway: &Gateway, record: &Record, live: &Live) {
+        if live.is_forced() {
+            // It is being destroyed, its proxy with it.
+            *self = Self::Down { retry: Instant::now() + LAST_RETRY, pause: LAST_RETRY };
+            return;
+        }
         if let Self::Up(_) = self {
             gateway.record_anyway(Told::of(record, "proxy").denied("proxy_lost"));
             *self = Self::due();

@@ -134,7 +134,7 @@ impl Served {
             if answer["state"] == state {
                 return answer;
             }
-            self.run(sleep(Duration::from_millis(10)));
+            self.run(async { sleep(Duration::from_millis(10)).await });
         }
         panic!("`{name}` did not become {state}");
     }
