@@ -87,6 +87,31 @@ fn short(path: &Path, home: &Path) -> String {
     }
 }
 
+/// Where programs are looked for inside; as the supervisor sets it.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The `PATH` of an agent that was given some of the caller's folders: the caller's own entries that lie in
+/// them come first. None where there are none.
+pub(crate) fn search_path(given: &[PathBuf]) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let entries: Vec<_> = std::env::split_paths(&path).collect();
+    search_path_of(&entries, given)
+}
+
+fn search_path_of(entries: &[PathBuf], given: &[PathBuf]) -> Option<String> {
+    let inside = |entry: &PathBuf| {
+        let entry = entry.canonicalize().ok()?;
+        let within = given.iter().any(|folder| entry.starts_with(folder));
+        entry.to_str().filter(|text| within && !text.contains(':')).map(str::to_owned)
+    };
+    let mut found: Vec<String> = entries.iter().filter_map(inside).collect();
+    if found.is_empty() {
+        return None;
+    }
+    found.push(SEARCH_PATH.to_owned());
+    Some(found.join(":"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +137,17 @@ mod tests {
         assert_eq!(explain_absence(error, "sh", Path::new("/home/u")).render(), "error: x\n");
         let said = hint(Path::new("/home/u/.nvm/bin/x"), Path::new("/home/u"));
         assert!(said.contains("read_only_paths: [~/.nvm]") && said.contains("-r ~/.nvm"), "{said}");
+    }
+
+    #[test]
+    fn the_callers_entries_that_are_given_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let bin = root.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let entries = [PathBuf::from("/usr/bin"), bin.clone()];
+        let path = search_path_of(&entries, &[root]).unwrap();
+        assert!(path.starts_with(&format!("{}:/usr/local", bin.display())), "{path}");
+        assert_eq!(search_path_of(&entries, &[]), None);
     }
 }

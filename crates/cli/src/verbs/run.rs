@@ -9,6 +9,7 @@ use chiton_api::{
     http::{CreateRequest, Sandbox, Session},
     name::{DriverName, SandboxName},
 };
+use chiton_policy::Policy;
 use clap::Args;
 use jiff::Timestamp;
 
@@ -19,7 +20,7 @@ use crate::{
     environment::{Assignment, collect},
     error::{BeforeStart, CliError, Status},
     output::note,
-    outside::explain_absence,
+    outside::{explain_absence, search_path},
     source::{Source, passed_through},
 };
 
@@ -95,22 +96,43 @@ impl RunArgs {
         if let Some(said) = source.said() {
             note(said);
         }
-        let mut env: BTreeMap<String, String> = collect(passed_through(&policy));
-        env.extend(collect(self.env));
+        let home = home()?;
+        let read_only: Vec<_> = self.read_only.iter().map(|path| existing(path)).collect::<Result<_, _>>()?;
+        let env = environment(&policy, self.env, &read_only, &home);
         Ok(CreateRequest {
             name: self.name.as_deref().map(parse_name).transpose()?,
             workspace: folder(&self.workspace)?,
             policy: source.text().to_owned(),
             policy_file: source.file(),
-            home: home()?,
+            home,
             driver: self.driver.as_deref().map(parse_driver).transpose()?,
             argv: self.command,
             env,
-            extra_read_only: self.read_only.iter().map(|path| existing(path)).collect::<Result<_, _>>()?,
+            extra_read_only: read_only,
             session,
             remove: self.rm,
         })
     }
+}
+
+/// What the policy passes through, what `-e` gives, and a `PATH` that finds what `-r` and the policy let in.
+fn environment(
+    policy: &Policy,
+    given: Vec<Assignment>,
+    read_only: &[PathBuf],
+    home: &Path,
+) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let named = policy.fixed.filesystem.read_only.iter().map(|path| path.resolve(home));
+    let named = named.filter_map(|path| path.canonicalize().ok());
+    let folders: Vec<_> = named.chain(read_only.iter().cloned()).collect();
+    let policys = policy.fixed.process.env.iter().any(|entry| entry.name().as_str() == "PATH");
+    if let Some(path) = search_path(&folders).filter(|_| !policys) {
+        env.insert("PATH".to_owned(), path);
+    }
+    env.extend(collect(passed_through(policy)));
+    env.extend(collect(given));
+    env
 }
 
 fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Result<Status, CliError> {
@@ -144,7 +166,10 @@ fn parse_driver(name: &str) -> Result<DriverName, CliError> {
 }
 
 fn folder(path: &Path) -> Result<PathBuf, CliError> {
-    let path = existing(path)?;
+    let path = path.canonicalize().map_err(|error| {
+        CliError::new(format!("cannot use the workspace `{}`: {error}", path.display()))
+            .hint("-w DIR names a folder that exists")
+    })?;
     if !path.is_dir() {
         return Err(CliError::new(format!("the workspace `{}` is not a folder", path.display())));
     }
