@@ -1,7 +1,8 @@
 //! The HTTP API of the gateway, for the gateway that serves it and the programs that ask.
 //!
 //! Served over a Unix socket (`<runtime>/gateway.sock`), HTTP/1.1, to the gateway's own user alone. Bodies
-//! are JSON; unknown fields are refused. `{sandbox}` is a sandbox's name or its identity. Every error is a
+//! are JSON; unknown fields are refused. `{sandbox}` is a sandbox's name or its identity; `wait` and `denials`
+//! also know one that is removed (by its name: the last that had it). Every error is a
 //! [`Problem`] (`application/problem+json`, RFC 9457). The OpenAPI document is made from the code.
 //!
 //! | route | body → answer |

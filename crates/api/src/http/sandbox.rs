@@ -243,7 +243,7 @@ pub struct SandboxDetail {
     pub network: bool,
     /// Open connections of the agent.
     pub connections: u64,
-    /// Refusals since it was made.
+    /// Refusals since it last started.
     pub denied: u64,
 }
 
