@@ -60,8 +60,9 @@ impl Diagnostics {
     }
 
     pub(crate) fn new(source: &str, mut items: Vec<Diagnostic>, hidden: Vec<Range<usize>>) -> Self {
+        let lines: Vec<usize> = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
         for item in &mut items {
-            (item.line, item.column) = place(source, item.span.start);
+            (item.line, item.column) = place(source, &lines, item.span.start);
         }
         items.sort_by_key(|item| (item.span.start, item.severity));
         items.dedup();
@@ -105,9 +106,11 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-fn place(source: &str, offset: usize) -> (usize, usize) {
-    let before = source.get(..offset.min(source.len())).unwrap_or(source);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before.get(line_start..).unwrap_or_default().chars().count();
-    (before.matches('\n').count() + 1, column + 1)
+/// Line and column of an offset, both from 1; `lines` are the offsets at which lines begin.
+fn place(source: &str, lines: &[usize], offset: usize) -> (usize, usize) {
+    let offset = offset.min(source.len());
+    let line = lines.partition_point(|start| *start <= offset);
+    let start = line.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or(0);
+    let column = source.get(start..offset).unwrap_or_default().chars().count();
+    (line, column + 1)
 }
