@@ -61,7 +61,11 @@ impl Caller<'_> {
         if length == 0 {
             return Ok(());
         }
-        if memory::with_ptrace_read(self.thread, address, buffer)? == length { Ok(()) } else { Err(Errno::FAULT) }
+        if memory::with_ptrace_read(self.thread, address, buffer)? == length {
+            Ok(())
+        } else {
+            Err(Errno::FAULT)
+        }
     }
 
     pub(crate) fn read_vec(&self, address: u64, length: usize) -> Result<Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -55,14 +55,21 @@ struct Count {
 /// Reports the first refusal of a path at once, and counts the ones that follow.
 #[derive(Default)]
 pub(crate) struct Throttle {
-    seen: Mutex<HashMap<(PathBuf, Wanted), Count>>,
+    seen: Mutex<Seen>,
+    closed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    counts: HashMap<(PathBuf, Wanted), Count>,
+    closed: bool,
 }
 
 impl Throttle {
     pub(crate) fn refused(&self, sink: &dyn Sink, process: u32, path: &Path, wanted: Wanted) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = match seen.get_mut(&(path.to_path_buf(), wanted)) {
+        let times = match seen.counts.get_mut(&(path.to_path_buf(), wanted)) {
             Some(count) if now.duration_since(count.reported) < QUIET => {
                 count.since = count.since.saturating_add(1);
                 return;
@@ -72,8 +79,9 @@ impl Throttle {
                 std::mem::take(&mut count.since).saturating_add(1)
             }
             None => {
-                if seen.len() < MOST {
-                    seen.insert((path.to_path_buf(), wanted), Count { reported: now, process, since: 0 });
+                if seen.counts.len() < MOST {
+                    seen.counts
+                        .insert((path.to_path_buf(), wanted), Count { reported: now, process, since: 0 });
                 }
                 1
             }
@@ -82,28 +90,32 @@ impl Throttle {
         sink.file_refused(process, path, wanted, times);
     }
 
-    /// Reports what was only counted: at the end, and now and then.
-    pub(crate) fn flush(&self, sink: &dyn Sink) {
+    /// Reports now and then what was only counted, until [`Throttle::close`]. Runs on a thread of its own.
+    pub(crate) fn watch(&self, sink: &dyn Sink) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        seen.retain(|(path, wanted), count| {
-            if now.duration_since(count.reported) < QUIET {
-                return true;
+        while !seen.closed {
+            seen = self.closed.wait_timeout(seen, QUIET).unwrap_or_else(PoisonError::into_inner).0;
+            let now = Instant::now();
+            let quiet = |count: &mut Count| now.duration_since(count.reported) >= QUIET;
+            for (key, count) in seen.counts.extract_if(|_, count| quiet(count)) {
+                report(sink, &key, &count);
             }
-            if count.since > 0 {
-                sink.file_refused(count.process, path, *wanted, count.since);
-            }
-            false
-        });
+        }
     }
 
     /// Reports everything that was only counted.
-    pub(crate) fn finish(&self, sink: &dyn Sink) {
+    pub(crate) fn close(&self, sink: &dyn Sink) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((path, wanted), count) in seen.drain() {
-            if count.since > 0 {
-                sink.file_refused(count.process, &path, wanted, count.since);
-            }
+        seen.closed = true;
+        for (key, count) in seen.counts.drain() {
+            report(sink, &key, &count);
         }
+        self.closed.notify_all();
+    }
+}
+
+fn report(sink: &dyn Sink, (path, wanted): &(PathBuf, Wanted), count: &Count) {
+    if count.since > 0 {
+        sink.file_refused(count.process, path, *wanted, count.since);
     }
 }

@@ -127,9 +127,9 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether the last component is `.` or `..`, which nothing can be made, moved or removed as.
+    /// Whether the last component is `.`, `..` or the root, which nothing can be made, moved or removed as.
     pub(crate) fn is_dots(&self) -> bool {
-        matches!(self.name.to_bytes().split(|&b| b == b'/').next(), Some(b"." | b".."))
+        matches!(self.name.to_bytes().split(|&b| b == b'/').next(), Some(b"" | b"." | b".."))
     }
 }
 

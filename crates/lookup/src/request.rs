@@ -26,7 +26,11 @@ pub(crate) enum Reply {
     Value(i64),
     /// A descriptor. One that can be written is handed over in two steps, so that ours is closed before the
     /// caller goes on: a program that is still open for writing cannot be started.
-    Descriptor { fd: OwnedFd, close_on_exec: bool, writes: bool },
+    Descriptor {
+        fd: OwnedFd,
+        close_on_exec: bool,
+        writes: bool,
+    },
     Continue,
     Restart,
 }
@@ -132,21 +136,34 @@ impl<'a> Request<'a> {
 
     /// The object that a call names. With `AT_EMPTY_PATH` an empty path is the descriptor's own object.
     pub(crate) fn object(&self, shape: &Shape) -> Result<Object> {
+        match self.own_or_named(shape)? {
+            Named::Own(fd) => self.opened(fd),
+            Named::Found(object) => Ok(object),
+        }
+    }
+
+    /// As [`Request::object`], for a call that asks about a descriptor no more than the caller could itself.
+    pub(crate) fn shown(&self, shape: &Shape) -> Result<OwnedFd> {
+        match self.own_or_named(shape)? {
+            Named::Own(fd) => self.confirm().map(|()| fd),
+            Named::Found(object) => Ok(object.fd),
+        }
+    }
+
+    fn own_or_named(&self, shape: &Shape) -> Result<Named> {
         let flags = self.at_flags(shape);
         let may_be_empty = flags & libc::AT_EMPTY_PATH.unsigned_abs() != 0;
         if may_be_empty && self.word(shape.path) == 0 {
-            return self.opened(self.directory(shape.directory)?);
+            return self.directory(shape.directory).map(Named::Own);
         }
         let text = self.text(shape.path)?;
         if text.is_empty() {
-            if may_be_empty {
-                return self.opened(self.directory(shape.directory)?);
-            }
-            return Err(Errno::NOENT);
+            let own = || self.directory(shape.directory).map(Named::Own);
+            return if may_be_empty { own() } else { Err(Errno::NOENT) };
         }
         let start = self.start(shape.directory, &text)?;
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW.unsigned_abs() == 0;
-        resolve::find(self, &start, &text, How::new(follow))
+        resolve::find(self, &start, &text, How::new(follow)).map(Named::Found)
     }
 
     /// The object of a descriptor that the caller has.
@@ -243,6 +260,14 @@ impl<'a> Request<'a> {
     pub(crate) fn path_of(&self, fd: impl std::os::fd::AsFd) -> Result<PathBuf> {
         path_of(&self.shared.judge.own, fd)
     }
+}
+
+/// What a call is about.
+enum Named {
+    /// The object of a descriptor that the caller has.
+    Own(OwnedFd),
+    /// The object at a path's end.
+    Found(Object),
 }
 
 /// Refuses bits that would run a program as somebody else.

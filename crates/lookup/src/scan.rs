@@ -99,4 +99,3 @@ pub(crate) fn moves_standing(judge: &Judge, from: &Path, to: &Path) -> bool {
 fn crosses(before: Standing, after: Standing) -> bool {
     before != after && before.max(after) >= Standing::Protected
 }
-

@@ -67,6 +67,9 @@ pub enum StartError {
     /// The mount table could not be read.
     #[error("cannot read the mount table: {0}")]
     Mounts(#[source] Errno),
+    /// No descriptor to wake a thread with could be made.
+    #[error("cannot make an event descriptor: {0}")]
+    Event(#[source] Errno),
     /// No thread could be started.
     #[error("cannot start a thread for lookups: {0}")]
     Thread(#[source] std::io::Error),
@@ -118,12 +121,13 @@ impl Server {
             sink: config.sink,
             throttle: crate::event::Throttle::default(),
             starts: crate::calls::exec::Starts::default(),
-            waits: crate::waits::Waits::default(),
+            waits: crate::waits::Waits::new().map_err(StartError::Event)?,
         };
         let server = Self { shared: Arc::new(shared) };
         raise_descriptor_limit();
         server.background("starts", |shared| shared.starts.watch(shared))?;
         server.background("waits", |shared| shared.waits.watch(shared.host_proc.as_fd()))?;
+        server.background("refusals", |shared| shared.throttle.watch(&*shared.sink))?;
         Ok(server)
     }
 
@@ -156,7 +160,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.starts.close();
         self.shared.waits.close();
-        self.shared.throttle.finish(&*self.shared.sink);
+        self.shared.throttle.close(&*self.shared.sink);
     }
 }
 

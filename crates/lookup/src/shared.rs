@@ -1,11 +1,6 @@
 //! What all workers of a server share.
 
-use std::{
-    collections::HashSet,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::RwLock,
-};
+use std::{collections::HashSet, os::fd::OwnedFd, path::PathBuf, sync::RwLock};
 
 use crate::{
     calls::{exec::Starts, socket::Sockets},

@@ -43,13 +43,8 @@ pub(crate) struct Call {
     pub(crate) shape: Shape,
 }
 
-const NONE: Shape = Shape {
-    directory: From::Cwd,
-    path: 0,
-    second: (From::Cwd, 0),
-    flags: Flags::Fixed(0),
-    rest: 0,
-};
+const NONE: Shape =
+    Shape { directory: From::Cwd, path: 0, second: (From::Cwd, 0), flags: Flags::Fixed(0), rest: 0 };
 /// `(path, …)`
 const PATH: Shape = Shape { rest: 1, ..NONE };
 /// `(directory, path, …)`

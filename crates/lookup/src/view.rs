@@ -139,7 +139,9 @@ fn unescape(text: &[u8]) -> PathBuf {
         if let (b'\\', Some(digits)) = (first, after.first_chunk::<3>())
             && digits.iter().all(|d| (b'0'..=b'7').contains(d))
         {
-            out.push(digits.iter().fold(0u8, |sum, d| sum.wrapping_mul(8).wrapping_add(d.wrapping_sub(b'0'))));
+            out.push(
+                digits.iter().fold(0u8, |sum, d| sum.wrapping_mul(8).wrapping_add(d.wrapping_sub(b'0'))),
+            );
             rest = after.get(3..).unwrap_or_default();
         } else {
             out.push(first);

@@ -1,34 +1,37 @@
 //! Deeds that may block: a FIFO's other end, a connection that nobody takes.
 //!
 //! The caller can be killed or get a signal meanwhile. Its notification says so, or its `status` does; the
-//! worker is then interrupted by a signal, again and again until it is out. So many block at once, no more.
+//! worker is then interrupted by a signal, again and again until it is out: at once where the caller died, for a
+//! FIFO with a stale reader would take what another reader waits for. So many block at once, no more.
 
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use chiton_sys::{Errno, Result, notify, notify::Interruptible};
+use chiton_sys::{Errno, Result, memory, notify, notify::Interruptible};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use crate::{caller::Caller, request::Request};
 
 /// The most workers that block at once.
 const MOST: usize = 32;
-const TICK: Duration = Duration::from_millis(20);
+/// How often signals are looked for, and a worker that did not hear is called again.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 struct Wait {
     worker: Interruptible,
     listener: Arc<OwnedFd>,
     id: u64,
     thread: u32,
+    /// Readable when the caller is dead.
+    pidfd: Arc<OwnedFd>,
 }
 
 /// The deeds that may be blocking now.
-#[derive(Default)]
 pub(crate) struct Waits {
     table: Mutex<Table>,
-    changed: Condvar,
+    changed: OwnedFd,
 }
 
 #[derive(Default)]
@@ -38,6 +41,20 @@ struct Table {
 }
 
 impl Waits {
+    pub(crate) fn new() -> Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Self { table: Mutex::default(), changed: rustix::event::eventfd(0, flags)? })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // It fails only where the counter is full, and then the watcher is awake.
+        let _awake = rustix::io::write(&self.changed, &1u64.to_ne_bytes());
+    }
+
     /// Does something that may block. None: the caller got a signal, and shall see to it.
     pub(crate) fn during<T>(&self, request: &Request<'_>, f: impl Fn() -> Result<T>) -> Result<Option<T>> {
         let id = request.note.id;
@@ -46,15 +63,16 @@ impl Waits {
             listener: Arc::clone(request.listener),
             id,
             thread: request.note.thread,
+            pidfd: Arc::new(memory::open_thread(request.note.thread)?),
         };
         {
-            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = self.table();
             if table.waits.len() >= MOST {
                 return Err(Errno::AGAIN);
             }
             table.waits.push(wait);
         }
-        self.changed.notify_all();
+        self.wake();
         let result = loop {
             match f() {
                 Err(Errno::INTR) => {
@@ -65,32 +83,42 @@ impl Waits {
                 other => break other.map(Some),
             }
         };
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.waits.retain(|wait| wait.id != id);
+        self.table().waits.retain(|wait| wait.id != id);
         result
     }
 
     /// Watches over the deeds, until [`Waits::close`]. Runs on a thread of its own.
     pub(crate) fn watch(&self, host_proc: BorrowedFd<'_>) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        while !table.closed {
-            if table.waits.is_empty() {
-                table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            for wait in &table.waits {
-                if is_over(wait, host_proc) {
-                    // It fails only where the worker is gone, and then nothing waits.
-                    let _gone = wait.worker.interrupt();
+        loop {
+            let callers: Vec<Arc<OwnedFd>> = {
+                let table = self.table();
+                if table.closed {
+                    return;
                 }
+                table.waits.iter().map(|wait| Arc::clone(&wait.pidfd)).collect()
+            };
+            self.sleep(&callers);
+            for wait in self.table().waits.iter().filter(|wait| is_over(wait, host_proc)) {
+                // It fails only where the worker is gone, and then nothing waits.
+                let _gone = wait.worker.interrupt();
             }
-            table = self.changed.wait_timeout(table, TICK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
+    /// Until a caller dies, something changes, or it is time to look for signals.
+    fn sleep(&self, callers: &[Arc<OwnedFd>]) {
+        let mut fds: Vec<PollFd<'_>> =
+            callers.iter().map(|fd| PollFd::from_borrowed_fd((**fd).as_fd(), PollFlags::IN)).collect();
+        fds.push(PollFd::new(&self.changed, PollFlags::IN));
+        let tick = (!callers.is_empty()).then_some(&TICK);
+        // A failure is a shorter sleep.
+        let _woken = rustix::event::poll(&mut fds, tick);
+        let _drained = rustix::io::read(&self.changed, &mut [0; 8]);
+    }
+
     pub(crate) fn close(&self) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.changed.notify_all();
+        self.table().closed = true;
+        self.wake();
     }
 }
 

@@ -98,8 +98,7 @@ fn judge_interpreters(request: &Request<'_>, object: &Object) -> Result<bool> {
 fn head(request: &Request<'_>, object: &Object) -> Option<Vec<u8>> {
     let number = Number::of(&object.fd).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd =
-        rustix::fs::openat(&request.shared.judge.own, number.as_c_str(), flags, Mode::empty()).ok()?;
+    let fd = rustix::fs::openat(&request.shared.judge.own, number.as_c_str(), flags, Mode::empty()).ok()?;
     let mut head = vec![0; interpreter::HEAD];
     let got = rustix::io::read(&fd, head.as_mut_slice()).ok()?;
     head.truncate(got);
@@ -246,8 +245,7 @@ fn finish(shared: &Shared, process: u32, pending: &Pending) {
         shared.sink.exec_denied(process, &file);
         return;
     }
-    let started =
-        Started { file: &file, script: pending.script.as_deref(), arguments: pending.arguments };
+    let started = Started { file: &file, script: pending.script.as_deref(), arguments: pending.arguments };
     shared.sink.exec_started(process, &started);
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn open(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
 
 pub(crate) fn creat(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC;
-    opened(request, shape, Want { flags, mode: request.bits(shape.rest) & 0o7777, limits: ResolveFlags::empty() })
+    opened(
+        request,
+        shape,
+        Want { flags, mode: request.bits(shape.rest) & 0o7777, limits: ResolveFlags::empty() },
+    )
 }
 
 /// `openat2`: what is unknown is refused.
@@ -169,13 +173,11 @@ fn opened_or_made(request: &Request<'_>, start: Start, text: Vec<u8>, want: Want
                 };
             }
             Some(object) => return open_object(request, object, want),
-            None => {
-                match make(request, &Entry { parent, name, path, object: None, hidden }, want) {
-                    Err(Errno::EXIST) if !exclusive && tries < MOST_TRIES => tries += 1,
-                    Err(Errno::STALE) if tries < MOST_TRIES => tries += 1,
-                    other => return other,
-                }
-            }
+            None => match make(request, &Entry { parent, name, path, object: None, hidden }, want) {
+                Err(Errno::EXIST) if !exclusive && tries < MOST_TRIES => tries += 1,
+                Err(Errno::STALE) if tries < MOST_TRIES => tries += 1,
+                other => return other,
+            },
         }
     }
 }
@@ -245,9 +247,8 @@ fn open_object(request: &Request<'_>, object: Object, want: Want) -> Result<Repl
     if kind == Kind::Device && object.stat.device_node() == DEV_TTY {
         return open_terminal(request, flags);
     }
-    let blocks = kind == Kind::Fifo
-        && !flags.contains(OFlags::NONBLOCK)
-        && (flags & OFlags::ACCMODE) != OFlags::RDWR;
+    let blocks =
+        kind == Kind::Fifo && !flags.contains(OFlags::NONBLOCK) && (flags & OFlags::ACCMODE) != OFlags::RDWR;
     let fd = if blocks {
         match request.shared.waits.during(request, || reopen(request, &object, flags))? {
             Some(fd) => fd,
@@ -290,7 +291,9 @@ fn open_terminal(request: &Request<'_>, flags: OFlags) -> Result<Reply> {
     let index = major.checked_sub(136).filter(|&n| n < 8).ok_or(Errno::NXIO)?.saturating_mul(256) + minor;
     let path = format!("/dev/pts/{index}");
     let object = resolve::find(request, &Start::root(), path.as_bytes(), How::new(true))?;
-    if object.stat.device_node() != rustix::fs::makedev(u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0)) {
+    if object.stat.device_node()
+        != rustix::fs::makedev(u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0))
+    {
         return Err(Errno::NXIO);
     }
     Ok(hand_over(reopen(request, &object, flags)?, flags))

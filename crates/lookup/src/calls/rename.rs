@@ -73,7 +73,11 @@ fn read_only_crossing(allowed: Result<()>, crosses: bool) -> Result<()> {
 fn move_below(request: &Request<'_>, entry: &Entry, to: &Path) -> Result<()> {
     let judge = &request.shared.judge;
     let is_directory = entry.object.as_ref().is_some_and(|object| object.kind() == Kind::Directory);
-    if is_directory && !entry.is_dots() && judge.name(to) < Standing::Protected && scan::moves_standing(judge, &entry.path, to) {
+    if is_directory
+        && !entry.is_dots()
+        && judge.name(to) < Standing::Protected
+        && scan::moves_standing(judge, &entry.path, to)
+    {
         request.refuse(to, Wanted::Change);
         return Err(Errno::ACCESS);
     }

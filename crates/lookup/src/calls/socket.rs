@@ -68,9 +68,9 @@ fn address(request: &Request<'_>, socket: &OwnedFd, at: usize) -> Result<Address
     let bytes = request.caller.read_vec(request.word(at), length)?;
     request.confirm()?;
     let is_unix = rustix::net::sockopt::socket_domain(socket)? == AddressFamily::UNIX;
-    let named = bytes.split_first_chunk::<2>().filter(|(family, _)| {
-        u16::from_ne_bytes(**family) == AddressFamily::UNIX.as_raw()
-    });
+    let named = bytes
+        .split_first_chunk::<2>()
+        .filter(|(family, _)| u16::from_ne_bytes(**family) == AddressFamily::UNIX.as_raw());
     match named {
         Some((_, path)) if is_unix && path.first().is_some_and(|&b| b != 0) => {
             Ok(Address::Path(path.split(|&b| b == 0).next().unwrap_or_default().to_vec()))
@@ -101,8 +101,8 @@ pub(crate) fn sendto(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let target = target(request, &address)?;
     in_own_directory(request)?;
     let flags = request.int(3);
-    let blocks = flags & libc::MSG_DONTWAIT == 0
-        && !rustix::fs::fcntl_getfl(&socket)?.contains(OFlags::NONBLOCK);
+    let blocks =
+        flags & libc::MSG_DONTWAIT == 0 && !rustix::fs::fcntl_getfl(&socket)?.contains(OFlags::NONBLOCK);
     deed(request, blocks, || {
         let sent = raw::send_to(&socket, &bytes, flags, &target.bytes)?;
         i64::try_from(sent).map_err(|_| Errno::INVAL)

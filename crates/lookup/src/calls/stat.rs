@@ -13,8 +13,8 @@ use crate::{
 pub(crate) fn stat(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let known = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
     known_flags(request.at_flags(shape), known)?;
-    let object = request.object(shape)?;
-    request.write(request.word(shape.rest), &object.stat.0)?;
+    let stat = chiton_sys::path::stat(request.shown(shape)?)?;
+    request.write(request.word(shape.rest), &stat)?;
     Ok(Reply::Value(0))
 }
 
@@ -23,9 +23,8 @@ pub(crate) fn statx(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let known = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | SYNC;
     let flags = request.at_flags(shape);
     known_flags(flags, known)?;
-    let object = request.object(shape)?;
-    let result =
-        chiton_sys::path::statx(&object.fd, flags & SYNC.unsigned_abs(), request.bits(shape.rest))?;
+    let fd = request.shown(shape)?;
+    let result = chiton_sys::path::statx(&fd, flags & SYNC.unsigned_abs(), request.bits(shape.rest))?;
     request.write(request.word(shape.rest.saturating_add(1)), &result)?;
     Ok(Reply::Value(0))
 }

@@ -190,8 +190,8 @@ fn lexical(request: &Request<'_>, start: &Path, text: &[u8]) -> Result<PathBuf> 
 pub(crate) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let bare = trim_slashes(text);
     if bare.is_empty() {
-        // Only slashes: the root, under its own name.
-        return (b"/", b".");
+        // Only slashes: the root, which has no other name.
+        return (b"/", b"/");
     }
     let at = bare.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash.saturating_add(1));
     text.split_at_checked(at).unwrap_or((b"", text))
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(split(b"a/b/c"), (&b"a/b/"[..], &b"c"[..]));
         assert_eq!(split(b"c"), (&b""[..], &b"c"[..]));
         assert_eq!(split(b"/c//"), (&b"/"[..], &b"c//"[..]));
-        assert_eq!(split(b"//"), (&b"/"[..], &b"."[..]));
+        assert_eq!(split(b"//"), (&b"/"[..], &b"/"[..]));
         assert_eq!(split(b"a/.."), (&b"a/"[..], &b".."[..]));
     }
 }

@@ -13,16 +13,20 @@ const SECRET: &str = "TOP-SECRET";
 
 /// A folder with a denied file, a denied folder, a protected file, and names that are denied anywhere.
 fn rig() -> Rig {
-    Rig::prepared(prepare, |work, rules| {
-        rules
-            .deny(work.join(".env"))
-            .deny(work.join("sub/private"))
-            .deny(work.join("later"))
-            .protect(work.join(".git/config"))
-            .protect(work.join(".git/hooks"))
-            .deny_name(".secret")
-            .deny_ending(work.join("keys"), ".pem")
-    }, &[])
+    Rig::prepared(
+        prepare,
+        |work, rules| {
+            rules
+                .deny(work.join(".env"))
+                .deny(work.join("sub/private"))
+                .deny(work.join("later"))
+                .protect(work.join(".git/config"))
+                .protect(work.join(".git/hooks"))
+                .deny_name(".secret")
+                .deny_ending(work.join("keys"), ".pem")
+        },
+        &[],
+    )
 }
 
 fn prepare(work: &Path) {
@@ -57,13 +61,43 @@ fn a_denied_file_is_not_read_under_any_name() {
     let work = rig.work.to_string_lossy().into_owned();
     let absolute = format!("cat {work}/.env");
     let lines = [
-        "cat .env", "cat ./.env", "cat sub/../.env", "cat sub/private/a", "cat soft", "cat hard", "cat hard-folder",
-        "cat hard-name", "cat keys/k.pem", "cat other/.secret", "cat /proc/self/cwd/.env", absolute.as_str(),
-        "cat /proc/self/root$PWD/.env", "cat /proc/thread-self/cwd/.env", "cd sub && cat ../.env",
-        "exec 7<. && cat /proc/self/fd/7/.env", "ln -s .env mine; cat mine", "ln -s . dot; cat dot/dot/.env",
-        "cat < .env", "cp .env copy", "cp hard copy", "head -c 3 .env", "tar cf - .env", "tail .env", "stat .env", "ls .env", "ls -d sub/private",
-        "cd sub/private", "test -e .env", "test -e sub/private/../private", "readlink sub/private", "grep -r TOP .", "touch -r .env x",
-        "sh .env", ". ./.env", "find . | xargs cat", "python3 -c 'import os; os.open(\".env\", os.O_PATH)'",
+        "cat .env",
+        "cat ./.env",
+        "cat sub/../.env",
+        "cat sub/private/a",
+        "cat soft",
+        "cat hard",
+        "cat hard-folder",
+        "cat hard-name",
+        "cat keys/k.pem",
+        "cat other/.secret",
+        "cat /proc/self/cwd/.env",
+        absolute.as_str(),
+        "cat /proc/self/root$PWD/.env",
+        "cat /proc/thread-self/cwd/.env",
+        "cd sub && cat ../.env",
+        "exec 7<. && cat /proc/self/fd/7/.env",
+        "ln -s .env mine; cat mine",
+        "ln -s . dot; cat dot/dot/.env",
+        "cat < .env",
+        "cp .env copy",
+        "cp hard copy",
+        "head -c 3 .env",
+        "tar cf - .env",
+        "tail .env",
+        "stat .env",
+        "ls .env",
+        "ls -d sub/private",
+        "cd sub/private",
+        "test -e .env",
+        "test -e sub/private/../private",
+        "readlink sub/private",
+        "grep -r TOP .",
+        "touch -r .env x",
+        "sh .env",
+        ". ./.env",
+        "find . | xargs cat",
+        "python3 -c 'import os; os.open(\".env\", os.O_PATH)'",
         "python3 -c 'import os; d = os.open(\".\", 0); print(open(os.open(\".env\", 0, dir_fd=d)).read())'",
         "python3 -c 'import mmap, os; print(mmap.mmap(os.open(\"hard\", 0), 0, prot=1)[:])'",
     ];
@@ -88,14 +122,46 @@ fn a_denied_file_is_not_listed() {
 fn a_denied_name_is_not_made() {
     let rig = rig();
     let lines = [
-        "echo x > .env", "echo x >> .env", "echo x > later", "mkdir later", "ln -s f later", "mkfifo later", "touch later",
-        "echo x > f; mv f later", "echo x > f; mv f .env", "echo x > f; ln f later", "echo x > f; ln f .env", "cp f .env",
-        "echo x > f; mv -f f sub/private/a", "mkdir sub/private/x", "mkdir n; mv n later", "echo x > keys/n.pem", "echo x > new/.secret",
-        "mkdir -p w; echo x > w/.secret", "mkdir w/.secret", "truncate -s 0 .env", "truncate -s 0 hard", "echo x > hard", "rm .env", "rm -f hard && test ! -e hard && false",
-        "rmdir sub/private", "chmod 777 .env", "chmod 777 hard", "touch .env", "touch hard", "mv .env e", "mv hard h", "ln .env e", "ln hard h", "mv sub s", "mv sub/private p",
+        "echo x > .env",
+        "echo x >> .env",
+        "echo x > later",
+        "mkdir later",
+        "ln -s f later",
+        "mkfifo later",
+        "touch later",
+        "echo x > f; mv f later",
+        "echo x > f; mv f .env",
+        "echo x > f; ln f later",
+        "echo x > f; ln f .env",
+        "cp f .env",
+        "echo x > f; mv -f f sub/private/a",
+        "mkdir sub/private/x",
+        "mkdir n; mv n later",
+        "echo x > keys/n.pem",
+        "echo x > new/.secret",
+        "mkdir -p w; echo x > w/.secret",
+        "mkdir w/.secret",
+        "truncate -s 0 .env",
+        "truncate -s 0 hard",
+        "echo x > hard",
+        "rm .env",
+        "rm -f hard && test ! -e hard && false",
+        "rmdir sub/private",
+        "chmod 777 .env",
+        "chmod 777 hard",
+        "touch .env",
+        "touch hard",
+        "mv .env e",
+        "mv hard h",
+        "ln .env e",
+        "ln hard h",
+        "mv sub s",
+        "mv sub/private p",
         "python3 -c 'import os; t = os.open(\".\", os.O_TMPFILE | os.O_RDWR); os.link(\"/proc/self/fd/%d\" % t, \"later\", follow_symlinks=True)'",
-        "python3 -c 'import socket; socket.socket(1).bind(\"later\")'", "python3 -c 'import socket; socket.socket(1).bind(\".env\")'",
-        "ln -s later via; echo x > via", "cat /dev/null > soft",
+        "python3 -c 'import socket; socket.socket(1).bind(\"later\")'",
+        "python3 -c 'import socket; socket.socket(1).bind(\".env\")'",
+        "ln -s later via; echo x > via",
+        "cat /dev/null > soft",
     ];
     for (line, (out, code)) in lines.iter().zip(each(&rig, &lines)) {
         assert_ne!(code, 0, "{line}: {out}");
@@ -110,7 +176,12 @@ fn a_denied_name_is_not_made() {
 #[test]
 fn a_directory_with_denied_names_does_not_leave_its_patterns() {
     let rig = rig();
-    let lines = ["mv keys k2", "mkdir n; touch n/x.pem; mv n keys/n; mv keys/n/x.pem keys/y.pem", "mv -T n keys", "mv keys/n ."];
+    let lines = [
+        "mv keys k2",
+        "mkdir n; touch n/x.pem; mv n keys/n; mv keys/n/x.pem keys/y.pem",
+        "mv -T n keys",
+        "mv keys/n .",
+    ];
     let said = each(&rig, &lines);
     assert_ne!(said[0].1, 0);
     assert_ne!(said[1].1, 0);
@@ -125,13 +196,33 @@ fn a_protected_file_is_read_and_not_changed() {
     let rig = rig();
     assert_eq!(rig.sh("cat .git/config hard-config; ls .git/hooks"), "configconfig");
     let lines = [
-        "echo x > .git/config", "echo x >> .git/config", "echo x > hard-config", "rm .git/config", "mv .git/config c", "mv .git g", "rm -r .git", "ln .git/config c",
-        "echo x > .git/hooks/pre-commit", "mkdir .git/hooks/d", "rmdir .git/hooks", "mv .git/hooks h", "echo x > f; mv f .git/config", "mkdir m; mv -T m .git/hooks",
-        "chmod 777 .git/config", "chmod 777 .git/hooks", "touch .git/config", "truncate -s 0 .git/config", "ln -s x .git/hooks/y", "sed -i s/c/x/ .git/config",
-        "python3 -c 'import os; os.open(\".git/config\", os.O_RDWR)'", "python3 -c 'import os; os.open(\".git/config\", os.O_RDONLY | os.O_TRUNC)'",
+        "echo x > .git/config",
+        "echo x >> .git/config",
+        "echo x > hard-config",
+        "rm .git/config",
+        "mv .git/config c",
+        "mv .git g",
+        "rm -r .git",
+        "ln .git/config c",
+        "echo x > .git/hooks/pre-commit",
+        "mkdir .git/hooks/d",
+        "rmdir .git/hooks",
+        "mv .git/hooks h",
+        "echo x > f; mv f .git/config",
+        "mkdir m; mv -T m .git/hooks",
+        "chmod 777 .git/config",
+        "chmod 777 .git/hooks",
+        "touch .git/config",
+        "truncate -s 0 .git/config",
+        "ln -s x .git/hooks/y",
+        "sed -i s/c/x/ .git/config",
+        "python3 -c 'import os; os.open(\".git/config\", os.O_RDWR)'",
+        "python3 -c 'import os; os.open(\".git/config\", os.O_RDONLY | os.O_TRUNC)'",
         "python3 -c 'import os; os.open(\"/proc/self/fd/%d\" % os.open(\".git/config\", 0), os.O_WRONLY)'",
-        "python3 -c 'import os; os.fchmod(os.open(\".git/config\", 0), 0o777)'", "python3 -c 'import os; os.utime(os.open(\".git/config\", 0))'",
-        "python3 -c 'import os; os.open(\".git/hooks\", os.O_TMPFILE | os.O_RDWR)'", "python3 -c 'import os; os.setxattr(os.open(\".git/config\", 0), \"user.x\", b\"x\")'",
+        "python3 -c 'import os; os.fchmod(os.open(\".git/config\", 0), 0o777)'",
+        "python3 -c 'import os; os.utime(os.open(\".git/config\", 0))'",
+        "python3 -c 'import os; os.open(\".git/hooks\", os.O_TMPFILE | os.O_RDWR)'",
+        "python3 -c 'import os; os.setxattr(os.open(\".git/config\", 0), \"user.x\", b\"x\")'",
         "test -w .git/config",
         "python3 -c 'import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).renameat2(-100, b\".git/config\", -100, b\"hard\", 2) == 0 else 1)'",
         "echo x > f; python3 -c 'import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).renameat2(-100, b\"f\", -100, b\".git/config\", 2) == 0 else 1)'",
@@ -148,8 +239,15 @@ fn a_protected_file_is_read_and_not_changed() {
 fn set_id_bits_and_devices_are_refused() {
     let rig = rig();
     let lines = [
-        "touch f; chmod u+s f", "chmod g+s f", "chmod 4755 f", "mkdir -m 2755 d2 && test -g d2", "python3 -c 'import os; os.open(\"g\", os.O_CREAT, 0o4755)'",
-        "python3 -c 'import os; os.fchmod(os.open(\"f\", 0), 0o2755)'", "python3 -c 'import os; os.mknod(\"h\", 0o104755)'", "mknod dev c 1 3", "mknod dev b 7 0",
+        "touch f; chmod u+s f",
+        "chmod g+s f",
+        "chmod 4755 f",
+        "mkdir -m 2755 d2 && test -g d2",
+        "python3 -c 'import os; os.open(\"g\", os.O_CREAT, 0o4755)'",
+        "python3 -c 'import os; os.fchmod(os.open(\"f\", 0), 0o2755)'",
+        "python3 -c 'import os; os.mknod(\"h\", 0o104755)'",
+        "mknod dev c 1 3",
+        "mknod dev b 7 0",
         "python3 -c 'import os, ctypes, struct, sys; b = struct.pack(\"QQQ\", os.O_CREAT | 1, 0o6755, 0); sys.exit(ctypes.CDLL(None).syscall(437, -100, b\"o2\", b, 24) < 0)'",
     ];
     for (line, (out, code)) in lines.iter().zip(each(&rig, &lines)) {
@@ -183,7 +281,17 @@ fn sockets_of_the_host_are_not_connected_to() {
 #[test]
 fn the_supervisors_entry_in_proc_is_refused() {
     let rig = rig();
-    let lines = ["cat /proc/1/environ", "ls /proc/1/fd", "cat /proc/1/maps", "ls /proc/1/root/", "readlink /proc/1/exe", "cat /proc/1/task/1/environ", "cd /proc/1 && cat maps", "cat /proc/self/../1/environ", "cat /proc/1/mem"];
+    let lines = [
+        "cat /proc/1/environ",
+        "ls /proc/1/fd",
+        "cat /proc/1/maps",
+        "ls /proc/1/root/",
+        "readlink /proc/1/exe",
+        "cat /proc/1/task/1/environ",
+        "cd /proc/1 && cat maps",
+        "cat /proc/self/../1/environ",
+        "cat /proc/1/mem",
+    ];
     for (line, (out, code)) in lines.iter().zip(each(&rig, &lines)) {
         assert_ne!(code, 0, "{line}: {out}");
     }
@@ -231,7 +339,8 @@ fn races_gain_nothing() {
     let rig = rig();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lookup/race.c");
     let program = rig.work.with_file_name("race");
-    let built = std::process::Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).status();
+    let built =
+        std::process::Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).status();
     assert!(built.unwrap().success());
     // Meanwhile the host replaces the denied file as an editor does.
     let work = rig.work.clone();

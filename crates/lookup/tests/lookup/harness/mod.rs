@@ -57,7 +57,9 @@ impl Rules for TestRules {
         let named = path.iter().any(|part| self.names.iter().any(|name| part == name.as_str()));
         let ended = path.ancestors().any(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            self.endings.iter().any(|(folder, ending)| path.parent() == Some(folder) && name.ends_with(ending))
+            self.endings
+                .iter()
+                .any(|(folder, ending)| path.parent() == Some(folder) && name.ends_with(ending))
         });
         if named || ended {
             return Standing::Denied;
