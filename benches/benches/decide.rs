@@ -9,7 +9,11 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 fn policy(rules: usize) -> CompiledPolicy {
     let mut text = String::from("dynamic:\n  network:\n    http:\n");
     for index in 0..rules {
-        let host = if index % 10 == 9 { format!("'*.zone{index}.example.com'") } else { format!("api{index}.example.com") };
+        let host = if index % 10 == 9 {
+            format!("'*.zone{index}.example.com'")
+        } else {
+            format!("api{index}.example.com")
+        };
         let rule = format!(
             "      - host: {host}\n        methods: [GET, POST]\n        paths: [/repos/:owner/:name, '/v*/models', /files/**]\n        \
              deny: [{{methods: [DELETE], paths: ['/files/private/**']}}]\n"
@@ -49,7 +53,9 @@ fn decisions(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("decide/{name}"));
         for rules in [10, 10_000] {
             let policy = policy(rules);
-            let Ok(intent) = Intent::from_parts(&request(&[host], target)) else { unreachable!("a plain request") };
+            let Ok(intent) = Intent::from_parts(&request(&[host], target)) else {
+                unreachable!("a plain request")
+            };
             group.bench_with_input(BenchmarkId::from_parameter(rules), &rules, |bencher, _| {
                 bencher.iter(|| black_box(decide(black_box(&policy), black_box(&intent))));
             });

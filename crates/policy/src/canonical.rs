@@ -155,7 +155,8 @@ impl Intent {
         if incoming.framing_conflict {
             return Err(Ambiguity::Framing);
         }
-        let method = std::str::from_utf8(incoming.method).ok().and_then(Method::new).ok_or(Ambiguity::Method)?;
+        let method =
+            std::str::from_utf8(incoming.method).ok().and_then(Method::new).ok_or(Ambiguity::Method)?;
         let (target_authority, raw_target) = target::split_form(incoming.target, incoming.scheme)?;
         let (host, port) = authority::agree(incoming, target_authority)?;
         let target = target::Target::read(raw_target)?;
@@ -239,7 +240,6 @@ impl Intent {
         self.0.binary.as_deref()
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -18,9 +18,11 @@ pub(crate) fn secrets(node: &Node, notes: &mut Notes) {
             if looks_like_a_secret(text) {
                 notes.hide(node.span.clone());
                 if !notes.has_error_in(&node.span) {
-                    let message = format!("`{}` looks like a secret, and a policy holds references only", shown(text));
+                    let message =
+                        format!("`{}` looks like a secret, and a policy holds references only", shown(text));
                     notes.error(node.span.clone(), message).help = Some(
-                        "keep the value with `chiton secret set NAME` and refer to it as `local://NAME`".to_owned(),
+                        "keep the value with `chiton secret set NAME` and refer to it as `local://NAME`"
+                            .to_owned(),
                     );
                 }
             }

@@ -146,6 +146,10 @@ fn first<'a>(best: &mut Option<(u32, &'a Arc<HttpRule>)>, index: u32, rule: &'a 
 }
 
 fn judge_rules(policy: &CompiledPolicy, intent: &Intent) -> Result<Grant, Refusal> {
+    // Our own names lead nowhere, whatever wildcard covers them.
+    if is_internal(intent.host()) {
+        return Err(Refusal::Firm(Denial::by_rule(Reason::HostNotAllowed, None, intent)));
+    }
     if intent.target().split_path().is_none() {
         let tally = Tally::for_path(policy, intent);
         if let (None, Some((_, rule))) = (tally.denied, tally.allowed) {
@@ -162,9 +166,7 @@ fn refuse_or_grant(tally: &Tally<'_>, intent: &Intent) -> Result<Grant, Refusal>
         return Err(Refusal::Firm(Denial::ambiguous(ambiguity, rule, intent)));
     }
     let refuse = |reason, rule: Option<&Arc<HttpRule>>| {
-        let denial = Denial::by_rule(reason, rule.cloned(), intent);
-        // Our own names lead nowhere: there is no upstream that could be let through to.
-        if is_internal(intent.host()) { Refusal::Firm(denial) } else { Refusal::Waivable(denial) }
+        Refusal::Waivable(Denial::by_rule(reason, rule.cloned(), intent))
     };
     let Some((stage, _, nearest)) = tally.nearest else {
         return Err(refuse(Reason::HostNotAllowed, None));
@@ -223,6 +225,7 @@ fn judge_routes(
 fn denying_rule(policy: &CompiledPolicy, intent: &Intent, route: &CompiledRoute) -> Option<Arc<HttpRule>> {
     let asked = policy.rules_for(intent.host());
     let reached = policy.rules_for(&route.host);
-    let denying = asked.chain(reached).filter(|(_, rule)| rule.deny.iter().any(|deny| rule::denies(deny, intent)));
+    let denying =
+        asked.chain(reached).filter(|(_, rule)| rule.deny.iter().any(|deny| rule::denies(deny, intent)));
     denying.min_by_key(|(index, _)| *index).map(|(_, rule)| Arc::clone(rule))
 }

@@ -133,7 +133,12 @@ impl Denial {
     /// A refusal after a rule allowed the request: an address, a certificate, a credential, a limit.
     /// `said` is one clause, lower case, without a full stop, and holds no secret.
     #[must_use]
-    pub fn after_permit(reason: Reason, rule: Option<RuleName>, intent: &Intent, said: impl Into<String>) -> Self {
+    pub fn after_permit(
+        reason: Reason,
+        rule: Option<RuleName>,
+        intent: &Intent,
+        said: impl Into<String>,
+    ) -> Self {
         Self { reason, rule, intent: Some(intent.clone()), why: Why::Said(said.into()) }
     }
 
@@ -254,7 +259,9 @@ fn narrowest(intent: &Intent) -> String {
 
 /// A text as YAML inside `[…]`, quoted only where it must be.
 fn yaml_word(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'~' | b'+' | b'=' | b';');
+    let plain = |b: u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'~' | b'+' | b'=' | b';')
+    };
     let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'/');
     let percent = text.bytes().all(|b| plain(b) || b == b'%');
     let word = matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false");

@@ -60,7 +60,8 @@ impl Diagnostics {
     }
 
     pub(crate) fn new(source: &str, mut items: Vec<Diagnostic>, hidden: Vec<Range<usize>>) -> Self {
-        let lines: Vec<usize> = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines: Vec<usize> =
+            std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
         for item in &mut items {
             (item.line, item.column) = place(source, &lines, item.span.start);
         }

@@ -53,7 +53,8 @@ pub fn diff(before: &Policy, after: &Policy) -> PolicyDiff {
     let half = |document: &Value, names: &[&str]| {
         names.iter().try_fold(document, |value, name| value.get(name)).cloned().unwrap_or(Value::Null)
     };
-    for path in [["dynamic", "mode"].as_slice(), &["dynamic", "llm_routing"], &["dynamic", "network", "tcp"]] {
+    for path in [["dynamic", "mode"].as_slice(), &["dynamic", "llm_routing"], &["dynamic", "network", "tcp"]]
+    {
         compare(&path.join("."), &half(&old, path), &half(&new, path), &mut dynamic);
     }
     compare("extends", &half(&old, &["extends"]), &half(&new, &["extends"]), &mut dynamic);
@@ -79,7 +80,8 @@ fn compare_rules(before: &Policy, after: &Policy, changes: &mut Vec<Change>) {
     let mut left: Vec<_> = new.iter().collect();
     let mut gone = Vec::new();
     for rule in old {
-        let same = left.iter().position(|other| key(other) == key(rule) && print::http(other) == print::http(rule));
+        let same =
+            left.iter().position(|other| key(other) == key(rule) && print::http(other) == print::http(rule));
         match same {
             Some(at) => drop(left.remove(at)),
             None => gone.push(rule),
@@ -87,7 +89,11 @@ fn compare_rules(before: &Policy, after: &Policy, changes: &mut Vec<Change>) {
     }
     for rule in gone {
         let twin = left.iter().position(|other| {
-            if rule.named || other.named { key(other) == key(rule) } else { other.host == rule.host && other.scheme == rule.scheme }
+            if rule.named || other.named {
+                key(other) == key(rule)
+            } else {
+                other.host == rule.host && other.scheme == rule.scheme
+            }
         });
         let field = format!("dynamic.network.http.{}", label(rule));
         match twin {

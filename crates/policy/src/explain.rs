@@ -58,12 +58,15 @@ pub struct RuleTrace {
 /// Decides, and tells why.
 #[must_use]
 pub fn explain(policy: &CompiledPolicy, intent: &Intent) -> Explanation {
-    let mut rules: Vec<(u32, RuleTrace)> = policy.rules_for(intent.host()).map(|(index, http)| {
-        let stage = rule::judge(http, intent);
-        let stopped_by = (stage != rule::Stage::Allowed).then(|| stage.reason());
-        let denies = http.deny.iter().any(|deny| rule::denies(deny, intent));
-        (index, RuleTrace { rule: http.name.to_string(), stopped_by, denies })
-    }).collect();
+    let mut rules: Vec<(u32, RuleTrace)> = policy
+        .rules_for(intent.host())
+        .map(|(index, http)| {
+            let stage = rule::judge(http, intent);
+            let stopped_by = (stage != rule::Stage::Allowed).then(|| stage.reason());
+            let denies = http.deny.iter().any(|deny| rule::denies(deny, intent));
+            (index, RuleTrace { rule: http.name.to_string(), stopped_by, denies })
+        })
+        .collect();
     rules.sort_by_key(|(index, _)| *index);
     let request = format!(
         "{} {}://{}{}",

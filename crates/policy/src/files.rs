@@ -132,10 +132,8 @@ impl FileRules {
         }));
         let mut protected = Vec::new();
         for protection in rules.protections() {
-            let inside_git = matches!(
-                protection,
-                Protection::GitHooks | Protection::GitConfig | Protection::GitModules
-            );
+            let inside_git =
+                matches!(protection, Protection::GitHooks | Protection::GitConfig | Protection::GitModules);
             if scope.git_at_start || !inside_git {
                 protected.push((literal(Path::new(WORKSPACE).join(protection.as_str())), protection));
             }
@@ -143,7 +141,8 @@ impl FileRules {
         if let Some(file) = &scope.policy_file {
             protected.push((literal(file), Protection::PolicyFile));
         }
-        let folded = denied.iter().chain(protected.iter().map(|(glob, _)| glob)).map(FileGlob::folded).collect();
+        let folded =
+            denied.iter().chain(protected.iter().map(|(glob, _)| glob)).map(FileGlob::folded).collect();
         Ok(Self { denied, protected, given, folded })
     }
 
@@ -172,7 +171,8 @@ impl FileRules {
 
     /// The longest path that covers it decides; of equals the one that gives less.
     fn judge_given(&self, path: &[u8]) -> FileVerdict {
-        let covering = self.given.iter().filter(|given| is_at_or_below(path, given.path.as_os_str().as_bytes()));
+        let covering =
+            self.given.iter().filter(|given| is_at_or_below(path, given.path.as_os_str().as_bytes()));
         let longest = covering.max_by_key(|given| (given.path.as_os_str().len(), !given.writable));
         match longest {
             Some(Given { writable: true, .. }) => FileVerdict::ReadWrite,

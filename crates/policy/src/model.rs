@@ -8,8 +8,8 @@ mod paths;
 mod sandbox;
 
 pub use network::{
-    BaseUrl, Cidr, CidrError, Credential, CredentialFormat, DenyRule, Dynamic, HeaderName, HttpRule, LlmLimits, LlmRoute,
-    MethodSet, Mode, RequestLimits, TcpRule, TlsMode, Usd,
+    BaseUrl, Cidr, CidrError, Credential, CredentialFormat, DenyRule, Dynamic, HeaderName, HttpRule,
+    LlmLimits, LlmRoute, MethodSet, Mode, RequestLimits, TcpRule, TlsMode, Usd,
 };
 pub use paths::{DeniedPattern, PathError, PolicyPath};
 pub use sandbox::{

@@ -104,7 +104,9 @@ pub(crate) fn canonical_name(bare: &str) -> Result<String, HostError> {
     let name = if plain && !has_a_label(bare) {
         bare.to_ascii_lowercase()
     } else {
-        let idn = bare.bytes().all(|b| !b.is_ascii() || b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        let idn = bare
+            .bytes()
+            .all(|b| !b.is_ascii() || b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         if !idn {
             return Err(HostError::NotAName);
         }
@@ -225,7 +227,23 @@ impl fmt::Display for Method {
 /// Whether a byte may stand in a method or a header's name.
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// What a rule is called in decisions and events: its label, or its place as in `http[0]`.

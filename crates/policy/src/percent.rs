@@ -14,7 +14,10 @@ pub(crate) enum PercentError {
 /// Whether a byte may stand unencoded in a path segment.
 pub(crate) const fn in_segment(byte: u8) -> bool {
     is_unreserved(byte)
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+        )
 }
 
 /// Whether a byte may stand unencoded in a query.
@@ -61,7 +64,8 @@ fn push_encoded(value: u8, to: &mut String) {
 
 fn hex_pair(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, after) = bytes.split_first_chunk::<2>()?;
-    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()));
+    let [high, low] =
+        digits.map(|digit| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()));
     Some((high? * 16 + low?, after))
 }
 

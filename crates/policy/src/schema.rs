@@ -3,7 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{model::{Preset, Protection}, provider::Provider, syscalls::Syscall};
+use crate::{
+    model::{Preset, Protection},
+    provider::Provider,
+    syscalls::Syscall,
+};
 
 /// The schema (draft 2020-12). What it accepts is well formed; the checker says more.
 #[must_use]
@@ -70,32 +74,38 @@ fn fixed() -> Value {
         "disk": reference("amount"),
         "wall_time": reference("amount")
     });
-    object("Fixed when the sandbox is created.", &json!({
-        "filesystem": object("What exists in the sandbox.", &filesystem),
-        "process": object("Calls, programs and variables.", &process),
-        "resources": object("How much of the machine.", &resources),
-        "gpu": { "anyOf": [
-            { "enum": ["none", "all", null] },
-            { "type": "integer", "minimum": 1 },
-            reference("cdi"),
-            { "type": "array", "items": reference("cdi") }
-        ] }
-    }))
+    object(
+        "Fixed when the sandbox is created.",
+        &json!({
+            "filesystem": object("What exists in the sandbox.", &filesystem),
+            "process": object("Calls, programs and variables.", &process),
+            "resources": object("How much of the machine.", &resources),
+            "gpu": { "anyOf": [
+                { "enum": ["none", "all", null] },
+                { "type": "integer", "minimum": 1 },
+                reference("cdi"),
+                { "type": "array", "items": reference("cdi") }
+            ] }
+        }),
+    )
 }
 
 fn dynamic() -> Value {
-    object("Can be replaced while the sandbox runs.", &json!({
-        "mode": { "enum": ["enforce", "audit", null] },
-        "network": object("What the agent may reach.", &json!({
-            "http": list("HTTP rules.", &reference("http")),
-            "tcp": list("Any other protocol, by name.", &reference("tcp"))
-        })),
-        "llm_routing": { "anyOf": [
-            reference("route"),
-            { "type": "array", "items": reference("route") },
-            { "type": "null" }
-        ] }
-    }))
+    object(
+        "Can be replaced while the sandbox runs.",
+        &json!({
+            "mode": { "enum": ["enforce", "audit", null] },
+            "network": object("What the agent may reach.", &json!({
+                "http": list("HTTP rules.", &reference("http")),
+                "tcp": list("Any other protocol, by name.", &reference("tcp"))
+            })),
+            "llm_routing": { "anyOf": [
+                reference("route"),
+                { "type": "array", "items": reference("route") },
+                { "type": "null" }
+            ] }
+        }),
+    )
 }
 
 fn definitions() -> Value {
@@ -128,7 +138,8 @@ fn definitions() -> Value {
 }
 
 fn http() -> Value {
-    let deny = json!({ "methods": reference("methods"), "paths": reference("paths"), "query": reference("query") });
+    let deny =
+        json!({ "methods": reference("methods"), "paths": reference("paths"), "query": reference("query") });
     let credential = json!({
         "secret": reference("secret"),
         "header": { "type": ["string", "null"] },

@@ -4,7 +4,9 @@ use std::fmt;
 
 use chiton_secret::SecretRef;
 
-use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, RequestLimits, Resources, TlsMode, WorkspaceMode};
+use crate::model::{
+    Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, RequestLimits, Resources, TlsMode, WorkspaceMode,
+};
 
 /// A field that is not enforced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,8 @@ pub fn unsupported(policy: &Policy) -> Vec<Unsupported> {
 /// Every secret reference of a policy, each once.
 #[must_use]
 pub fn secret_refs(policy: &Policy) -> Vec<SecretRef> {
-    let rules = policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()).map(|known| &known.secret);
+    let rules =
+        policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()).map(|known| &known.secret);
     let routes = policy.dynamic.llm.iter();
     let routes = routes.flat_map(|route| std::iter::once(route).chain(&route.fallback));
     let mut references: Vec<SecretRef> = Vec::new();

@@ -68,7 +68,10 @@ fn warnings_of_the_reference_policy() {
     let policy = Policy::parse(REFERENCE).unwrap();
     assert_snapshot!(policy.warnings.render("chiton.yaml", false));
     assert_eq!(unsupported(&policy), []);
-    assert_eq!(secret_refs(&policy).iter().map(ToString::to_string).collect::<Vec<_>>(), ["vault://llm/openai"]);
+    assert_eq!(
+        secret_refs(&policy).iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["vault://llm/openai"]
+    );
 }
 
 #[test]

@@ -45,10 +45,15 @@ fn decisions() {
 fn invalid_policies() {
     for file in ["invalid.json", "more-invalid.json"] {
         for entry in load(file)["policies"].as_array().unwrap() {
-            let errors = Policy::parse(entry["policy"].as_str().unwrap()).expect_err(&entry["name"].to_string());
+            let errors =
+                Policy::parse(entry["policy"].as_str().unwrap()).expect_err(&entry["name"].to_string());
             let shown = errors.render("policy.yaml", false);
             for mention in entry["mentions"].as_array().unwrap() {
-                assert!(shown.contains(mention.as_str().unwrap()), "{}: {mention} in\n{shown}", entry["name"]);
+                assert!(
+                    shown.contains(mention.as_str().unwrap()),
+                    "{}: {mention} in\n{shown}",
+                    entry["name"]
+                );
             }
         }
     }

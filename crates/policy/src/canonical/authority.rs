@@ -47,7 +47,8 @@ fn read(text: &[u8], scheme: Scheme, connected: Port) -> Result<Host, Ambiguity>
 
 /// Splits host and port.
 pub(super) fn split(text: &[u8]) -> Result<(&str, Option<&str>), Ambiguity> {
-    let text = std::str::from_utf8(text).map_err(|_| Ambiguity::BadHost(crate::names::HostError::NotAName))?;
+    let text =
+        std::str::from_utf8(text).map_err(|_| Ambiguity::BadHost(crate::names::HostError::NotAName))?;
     if text.contains('@') {
         return Err(Ambiguity::User);
     }

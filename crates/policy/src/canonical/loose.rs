@@ -47,9 +47,9 @@ fn push(path: &[u8], all: &mut Vec<Vec<u8>>) {
         push_once(loose(&slashes.collect::<Vec<_>>().join(&b'/')), all);
     }
     if plain.contains(&b';') {
-        let bare = plain.split(|byte| *byte == b'/').map(|segment| {
-            segment.split(|byte| *byte == b';').next().unwrap_or_default()
-        });
+        let bare = plain
+            .split(|byte| *byte == b'/')
+            .map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
         push_once(bare.collect::<Vec<_>>().join(&b'/'), all);
     }
     push_once(plain, all);

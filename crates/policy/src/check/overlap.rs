@@ -10,9 +10,11 @@ use crate::{
 };
 
 pub(super) fn check(sites: &Sites, notes: &mut Notes) {
-    for (one, two) in pairs(&sites.http) {
-        check_pair(one, two, notes);
-    }
+    each_pair(&sites.http, |one, two| {
+        if !notes.is_full() {
+            check_pair(one, two, notes);
+        }
+    });
     for (index, (tcp, span)) in sites.tcp.iter().enumerate() {
         for site in &sites.http {
             if site.rule.host.overlaps(&tcp.host) && share(&site.rule.ports, &tcp.ports) {
@@ -33,7 +35,9 @@ pub(super) fn check(sites: &Sites, notes: &mut Notes) {
 fn check_routes(sites: &Sites, notes: &mut Notes) {
     let usual = [Scheme::Https.default_port()];
     for (route, _) in &sites.llm {
-        let Some(host) = route.provider.facts().and_then(|facts| Host::parse(facts.host).ok()) else { continue };
+        let Some(host) = route.provider.facts().and_then(|facts| Host::parse(facts.host).ok()) else {
+            continue;
+        };
         for site in sites.http.iter().filter(|site| site.rule.tls == TlsMode::Passthrough) {
             if site.rule.host.matches(&host) && share(&site.rule.ports, &usual) {
                 two_ways(notes, site.host.clone(), site.rule.name.as_str(), route.name.as_str());
@@ -47,32 +51,33 @@ fn check_routes(sites: &Sites, notes: &mut Notes) {
     }
 }
 
-/// Every pair of rules whose hosts may overlap, the earlier first: rules for one literal host, and wildcards
-/// with all.
-fn pairs(rules: &[SitedRule]) -> Vec<(&SitedRule, &SitedRule)> {
+/// Every pair of rules whose hosts may overlap and that do not agree, the earlier first: rules for one literal
+/// host, and wildcards with all.
+fn each_pair<'a>(rules: &'a [SitedRule], mut check: impl FnMut(&'a SitedRule, &'a SitedRule)) {
     // Rules that all agree need no comparing, and in nearly every document they do.
     if rules.first().is_none_or(|first| rules.iter().all(|rule| agree(&first.rule, &rule.rule))) {
-        return Vec::new();
+        return;
     }
     let mut literal: HashMap<&Host, Vec<&SitedRule>> = HashMap::new();
     let mut wild: Vec<&SitedRule> = Vec::new();
-    let mut pairs = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
+        let mut with = |other: &'a SitedRule| {
+            if !agree(&other.rule, &rule.rule) {
+                check(other, rule);
+            }
+        };
         match rule.rule.host.literal() {
             Some(host) => {
                 let same = literal.entry(host).or_default();
-                pairs.extend(same.iter().filter(|other| !agree(&other.rule, &rule.rule)).map(|other| (*other, rule)));
-                pairs.extend(wild.iter().filter(|other| !agree(&other.rule, &rule.rule)).map(|other| (*other, rule)));
+                same.iter().chain(&wild).for_each(|other| with(other));
                 same.push(rule);
             }
             None => {
-                let before = rules.iter().take(index);
-                pairs.extend(before.filter(|other| !agree(&other.rule, &rule.rule)).map(|other| (other, rule)));
+                rules.iter().take(index).for_each(with);
                 wild.push(rule);
             }
         }
     }
-    pairs
 }
 
 fn agree(one: &HttpRule, two: &HttpRule) -> bool {
@@ -154,12 +159,16 @@ fn share(one: &[Port], two: &[Port]) -> bool {
 fn methods_meet(one: &MethodSet, two: &MethodSet) -> bool {
     match (one, two) {
         (MethodSet::Any, MethodSet::Any) => true,
-        (MethodSet::Any, MethodSet::These(these)) | (MethodSet::These(these), MethodSet::Any) => !these.is_empty(),
+        (MethodSet::Any, MethodSet::These(these)) | (MethodSet::These(these), MethodSet::Any) => {
+            !these.is_empty()
+        }
         (MethodSet::These(one), MethodSet::These(two)) => {
             let implied = |method: &str, set: &[crate::Method]| {
-                set.iter().any(|other| other.as_str() == method || (method == "HEAD" && other.as_str() == "GET"))
+                set.iter()
+                    .any(|other| other.as_str() == method || (method == "HEAD" && other.as_str() == "GET"))
             };
-            one.iter().any(|method| implied(method.as_str(), two)) || two.iter().any(|method| implied(method.as_str(), one))
+            one.iter().any(|method| implied(method.as_str(), two))
+                || two.iter().any(|method| implied(method.as_str(), one))
         }
     }
 }

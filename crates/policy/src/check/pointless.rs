@@ -26,7 +26,8 @@ pub(super) fn check(sites: &Sites, notes: &mut Notes) {
 fn never_matches(site: &SitedRule, notes: &mut Notes) {
     let rule = &site.rule;
     let none = matches!(&rule.methods, MethodSet::These(these) if these.is_empty());
-    let empty = rule.paths.as_ref().is_some_and(Vec::is_empty) || rule.binaries.as_ref().is_some_and(Vec::is_empty);
+    let empty =
+        rule.paths.as_ref().is_some_and(Vec::is_empty) || rule.binaries.as_ref().is_some_and(Vec::is_empty);
     if (none || empty) && rule.deny.is_empty() {
         let span = site.methods.clone().filter(|_| none).unwrap_or_else(|| site.host.clone());
         notes.warning(span, format!("`{}` can never match: one of its lists is empty", rule.name));
@@ -48,7 +49,8 @@ fn never_matches(site: &SitedRule, notes: &mut Notes) {
 fn one_segment(site: &SitedRule, notes: &mut Notes) {
     for (path, span) in site.rule.paths.iter().flatten().zip(&site.paths) {
         if path.ends_in_one_segment() {
-            let message = format!("`{path}` matches one segment and nothing below it; `{path}*` is the subtree");
+            let message =
+                format!("`{path}` matches one segment and nothing below it; `{path}*` is the subtree");
             notes.info(span.clone(), message);
         }
     }
@@ -96,12 +98,18 @@ fn routes(sites: &Sites, notes: &mut Notes) {
         let host = route.provider.facts().and_then(|facts| Host::parse(facts.host).ok());
         for site in sites.http.iter().filter(|site| site.rule.deny.is_empty()) {
             if host.as_ref().is_some_and(|host| site.rule.host.literal() == Some(host)) {
-                let message = format!("`{}` is pointless: route `{}` alone decides for this host", site.rule.name, route.name);
+                let message = format!(
+                    "`{}` is pointless: route `{}` alone decides for this host",
+                    site.rule.name, route.name
+                );
                 notes.warning(site.host.clone(), message);
             }
         }
-        if let Some((earlier, _)) = sites.llm.iter().take(index).find(|(other, _)| other.provider == route.provider) {
-            let message = format!("`{}` is never reached: `{}` has the same provider", route.name, earlier.name);
+        if let Some((earlier, _)) =
+            sites.llm.iter().take(index).find(|(other, _)| other.provider == route.provider)
+        {
+            let message =
+                format!("`{}` is never reached: `{}` has the same provider", route.name, earlier.name);
             notes.warning(span.clone(), message);
         }
     }
@@ -109,12 +117,11 @@ fn routes(sites: &Sites, notes: &mut Notes) {
 
 fn files(sites: &Sites, notes: &mut Notes) {
     let given = || sites.allowed.iter().chain(&sites.read_only);
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
     for (path, span) in given() {
-        if seen.contains(&path.as_str()) {
+        if !seen.insert(path.as_str()) {
             notes.warning(span.clone(), format!("`{path}` is listed twice: the one that gives less holds"));
         }
-        seen.push(path.as_str());
     }
     for (pattern, span) in &sites.denied {
         let DeniedPattern::Literal(path) = pattern else { continue };
@@ -126,7 +133,10 @@ fn files(sites: &Sites, notes: &mut Notes) {
 }
 
 fn outside(path: &str, span: &Range<usize>, notes: &mut Notes) {
-    notes.info(span.clone(), format!("`{path}` lies in no path that the policy gives, so it is not there anyway"));
+    notes.info(
+        span.clone(),
+        format!("`{path}` lies in no path that the policy gives, so it is not there anyway"),
+    );
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

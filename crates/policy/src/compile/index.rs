@@ -49,9 +49,9 @@ impl HostIndex {
         let bucket = match rule.host.shape() {
             HostShape::Literal(Host::Ip(address)) => self.addresses.entry(*address).or_default(),
             HostShape::Literal(Host::Name(name)) => self.names.entry(name.as_str().into()).or_default(),
-            HostShape::OneLabel { rest } | HostShape::AnyLabels { rest } | HostShape::InLabel { rest, .. } => {
-                self.wildcards.entry((&**rest).into()).or_default()
-            }
+            HostShape::OneLabel { rest }
+            | HostShape::AnyLabels { rest }
+            | HostShape::InLabel { rest, .. } => self.wildcards.entry((&**rest).into()).or_default(),
         };
         bucket.add(rule, index);
     }
@@ -62,7 +62,11 @@ impl HostIndex {
     }
 
     /// Rules that may match this host and a canonical path.
-    pub(super) fn candidates_for<'a>(&'a self, host: &'a Host, path: &'a str) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn candidates_for<'a>(
+        &'a self,
+        host: &'a Host,
+        path: &'a str,
+    ) -> impl Iterator<Item = u32> + 'a {
         let segment = path.split('/').nth(1).unwrap_or_default();
         self.buckets(host).flat_map(|bucket| bucket.for_segment(segment))
     }

@@ -115,9 +115,10 @@ fn query_allowed(query: &[(String, TextGlob)], intent: &Intent) -> bool {
     query.iter().all(|(name, glob)| {
         let mut named = repetitions(intent, name).peekable();
         named.peek().is_some() && named.all(|value| glob.matches(value))
-    }) && (query.is_empty() || semicolon_parameters(intent).iter().all(|(name, value)| {
-        query.iter().all(|(key, glob)| key.as_bytes() != name.as_slice() || glob.matches(value))
-    }))
+    }) && (query.is_empty()
+        || semicolon_parameters(intent).iter().all(|(name, value)| {
+            query.iter().all(|(key, glob)| key.as_bytes() != name.as_slice() || glob.matches(value))
+        }))
 }
 
 fn repetitions<'a>(intent: &'a Intent, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -146,9 +147,9 @@ pub(crate) fn denies(deny: &DenyRule, intent: &Intent) -> bool {
     };
     let path = || {
         deny.paths.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(|pattern| {
-                intent.target().loose().iter().any(|reading| pattern.matches_loosely(reading))
-            })
+            patterns
+                .iter()
+                .any(|pattern| intent.target().loose().iter().any(|reading| pattern.matches_loosely(reading)))
         })
     };
     method && path() && deny.query.iter().all(|(name, glob)| some_repetition_matches(name, glob, intent))

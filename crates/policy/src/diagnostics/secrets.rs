@@ -89,17 +89,23 @@ pub(super) fn covered(source: &str, hidden: &[Range<usize>]) -> String {
         start = at + separator.len();
     }
     cover.extend(source.get(start..).filter(|word| looks_like_a_secret(word)).map(|_| start..source.len()));
+    cover.sort_by_key(|range| (range.start, range.end));
     let mut shown = String::with_capacity(source.len());
-    for (at, c) in source.char_indices() {
-        let inside = cover.iter().any(|range| {
-            range.contains(&at) && source.get(range.start..at).is_some_and(|before| before.chars().count() >= 4)
-        });
-        if inside && !c.is_control() {
-            shown.extend(std::iter::repeat_n('*', c.len_utf8()));
-        } else {
-            shown.push(c);
+    let mut done = 0;
+    for range in cover {
+        let after_four = source.get(range.start..range.end).and_then(|text| text.char_indices().nth(4));
+        let Some(start) = after_four.map(|(at, _)| range.start + at) else { continue };
+        // What an earlier range covered stays covered.
+        let start = start.max(done);
+        shown.push_str(source.get(done..start).unwrap_or_default());
+        for c in source.get(start..range.end).unwrap_or_default().chars() {
+            let dots = if c.is_control() { 0 } else { c.len_utf8() };
+            shown.extend(std::iter::repeat_n('*', dots));
+            shown.extend(Some(c).filter(|c| c.is_control()));
         }
+        done = done.max(range.end);
     }
+    shown.push_str(source.get(done..).unwrap_or_default());
     shown
 }
 

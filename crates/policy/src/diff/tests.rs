@@ -10,7 +10,9 @@ fn policy(text: &str) -> Policy {
 #[test]
 fn the_same_meaning_is_no_difference() {
     let one = policy("dynamic: {network: {http: [{host: a.test}, {host: b.test}]}}");
-    let two = policy("dynamic: {network: {http: [{host: B.test}, {host: a.test., methods: [GET, HEAD, OPTIONS]}]}}");
+    let two = policy(
+        "dynamic: {network: {http: [{host: B.test}, {host: a.test., methods: [GET, HEAD, OPTIONS]}]}}",
+    );
     assert!(diff(&one, &two).is_empty(), "{}", diff(&one, &two));
 }
 

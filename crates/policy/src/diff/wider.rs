@@ -10,7 +10,8 @@ const GRANTS: [&str; 7] =
 /// Fields where more entries give it less.
 const REFUSALS: [&str; 4] = ["denied_paths", "blocked_syscalls", "deny", "query"];
 /// Lists that, when they are absent, mean any.
-const LIMITING: [&str; 6] = ["paths", "binaries", "allowed_binaries", "allowed_addresses", "models", "limits"];
+const LIMITING: [&str; 6] =
+    ["paths", "binaries", "allowed_binaries", "allowed_addresses", "models", "limits"];
 /// Flags that give more when they are set.
 const FLAGS: [&str; 3] = ["websocket", "private_addresses", "encoded_slash"];
 
@@ -75,7 +76,9 @@ fn subset(one: &Value, two: &Value) -> bool {
     match (one, two) {
         (Value::Null, _) => true,
         (Value::Array(one), Value::Array(two)) => one.iter().all(|item| two.contains(item)),
-        (Value::Object(one), Value::Object(two)) => one.iter().all(|(name, value)| two.get(name) == Some(value)),
+        (Value::Object(one), Value::Object(two)) => {
+            one.iter().all(|(name, value)| two.get(name) == Some(value))
+        }
         _ => false,
     }
 }

@@ -64,7 +64,10 @@ fn read_denied(node: &Node, notes: &mut Notes) -> Vec<(DeniedPattern, Range<usiz
             }
         };
         if text.contains(['?', '[', '{']) {
-            notes.info(item.span.clone(), "`?`, `[` and `{` stand for themselves here: only `*` and `**` are wild");
+            notes.info(
+                item.span.clone(),
+                "`?`, `[` and `{` stand for themselves here: only `*` and `**` are wild",
+            );
         }
         patterns.push((pattern, item.span.clone()));
     }

@@ -13,8 +13,14 @@ use crate::{
 };
 
 const FIELDS: [&str; 8] = [
-    "provider", "base_url", "strip_caller_credentials", "inject_backend_credential", "models", "model_alias",
-    "limits", "fallback",
+    "provider",
+    "base_url",
+    "strip_caller_credentials",
+    "inject_backend_credential",
+    "models",
+    "model_alias",
+    "limits",
+    "fallback",
 ];
 
 /// One route, or a list of them.
@@ -79,7 +85,8 @@ fn read_route(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Option
 
 fn read_fallback(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Vec<LlmRoute> {
     if !outer {
-        notes.error(node.span.clone(), "a fallback has no fallback of its own: list them one after the other");
+        notes
+            .error(node.span.clone(), "a fallback has no fallback of its own: list them one after the other");
         return Vec::new();
     }
     let mut routes = Vec::new();
@@ -150,7 +157,8 @@ enum UrlError {
 fn parse_base_url(text: &str) -> Result<BaseUrl, UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Form)?;
     let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme).ok_or(UrlError::Form)?;
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).ok_or(UrlError::Form)?;
+    let (authority, path) =
+        rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).ok_or(UrlError::Form)?;
     if rest.contains(['?', '#', '@']) || path.chars().any(|c| c.is_control() || c == ' ') {
         return Err(UrlError::More);
     }

@@ -8,7 +8,9 @@ pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) 
     let text = text.to_lowercase();
     let limit = (text.chars().count() / 3).clamp(1, 3);
     let near = known.into_iter().map(|name| (distance(&text, &name.to_lowercase()), name));
-    near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+    near.filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 /// How many characters must be added, dropped, replaced or swapped with their neighbour.

@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Node, Notes, Sites, process::{amount, read_globs}, read::Fields, units};
+use super::{
+    Node, Notes, Sites,
+    process::{amount, read_globs},
+    read::Fields,
+    units,
+};
 use crate::{
     compile::is_internal,
     diagnostics::shown,
@@ -14,9 +19,25 @@ use crate::{
 };
 
 const FIELDS: [&str; 16] = [
-    "name", "host", "ports", "scheme", "methods", "paths", "query", "deny", "binaries", "websocket", "tls",
-    "private_addresses", "allowed_addresses", "encoded_slash", "credential", "limits",
+    "name",
+    "host",
+    "ports",
+    "scheme",
+    "methods",
+    "paths",
+    "query",
+    "deny",
+    "binaries",
+    "websocket",
+    "tls",
+    "private_addresses",
+    "allowed_addresses",
+    "encoded_slash",
+    "credential",
+    "limits",
 ];
+/// Rules are compared with each other: so many that it stays quick.
+const MOST_RULES: usize = 20_000;
 /// What cannot be asked of a connection that nobody looks into.
 const INSIDE: [&str; 8] =
     ["methods", "paths", "query", "deny", "websocket", "encoded_slash", "credential", "limits"];
@@ -35,7 +56,10 @@ pub(crate) struct SitedRule {
 
 pub(super) fn read(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Vec<HttpRule> {
     let items = notes.list(node, "http", "rules");
-    for (index, item) in items.iter().enumerate() {
+    if items.len() > MOST_RULES {
+        notes.error(node.span.clone(), format!("{} rules: a policy has at most {MOST_RULES}", items.len()));
+    }
+    for (index, item) in items.iter().take(MOST_RULES).enumerate() {
         sites.http.extend(read_rule(item, index, notes));
     }
     let mut names = std::collections::HashSet::new();
@@ -105,7 +129,11 @@ fn read_name(fields: &Fields<'_>, field: &str, notes: &mut Notes) -> (RuleName, 
     let label = |text: &str| {
         let good = (1..=64).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
         let place = text.starts_with("http[") || text.starts_with("tcp[") || text.starts_with("llm_routing");
-        if good && !place { Ok(RuleName::new(text)) } else { Err("a name is 1 to 64 characters, and not a place") }
+        if good && !place {
+            Ok(RuleName::new(text))
+        } else {
+            Err("a name is 1 to 64 characters, and not a place")
+        }
     };
     let given = fields.get("name").and_then(|node| notes.parsed(node, "name", label));
     let named = given.is_some();
@@ -127,7 +155,8 @@ pub(super) fn read_host(
     };
     let host = notes.parsed(node, "host", HostPattern::parse)?;
     if host.literal().is_some_and(is_internal) {
-        let message = format!("`host` cannot be `{host}`: it is answered inside the sandbox and needs no rule");
+        let message =
+            format!("`host` cannot be `{host}`: it is answered inside the sandbox and needs no rule");
         notes.error(node.span.clone(), message);
         return None;
     }
@@ -215,7 +244,9 @@ fn read_query(node: &Node, notes: &mut Notes) -> Vec<(String, TextGlob)> {
         let glob = match &value.value {
             // A number is what a request says too: its digits.
             super::Value::Scalar { text, .. } if !value.is_null() => Some(text.as_str()),
-            super::Value::Scalar { .. } | super::Value::List(_) | super::Value::Map(_) => notes.text(value, "query"),
+            super::Value::Scalar { .. } | super::Value::List(_) | super::Value::Map(_) => {
+                notes.text(value, "query")
+            }
         };
         query.extend(glob.map(|glob| (name.to_owned(), TextGlob::new(glob))));
     }
@@ -229,7 +260,9 @@ fn read_denies(node: &Node, notes: &mut Notes) -> (Vec<DenyRule>, Vec<Range<usiz
         let fields = notes.fields(item, "deny", &["methods", "paths", "query"]);
         denies.push(DenyRule {
             methods: fields.get("methods").map(|node| read_methods(node, notes)),
-            paths: fields.get("paths").map(|node| read_paths(node, notes).into_iter().map(|(path, _)| path).collect()),
+            paths: fields
+                .get("paths")
+                .map(|node| read_paths(node, notes).into_iter().map(|(path, _)| path).collect()),
             query: fields.get("query").map(|node| read_query(node, notes)).unwrap_or_default(),
         });
     }
@@ -277,7 +310,8 @@ fn read_credential(node: &Node, notes: &mut Notes) -> Option<Credential> {
     });
     let format = fields.get("format").map(|node| {
         let format = |text: &str| {
-            CredentialFormat::new(text).ok_or("a format has exactly one `{}` where the secret goes, as `Bearer {}`")
+            CredentialFormat::new(text)
+                .ok_or("a format has exactly one `{}` where the secret goes, as `Bearer {}`")
         };
         notes.parsed(node, "format", format)
     });

@@ -36,7 +36,8 @@ fn read_syscalls(node: &Node, notes: &mut Notes) -> Vec<Syscall> {
             None => {
                 let message = format!("`{}` is no system call of Linux on x86_64", shown(text));
                 let near = nearest(text, Syscall::all().map(Syscall::name));
-                notes.error(item.span.clone(), message).help = near.map(|near| format!("did you mean `{near}`?"));
+                notes.error(item.span.clone(), message).help =
+                    near.map(|near| format!("did you mean `{near}`?"));
             }
         }
     }
@@ -67,8 +68,9 @@ fn read_env(node: &Node, notes: &mut Notes) -> Vec<(EnvEntry, Range<usize>)> {
         Value::Map(_) => read_env_map(node, notes, &mut entries),
         Value::Scalar { .. } => notes.wrong_type(node, "env", "a map of variables, or a list of names"),
     }
-    for (index, (entry, span)) in entries.iter().enumerate() {
-        if entries.iter().take(index).any(|(other, _)| other.name() == entry.name()) {
+    let mut seen = std::collections::HashSet::new();
+    for (entry, span) in &entries {
+        if !seen.insert(entry.name()) {
             notes.error(span.clone(), format!("the variable `{}` is set twice", entry.name().as_str()));
         }
     }
@@ -174,7 +176,9 @@ pub(super) fn read_gpu(node: &Node, notes: &mut Notes) -> Option<Gpu> {
 
 fn cdi_name(text: &str) -> Result<String, &'static str> {
     let good = text.split_once('=').is_some_and(|(kind, device)| {
-        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        let word = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+        };
         kind.split_once('/').is_some_and(|(vendor, class)| word(vendor) && word(class)) && word(device)
     });
     if good { Ok(text.to_owned()) } else { Err("a CDI name is as `nvidia.com/gpu=0`") }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt::Display, ops::Range};
 
-use super::{near::nearest, yaml::{Node, Value}};
+use super::{
+    near::nearest,
+    yaml::{Node, Value},
+};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity, shown};
 
 /// What was noted so far.
@@ -10,7 +13,13 @@ use crate::diagnostics::{Diagnostic, Diagnostics, Severity, shown};
 pub(crate) struct Notes {
     items: Vec<Diagnostic>,
     hidden: Vec<Range<usize>>,
+    errors: usize,
+    /// The last of what came after there was more than anybody reads.
+    beyond: Option<Diagnostic>,
 }
+
+/// More errors than this, or more of everything else, nobody reads.
+const MOST_ITEMS: usize = 2000;
 
 /// The entries of a map whose fields are known.
 #[derive(Debug, Default)]
@@ -43,7 +52,18 @@ impl Notes {
 
     fn note(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Diagnostic {
         let item = Diagnostic { severity, message, label: None, help: None, line: 0, column: 0, span };
+        let error = severity == Severity::Error;
+        let before = if error { self.errors } else { self.items.len() - self.errors };
+        if before >= MOST_ITEMS {
+            return self.beyond.insert(item);
+        }
+        self.errors += usize::from(error);
         self.items.push_mut(item)
+    }
+
+    /// Whether there are more errors than anybody reads.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors >= MOST_ITEMS
     }
 
     /// These bytes of the text are never shown.
@@ -52,7 +72,7 @@ impl Notes {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.items.iter().any(|item| item.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Whether something wrong was found within this place.
@@ -84,8 +104,8 @@ impl Notes {
         for (key, value) in pairs {
             let Some(name) = self.key_name(key, field) else { continue };
             if !seen.insert(name) {
-                self.error(key.span.clone(), format!("`{}` stands here twice", shown(name)))
-                    .help = Some("keep one of them".to_owned());
+                self.error(key.span.clone(), format!("`{}` stands here twice", shown(name))).help =
+                    Some("keep one of them".to_owned());
             } else if known.contains(&name) {
                 if !value.is_null() {
                     fields.0.push((name, key, value));
@@ -204,14 +224,20 @@ impl Notes {
         let number = text.parse().ok().filter(|number| within.contains(number));
         if number.is_none() {
             let (least, most) = (within.start, within.end - 1);
-            let message = format!("`{field}` cannot be `{}`: a whole number from {least} to {most}", shown(text));
+            let message =
+                format!("`{field}` cannot be `{}`: a whole number from {least} to {most}", shown(text));
             self.error(node.span.clone(), message);
         }
         number
     }
 
     /// One of a closed set of names.
-    pub(crate) fn choice<T: Copy>(&mut self, node: &Node, field: &str, known: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        node: &Node,
+        field: &str,
+        known: &[(&'static str, T)],
+    ) -> Option<T> {
         let text = self.text(node, field)?;
         let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -244,9 +270,9 @@ fn plain_kind(text: &str) -> Plain {
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let based = |prefix, radix| {
-        digits.strip_prefix(prefix).is_some_and(|rest: &str| {
-            !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix))
-        })
+        digits
+            .strip_prefix(prefix)
+            .is_some_and(|rest: &str| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)))
     };
     let begins = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     based("0x", 16) || based("0o", 8) || (begins && digits.parse::<f64>().is_ok())

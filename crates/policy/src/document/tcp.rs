@@ -1,7 +1,10 @@
 //! `dynamic.network.tcp`
 
 use super::{Node, Notes, Sites, network, process::read_globs};
-use crate::{model::TcpRule, names::{RuleName, Scheme}};
+use crate::{
+    model::TcpRule,
+    names::{RuleName, Scheme},
+};
 
 const FIELDS: [&str; 4] = ["host", "ports", "binaries", "private_addresses"];
 

@@ -60,7 +60,10 @@ impl Node {
             Value::Map(pairs) => pairs
                 .iter()
                 .find(|(key, _)| matches!(&key.value, Value::Scalar { text, .. } if text == name))
-                .map_or(self.span.clone(), |(key, value)| if rest.is_empty() { key.span.clone() } else { value.at(rest) }),
+                .map_or(
+                    self.span.clone(),
+                    |(key, value)| if rest.is_empty() { key.span.clone() } else { value.at(rest) },
+                ),
         }
     }
 
@@ -103,7 +106,8 @@ impl Builder<'_> {
         let mut documents = 0;
         for next in Parser::new_from_str(self.text) {
             let (event, span) = next.map_err(|error| {
-                let at = self.offset(error.marker().byte_offset(), error.marker().line(), error.marker().col());
+                let at =
+                    self.offset(error.marker().byte_offset(), error.marker().line(), error.marker().col());
                 fail(at..at, format!("this is not YAML: {}", error.info()))
             })?;
             let range = self.range(&span);
@@ -134,11 +138,10 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
             Event::Alias(anchor) => {
-                let (node, size) = self
-                    .anchors
-                    .get(&anchor)
-                    .cloned()
-                    .ok_or_else(|| fail(span.clone(), "this alias stands for nothing complete".to_owned()))?;
+                let (node, size) =
+                    self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                        fail(span.clone(), "this alias stands for nothing complete".to_owned())
+                    })?;
                 self.add(Node { span, value: node.value }, 0, size)
             }
             _ => Ok(()),
@@ -196,7 +199,9 @@ impl Builder<'_> {
 
     fn range(&self, span: &Span) -> Range<usize> {
         let range = span.byte_range().unwrap_or_else(|| {
-            let at = |marker: granit_parser::Marker| self.offset(marker.byte_offset(), marker.line(), marker.col());
+            let at = |marker: granit_parser::Marker| {
+                self.offset(marker.byte_offset(), marker.line(), marker.col())
+            };
             at(span.start)..at(span.end)
         });
         range.start.min(self.text.len())..range.end.clamp(range.start, self.text.len().max(range.start))
@@ -204,7 +209,8 @@ impl Builder<'_> {
 
     fn offset(&self, known: Option<usize>, line: usize, column: usize) -> usize {
         known.unwrap_or_else(|| {
-            let before: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+            let before: usize =
+                self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
             let rest = self.text.get(before..).unwrap_or_default();
             before + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
         })

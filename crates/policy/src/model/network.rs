@@ -165,7 +165,9 @@ impl FromStr for Cidr {
         let address: IpAddr = address.parse().map_err(|_| CidrError)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| CidrError)?,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().map_err(|_| CidrError)?
+            }
             Some(_) => return Err(CidrError),
             None => bits,
         };

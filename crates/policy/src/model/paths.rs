@@ -1,6 +1,10 @@
 //! Paths of a policy: absolute, or under the caller's home.
 
-use std::{fmt, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::patterns::FileGlob;
 

@@ -44,7 +44,9 @@ pub enum HostPatternError {
     #[error("a wildcard alone would be every host: name a domain, as `**.example.com`")]
     WildcardAlone,
     /// A wildcard over what anyone can register.
-    #[error("a wildcard directly under a public suffix would be anyone's host: name a domain, as `**.example.com`")]
+    #[error(
+        "a wildcard directly under a public suffix would be anyone's host: name a domain, as `**.example.com`"
+    )]
     PublicSuffix,
     /// The fixed labels are no host name, or an odd address.
     #[error(transparent)]
@@ -125,9 +127,8 @@ impl HostPattern {
             HostShape::Literal(_) => false,
             HostShape::OneLabel { rest } => before(name, rest).is_some_and(|label| !label.contains('.')),
             HostShape::AnyLabels { rest } => before(name, rest).is_some(),
-            HostShape::InLabel { stars, rest, .. } => {
-                before(name, rest).is_some_and(|first| !first.contains('.') && stars.matches(first.as_bytes()))
-            }
+            HostShape::InLabel { stars, rest, .. } => before(name, rest)
+                .is_some_and(|first| !first.contains('.') && stars.matches(first.as_bytes())),
         }
     }
 
@@ -146,7 +147,10 @@ impl HostPattern {
             (HostShape::InLabel { stars: a, rest: x, .. }, HostShape::InLabel { stars: b, rest: y, .. }) => {
                 x == y && a.overlaps(b)
             }
-            (HostShape::OneLabel { rest: x }, HostShape::OneLabel { rest: y } | HostShape::InLabel { rest: y, .. })
+            (
+                HostShape::OneLabel { rest: x },
+                HostShape::OneLabel { rest: y } | HostShape::InLabel { rest: y, .. },
+            )
             | (HostShape::InLabel { rest: x, .. }, HostShape::OneLabel { rest: y }) => x == y,
         }
     }
@@ -156,9 +160,9 @@ impl HostShape {
     fn rest(&self) -> Option<&str> {
         match self {
             HostShape::Literal(_) => None,
-            HostShape::OneLabel { rest } | HostShape::AnyLabels { rest } | HostShape::InLabel { rest, .. } => {
-                Some(rest)
-            }
+            HostShape::OneLabel { rest }
+            | HostShape::AnyLabels { rest }
+            | HostShape::InLabel { rest, .. } => Some(rest),
         }
     }
 }
@@ -243,9 +247,8 @@ mod tests {
 
     #[test]
     fn overlap() {
-        let overlap = |a: &str, b: &str| {
-            HostPattern::parse(a).unwrap().overlaps(&HostPattern::parse(b).unwrap())
-        };
+        let overlap =
+            |a: &str, b: &str| HostPattern::parse(a).unwrap().overlaps(&HostPattern::parse(b).unwrap());
         assert!(overlap("*.example.com", "**.example.com"));
         assert!(overlap("*.a.example.com", "**.example.com"));
         assert!(!overlap("*.example.com", "**.a.example.com"));

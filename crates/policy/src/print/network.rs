@@ -6,7 +6,8 @@ use super::{Fields, mode, texts};
 use crate::{
     document::{show_decimal, show_size},
     model::{
-        Credential, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, RequestLimits, TcpRule, TlsMode,
+        Credential, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, RequestLimits, TcpRule,
+        TlsMode,
     },
     names::{Port, Scheme},
     patterns::TextGlob,
@@ -67,9 +68,7 @@ fn host(text: &str) -> &str {
 fn is_usual(methods: &MethodSet) -> bool {
     match methods {
         MethodSet::Any => false,
-        MethodSet::These(these) => {
-            these.iter().map(crate::Method::as_str).eq(["GET", "HEAD", "OPTIONS"])
-        }
+        MethodSet::These(these) => these.iter().map(crate::Method::as_str).eq(["GET", "HEAD", "OPTIONS"]),
     }
 }
 

@@ -45,9 +45,9 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
             },
         })
     });
-    let required = schema["required"].as_array().is_none_or(|names| {
-        names.iter().all(|name| value.get(name.as_str().unwrap_or_default()).is_some())
-    });
+    let required = schema["required"]
+        .as_array()
+        .is_none_or(|names| names.iter().all(|name| value.get(name.as_str().unwrap_or_default()).is_some()));
     typed && one_of && constant && items && fields && required
 }
 

@@ -26,9 +26,16 @@ pub(crate) fn reason(policy: &Policy, line: &str) -> Option<&'static str> {
     if denied && nearest > 2 {
         return Some("denied_by_rule");
     }
-    ["host_not_allowed", "scheme_not_allowed", "port_not_allowed", "method_not_allowed", "path_not_allowed", "query_not_allowed"]
-        .get(nearest)
-        .copied()
+    [
+        "host_not_allowed",
+        "scheme_not_allowed",
+        "port_not_allowed",
+        "method_not_allowed",
+        "path_not_allowed",
+        "query_not_allowed",
+    ]
+    .get(nearest)
+    .copied()
 }
 
 fn read(line: &str) -> Request<'_> {
@@ -63,7 +70,8 @@ fn stage(rule: &HttpRule, request: &Request<'_>) -> usize {
         return 4;
     }
     let fine = rule.query.iter().all(|(name, value)| {
-        let named: Vec<&str> = request.query.iter().filter(|(key, _)| key == name).map(|(_, value)| *value).collect();
+        let named: Vec<&str> =
+            request.query.iter().filter(|(key, _)| key == name).map(|(_, value)| *value).collect();
         !named.is_empty() && named.iter().all(|text| glob(value.as_str(), text))
     });
     if fine { 6 } else { 5 }
@@ -90,7 +98,8 @@ fn denies(entry: &DenyRule, request: &Request<'_>) -> bool {
             let pattern = pattern.as_str().to_lowercase();
             let pattern = pattern.trim_end_matches('/');
             if pattern.is_empty() || asked.is_empty() {
-                return pattern == asked || (asked.is_empty() && pattern.split('/').skip(1).all(|name| name == "**"));
+                return pattern == asked
+                    || (asked.is_empty() && pattern.split('/').skip(1).all(|name| name == "**"));
             }
             path(pattern, asked)
         })
@@ -118,9 +127,7 @@ fn host(pattern: &str, host: &str) -> bool {
 fn label_glob(pattern: &str, label: &str) -> bool {
     match pattern.chars().next() {
         None => label.is_empty(),
-        Some('*') => {
-            (1..=label.len()).any(|end| label_glob(&pattern[1..], &label[end..]))
-        }
+        Some('*') => (1..=label.len()).any(|end| label_glob(&pattern[1..], &label[end..])),
         Some(c) => label.starts_with(c) && label_glob(&pattern[1..], &label[1..]),
     }
 }
@@ -134,7 +141,9 @@ pub(crate) fn path(pattern: &str, path: &str) -> bool {
 fn segments(pattern: &[&str], path: &[&str]) -> bool {
     match pattern.split_first() {
         None => path.is_empty(),
-        Some((&"**", rest)) => (0..=path.len()).any(|taken| segments(rest, &path[taken..])),
+        Some((&"**", rest)) => {
+            (0..=path.len()).any(|taken| path.get(taken..).is_some_and(|more| segments(rest, more)))
+        }
         Some((one, rest)) => path.split_first().is_some_and(|(segment, more)| {
             let whole = *one == "*" || one.starts_with(':') || one.starts_with('{');
             let fits = if whole { !segment.is_empty() } else { glob(one, segment) };
