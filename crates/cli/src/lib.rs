@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod output;
 mod outside;
+mod progress;
 mod session;
 mod source;
 mod terminal;

@@ -51,7 +51,8 @@ pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::R
         thread::spawn(move || pump_stdin(&writer, wishes.terminal));
     }
     if wishes.terminal {
-        writer.resize()?;
+        // It may have changed since it was told; and the program may have ended already.
+        let _ = writer.resize();
     }
     let ended = copy_output(BufReader::new(io::Cursor::new(early).chain(stream)));
     drop(raw);

@@ -4,7 +4,10 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::error::{CliError, Status};
+use crate::{
+    error::{CliError, Status},
+    output::Output,
+};
 
 /// Answers what `clap` could not parse, or was asked to print.
 pub(crate) fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
@@ -14,12 +17,18 @@ pub(crate) fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
+    if asked && arguments.len() == 1 {
+        // Nothing was asked for yet: what there is.
+        return match Output::new(false).line(error.render().to_string().trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.exit().into(),
+        };
+    }
     if asked {
         // A reader that went away wanted no help.
         let _ = error.print();
-        let wanted =
-            error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || arguments.len() == 1;
-        return if wanted { ExitCode::SUCCESS } else { Status::Failed.into() };
+        let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        return if missing { Status::Failed.into() } else { ExitCode::SUCCESS };
     }
     let error = explain(error, arguments);
     eprint!("{}", error.render());

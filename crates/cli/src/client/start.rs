@@ -17,7 +17,10 @@ use chiton_api::paths::Paths;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Client;
-use crate::error::{CliError, Status};
+use crate::{
+    error::{CliError, Status},
+    progress::Progress,
+};
 
 /// What the gateway writes on its standard output when it serves.
 pub(crate) const READY: &str = "ready";
@@ -69,7 +72,9 @@ pub(crate) fn connect(paths: &Paths, config: Option<&Path>) -> Result<Client, Cl
     if let Some(client) = connect_running(paths)? {
         return Ok(client);
     }
+    let progress = Progress::of("starting the gateway");
     launch(paths, config)?;
+    drop(progress);
     drop(lock);
     Ok(Client { start: Starter { socket: paths.socket() } })
 }

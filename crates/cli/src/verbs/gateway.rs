@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     error::{CliError, Status},
     output::{Output, note},
+    progress::Progress,
     text::Safe,
     words,
 };
@@ -86,8 +87,10 @@ fn stop(args: StopArgs, context: &Context) -> Result<(), CliError> {
         note("no gateway runs");
         return Ok(());
     };
+    let progress = Progress::of("stopping");
     let stopping: Stopping = client.send("POST", "/v1/stop", &StopGateway { all: args.all })?;
     client.await_end()?;
+    drop(progress);
     if context.output.json {
         return context.output.document(&stopping);
     }

@@ -3,7 +3,7 @@
 use chiton_api::http::{Sandbox, StopRequest};
 use clap::Args;
 
-use crate::{client::sandbox_target, context::Context, error::CliError, verbs::each};
+use crate::{client::sandbox_target, context::Context, error::CliError, progress::Progress, verbs::each};
 
 /// Stop sandboxes.
 #[derive(Debug, Args)]
@@ -21,7 +21,9 @@ impl StopArgs {
         let client = context.client()?;
         let request = StopRequest { grace_ms: u64::from(self.time) * 1000 };
         each(&self.sandboxes, |name| {
+            let progress = Progress::of(&format!("stopping {name}"));
             let sandbox: Sandbox = client.send("POST", &sandbox_target(name, "/stop")?, &request)?;
+            drop(progress);
             if context.output.json {
                 return context.output.object(&sandbox);
             }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use chiton_api::http::{ApplyReply, ApplyRequest};
 use clap::Args;
 
-use crate::{client::sandbox_target, context::Context, error::CliError, source::Source, words};
+use crate::{
+    client::sandbox_target, context::Context, error::CliError, progress::Progress, source::Source, words,
+};
 
 /// Replace the dynamic half of a running sandbox's policy.
 #[derive(Debug, Args)]
@@ -25,7 +27,9 @@ impl ApplyArgs {
         source.checked()?;
         let request = ApplyRequest { policy: source.text().to_owned(), recreate: self.recreate };
         let target = sandbox_target(&self.sandbox, "/policy")?;
+        let progress = Progress::of("waiting until it is enforced");
         let reply: ApplyReply = context.client()?.send("PUT", &target, &request)?;
+        drop(progress);
         if context.output.json {
             return context.output.document(&reply);
         }
