@@ -16,6 +16,7 @@ use chiton_driver::{
 
 use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
+    hint,
     host_id::host_id,
     process::ProcessId,
     proxy::{AttachError, Proxies},
@@ -88,6 +89,15 @@ impl NativeDriver {
         Ok((folder, record))
     }
 
+    /// Changes what is written down about a sandbox; one change at a time.
+    fn update(&self, handle: &SandboxHandle, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _one_at_a_time = self.captured();
+        let (folder, mut record) = self.of(handle)?;
+        change(&mut record);
+        let io = |source| DriverError::Io { doing: "cannot write the sandbox's record", source };
+        folder.write_record(&record).map_err(io)
+    }
+
     fn captured(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Captured>> {
         self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +110,7 @@ impl NativeDriver {
             host_id(&spec.id, &taken)
         });
         folder.make().map_err(io)?;
-        let mut record = Record { spec: spec.clone(), host_id, supervisor: None, proxy: None };
+        let mut record = Record { spec: spec.clone(), host_id, supervisor: None, init: None, proxy: None };
         folder.write_record(&record).map_err(io)?;
         supervisor::start(&self.config.executable, folder, &mut record)?;
         drop(one_at_a_time);
@@ -110,15 +120,16 @@ impl NativeDriver {
     /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see.
     async fn end(record: &Record) -> Result<()> {
         let io = |source| DriverError::Io { doing: "cannot end the sandbox's processes", source };
-        let inside = record.supervisor.map(ProcessId::children).unwrap_or_default();
-        let inside: Vec<_> = inside.into_iter().filter_map(ProcessId::hold).collect();
+        // Before the view stands init is not written down; the kernel ends it with the supervisor.
+        let children = record.supervisor.map(ProcessId::children).unwrap_or_default();
+        let held: Vec<_> = children.into_iter().chain(record.init).filter_map(ProcessId::hold).collect();
         for id in [record.supervisor, record.proxy].into_iter().flatten() {
             if let Some(held) = id.hold() {
                 held.end().await.map_err(io)?;
             }
         }
-        // With the supervisor its children were killed by the kernel; this waits until they are gone.
-        for held in inside {
+        // Init ends after everything else inside.
+        for held in held {
             held.end().await.map_err(io)?;
         }
         Ok(())
@@ -191,7 +202,12 @@ impl ComputeDriver for NativeDriver {
             }
             Err(error) => {
                 let _ = self.destroy_sandbox(&handle).await;
-                Err(error)
+                Err(match error {
+                    DriverError::Failed(failure) if !rustix::process::geteuid().is_root() => {
+                        hint::explain(failure, |path| std::fs::read_to_string(path).ok())
+                    }
+                    error => error,
+                })
             }
         }
     }
@@ -229,8 +245,7 @@ impl ComputeDriver for NativeDriver {
             AttachError::Io(doing, source) => DriverError::Io { doing, source },
             AttachError::Refused(failure) => failure.into(),
         })?;
-        record.proxy = Some(attached.id);
-        folder.write_record(&record).map_err(io("cannot write the sandbox's record"))?;
+        self.update(handle, |record| record.proxy = Some(attached.id))?;
         match self.simple(handle, &SupervisorRequest::ProxyAttached).await? {
             SupervisorReply::Done => Ok(()),
             _ => Err(supervisor::unexpected()),
@@ -238,10 +253,14 @@ impl ComputeDriver for NativeDriver {
     }
 
     async fn inject_filesystem_policy(&self, handle: &SandboxHandle, policy: FilesystemPolicy) -> Result<()> {
-        match self.simple(handle, &SupervisorRequest::View(Box::new(policy))).await? {
-            SupervisorReply::Viewed(_) => Ok(()),
-            _ => Err(supervisor::unexpected()),
-        }
+        let SupervisorReply::Viewed(_) =
+            self.simple(handle, &SupervisorRequest::View(Box::new(policy))).await?
+        else {
+            return Err(supervisor::unexpected());
+        };
+        self.update(handle, |record| {
+            record.init = record.supervisor.and_then(|outer| outer.children().first().copied());
+        })
     }
 
     async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {

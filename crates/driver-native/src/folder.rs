@@ -36,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) host_id: Option<u32>,
     /// Its outer supervisor.
     pub(crate) supervisor: Option<ProcessId>,
+    /// The first process inside, once the view stands.
+    pub(crate) init: Option<ProcessId>,
     /// Its proxy.
     pub(crate) proxy: Option<ProcessId>,
 }

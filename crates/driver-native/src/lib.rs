@@ -6,6 +6,7 @@
 
 mod driver;
 mod folder;
+mod hint;
 mod host_id;
 mod process;
 mod proxy;

@@ -1,11 +1,13 @@
 //! Deaths: of the outer supervisor, of init, of the gateway, of the proxy.
 
+use std::time::Instant;
+
 use chiton_driver::ComputeDriver as _;
 use tokio::runtime::Runtime;
 
 use crate::{
     Test,
-    bench::{Bench, shell},
+    bench::{Bench, POLICY, program, shell},
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -72,7 +74,7 @@ fn adoption(runtime: &Runtime) {
         let mut session = bench.session(shell("echo up; read x; exit 2")).await.unwrap();
         session.until("up").await;
         let second = Bench::driver(bench.folder.path());
-        assert_eq!(second.list().await.unwrap(), [bench.handle.clone()]);
+        assert_eq!(second.list().await.unwrap(), std::slice::from_ref(&bench.handle));
         assert!(!second.report(&bench.handle).await.unwrap().layers.is_empty());
         let [outer, proxy] = recorded(&bench)[..] else { panic!() };
         kill(outer);
@@ -99,20 +101,32 @@ fn proxy(runtime: &Runtime) {
 }
 
 fn speed(runtime: &Runtime) {
+    const PHASES: [&str; 6] = ["create", "view", "attach", "launch", "end", "destroy"];
     runtime.block_on(async {
-        let mut times = Vec::new();
+        let mut times = vec![Vec::new(); PHASES.len()];
         for _ in 0..20 {
             let bench = Bench::new();
-            let began = std::time::Instant::now();
-            bench.prepare().await.unwrap();
-            let prepared = began.elapsed();
-            let mut session = bench.session(shell("exit 0")).await.unwrap();
+            let (driver, handle) = (&bench.driver, &bench.handle);
+            let mut clock = Instant::now();
+            let mut lap =
+                |phase: usize| times[phase].push(std::mem::replace(&mut clock, Instant::now()).elapsed());
+            driver.create_sandbox(&bench.spec).await.unwrap();
+            lap(0);
+            driver.inject_filesystem_policy(handle, bench.policy(POLICY)).await.unwrap();
+            lap(1);
+            driver.attach_network_proxy(handle, crate::bench::proxy_config()).await.unwrap();
+            lap(2);
+            let mut session = bench.session(program(&["/bin/true"])).await.unwrap();
+            lap(3);
             session.end().await;
-            let ended = began.elapsed();
-            bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
-            times.push((ended, prepared, began.elapsed()));
+            lap(4);
+            driver.destroy_sandbox(handle).await.unwrap();
+            lap(5);
         }
-        times.sort();
-        println!("     median: ended, prepared, destroyed {:.1?}", times[times.len() / 2]);
+        for (phase, mut times) in PHASES.iter().zip(times) {
+            times.sort();
+            print!(" {phase} {:.1?}", times[times.len() / 2]);
+        }
+        println!(" (medians)");
     });
 }

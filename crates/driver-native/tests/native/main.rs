@@ -1,6 +1,15 @@
 //! Sandboxes made, used and ended through the driver, as root and as an ordinary user. This program is its
 //! own `chiton`: the driver starts it again as supervisor and as proxy.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test without the harness: a surprise is to panic, and its results are to be read"
+)]
+
 mod bench;
 mod death;
 mod programs;

@@ -16,6 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("nothing starts without the proxy", no_proxy),
     ("orphans are reaped, and die with the main program", orphans),
     ("an exec has its own status and does not end the sandbox", exec_status),
+    ("an exec gets the same locks as the main program", same_locks),
+    ("denied paths do not exist, and their refusal is an event", denied),
     ("the exit file and the log outlive the sandbox", files),
 ];
 
@@ -111,5 +113,57 @@ fn files(runtime: &Runtime) {
         bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
         assert!(!bench.runtime_folder().exists());
         bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+    });
+}
+
+/// What a process can say about its own locks.
+const LOCKS: &str = "grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/uid_map; \
+                     unshare -U true 2>&1; ulimit -n; ulimit -c; ls -ld /root 2>&1; echo $(ls /proc/self/fd)";
+
+fn same_locks(runtime: &Runtime) {
+    runtime.block_on(async {
+        let bench = Bench::ready().await;
+        let mut main = bench.session(shell(&format!("{LOCKS}; echo up; read x"))).await.unwrap();
+        let of_main = main.until("up\n").await;
+        let of_exec = bench.session(exec(shell(LOCKS))).await.unwrap().end().await.0;
+        assert_eq!(of_main.trim_end_matches("up\n"), of_exec);
+        for line in
+            ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
+            assert!(of_exec.contains(line), "{line}: {of_exec}");
+        }
+        assert!(of_exec.ends_with("0 1 2 3\n"), "{of_exec}");
+        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+    });
+}
+
+fn denied(runtime: &Runtime) {
+    runtime.block_on(async {
+        let bench = Bench::new();
+        std::fs::write(bench.spec.workspace.join(".env"), "SECRET=1").unwrap();
+        std::fs::write(bench.spec.workspace.join("plain"), "plain").unwrap();
+        bench.driver.create_sandbox(&bench.spec).await.unwrap();
+        let text = format!("{}    denied_paths: ['**/.env', /workspace/later]\n", crate::bench::POLICY);
+        bench.driver.inject_filesystem_policy(&bench.handle, bench.policy(&text)).await.unwrap();
+        bench.driver.attach_network_proxy(&bench.handle, crate::bench::proxy_config()).await.unwrap();
+        let script = "cat plain; cat .env; ln plain linked; mv .env moved; echo x > later; ls -A; touch made";
+        let mut session = bench.session(shell(script)).await.unwrap();
+        let (output, errors, status) = session.end().await;
+        assert!(
+            output.starts_with("plain") && !output.contains("SECRET") && !output.contains("moved"),
+            "{output}"
+        );
+        assert!(errors.contains("No such file"), "{errors}");
+        assert_eq!(status, 0, "{errors}");
+        assert!(bench.spec.workspace.join("made").exists());
+        assert!(!bench.spec.workspace.join("later").exists());
+        let owner =
+            std::os::unix::fs::MetadataExt::uid(&bench.spec.workspace.join("made").metadata().unwrap());
+        assert_eq!(owner, rustix::process::geteuid().as_raw());
+        bench.driver.wait(&bench.handle).await.unwrap();
+        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+        let events = std::fs::read_to_string(&bench.spec.supervisor_events).unwrap();
+        assert!(events.lines().any(|l| l.contains("\"path\":\"/workspace/.env\"")), "{events}");
+        assert!(events.lines().any(|l| l.contains("\"action\":\"exec\"") && l.contains("/cat")), "{events}");
     });
 }
