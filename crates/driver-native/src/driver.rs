@@ -26,6 +26,8 @@ use crate::{
 
 /// After the grace of a `stop`, so long the supervisor may take before it is killed.
 const STUBBORN: Duration = Duration::from_secs(5);
+/// How long the outer supervisor may write its last events once init is gone.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit { code: 137 };
 
@@ -117,22 +119,29 @@ impl NativeDriver {
         supervisor::create(folder, spec, host_id).await
     }
 
-    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see.
+    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see. Init
+    /// goes first, and with it everything inside; the outer supervisor then writes its last events and ends.
     async fn end(record: &Record) -> Result<()> {
         let io = |source| DriverError::Io { doing: "cannot end the sandbox's processes", source };
-        // Before the view stands init is not written down; the kernel ends it with the supervisor.
+        // Before the view stands init is not written down.
         let children = record.supervisor.map(ProcessId::children).unwrap_or_default();
-        let held: Vec<_> = children.into_iter().chain(record.init).filter_map(ProcessId::hold).collect();
-        for id in [record.supervisor, record.proxy].into_iter().flatten() {
-            if let Some(held) = id.hold() {
-                held.end().await.map_err(io)?;
-            }
+        let inside: Vec<_> = children.into_iter().chain(record.init).filter_map(ProcessId::hold).collect();
+        for held in &inside {
+            held.kill().map_err(io)?;
         }
-        // Init ends after everything else inside.
-        for held in held {
+        if let Some(outer) = record.supervisor.and_then(ProcessId::hold) {
+            if record.init.is_some() {
+                let _ = tokio::time::timeout(LAST_EVENTS, outer.ended()).await;
+            }
+            outer.end().await.map_err(io)?;
+        }
+        for held in inside {
             held.end().await.map_err(io)?;
         }
-        Ok(())
+        match record.proxy.and_then(ProcessId::hold) {
+            Some(proxy) => proxy.end().await.map_err(io),
+            None => Ok(()),
+        }
     }
 
     async fn simple(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<SupervisorReply> {
@@ -239,13 +248,15 @@ impl ComputeDriver for NativeDriver {
         config.listeners = captured.listeners;
         let mut descriptors = captured.descriptors;
         descriptors.push(events.into());
-        let attached = self.proxies.attach(&folder, config, &descriptors).await;
+        let spare = self.proxies.take().map_err(io("cannot start the sandbox's proxy"))?;
+        // Written down before it knows anything: a gateway after this one ends it.
+        self.update(handle, |record| record.proxy = Some(spare.id()))?;
+        let enforcing = spare.attach(&folder, config, &descriptors).await;
         self.refill();
-        let attached = attached.map_err(|error| match error {
+        enforcing.map_err(|error| match error {
             AttachError::Io(doing, source) => DriverError::Io { doing, source },
             AttachError::Refused(failure) => failure.into(),
         })?;
-        self.update(handle, |record| record.proxy = Some(attached.id))?;
         match self.simple(handle, &SupervisorRequest::ProxyAttached).await? {
             SupervisorReply::Done => Ok(()),
             _ => Err(supervisor::unexpected()),

@@ -18,7 +18,7 @@ use crate::{
 
 /// A proxy that waits for its sandbox.
 #[derive(Debug)]
-struct Spare {
+pub(crate) struct Spare {
     id: ProcessId,
     held: Held,
     /// Its socket, which moves to the sandbox's folder.
@@ -39,12 +39,6 @@ struct Waiting {
     spare: Option<Spare>,
     count: u64,
     closed: bool,
-}
-
-/// A proxy that enforces.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    pub(crate) id: ProcessId,
 }
 
 /// Why a proxy does not enforce.
@@ -88,26 +82,6 @@ impl Proxies {
         Ok(())
     }
 
-    /// Has a proxy enforce for this sandbox.
-    pub(crate) async fn attach(
-        &self,
-        sandbox: &Folder,
-        config: ProxyConfig,
-        descriptors: &[OwnedFd],
-    ) -> Result<Attached, AttachError> {
-        let spare = self.take().map_err(|e| AttachError::Io("cannot start the sandbox's proxy", e))?;
-        let moved = fs::rename(spare.folder.file(PROXY), sandbox.file(PROXY));
-        let _ = spare.folder.remove();
-        let enforcing = match moved {
-            Ok(()) => configure(sandbox, config, descriptors).await,
-            Err(e) => Err(AttachError::Io("cannot give the proxy its socket", e)),
-        };
-        if enforcing.is_err() {
-            let _ = spare.held.kill();
-        }
-        enforcing.map(|()| Attached { id: spare.id })
-    }
-
     /// No spare any more.
     pub(crate) fn close(&self) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +92,8 @@ impl Proxies {
         }
     }
 
-    fn take(&self) -> io::Result<Spare> {
+    /// A proxy for a sandbox: the spare, or one that is started now.
+    pub(crate) fn take(&self) -> io::Result<Spare> {
         self.refill()?;
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.spare.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
@@ -131,6 +106,32 @@ impl Proxies {
         let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd()])?;
         folder.write_spare_record(id)?;
         Ok(Spare { id, held, folder })
+    }
+}
+
+impl Spare {
+    /// Which process it is.
+    pub(crate) fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Has it enforce for this sandbox. One that does not is killed.
+    pub(crate) async fn attach(
+        self,
+        sandbox: &Folder,
+        config: ProxyConfig,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), AttachError> {
+        let moved = fs::rename(self.folder.file(PROXY), sandbox.file(PROXY));
+        let _ = self.folder.remove();
+        let enforcing = match moved {
+            Ok(()) => configure(sandbox, config, descriptors).await,
+            Err(e) => Err(AttachError::Io("cannot give the proxy its socket", e)),
+        };
+        if enforcing.is_err() {
+            let _ = self.held.kill();
+        }
+        enforcing
     }
 }
 

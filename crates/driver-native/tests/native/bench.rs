@@ -125,6 +125,18 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    /// A test that failed leaves nothing behind either.
+    fn drop(&mut self) {
+        let Ok(text) = std::fs::read(self.runtime_folder().join("record.json")) else { return };
+        let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let pids = ["supervisor", "proxy"].iter().filter_map(|role| record[role]["pid"].as_i64());
+        for pid in pids.filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 pub(crate) fn proxy_config() -> ProxyConfig {
     ProxyConfig {
         sandbox: "bench".into(),
