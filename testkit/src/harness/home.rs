@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::{As, TEST_USER};
 
+/// Not `/tmp`: inside a sandbox that is the sandbox's own, and the user's home must be visible there.
+const PLACE: &str = "/var/tmp";
 const FOLDERS: [&str; 5] = ["home", "state", "run", "workspace", "policies"];
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Home {
             root || user == As::User,
             "component missing: this test needs root (run `sudo -E cargo xtask test`)"
         );
-        let folder = tempfile::Builder::new().prefix("ct-").tempdir_in("/tmp").expect("a folder in /tmp");
+        let folder = tempfile::Builder::new().prefix("ct-").tempdir_in(PLACE).expect("a folder");
         let home = Self { folder, become_user: (root && user == As::User).then_some(TEST_USER) };
         fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         home.give(home.folder.path());

@@ -84,6 +84,8 @@ pub(crate) struct Attempt {
     pub(crate) expected: Expected,
     /// Whether the audit log has an event of it.
     pub(crate) audited: bool,
+    /// Whether the event is written by another process, and may come a little later.
+    pub(crate) late: bool,
     /// Said before.
     pub(crate) before: Option<&'static str>,
     /// Does it.
@@ -107,7 +109,7 @@ const fn attempt(
     expected: Expected,
     act: fn(&mut Stage) -> Result<Seen, CliError>,
 ) -> Attempt {
-    Attempt { what, layer, expected, audited: true, before: None, act }
+    Attempt { what, layer, expected, audited: true, late: false, before: None, act }
 }
 
 /// One that no mechanism reports: it works as on any machine, or there is nothing to find.
@@ -152,10 +154,13 @@ pub(crate) const TOUR: &[Attempt] = &[
         let talked = stage.agent(&["tcp", "203.0.113.7:4444"])?;
         Ok(seen(talked.status != 0, talked.stdout.trim()))
     }),
-    attempt("UDP to 203.0.113.7 port 5353", Layer::Network, Expected::Refused, |stage| {
-        let talked = stage.agent(&["udp", "203.0.113.7:5353"])?;
-        Ok(seen(talked.status != 0, talked.stdout.trim()))
-    }),
+    Attempt {
+        late: true,
+        ..attempt("UDP to 203.0.113.7 port 5353", Layer::Network, Expected::Refused, |stage| {
+            let talked = stage.agent(&["udp", "203.0.113.7:5353"])?;
+            Ok(seen(talked.status != 0, talked.stdout.trim()))
+        })
+    },
     attempt("ask the model, without having a key", Layer::Llm, Expected::Allowed, ask_model),
     silent(
         "find the model's key in any process or variable",

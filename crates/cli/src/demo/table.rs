@@ -13,6 +13,9 @@ use crate::{
     output::{Field, Output, Tone},
 };
 
+/// An event that another process writes comes at most so many microseconds later.
+const LATEST: i64 = 2_000_000;
+
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -43,12 +46,18 @@ pub(crate) fn add_events(stage: &Stage, rows: &mut [Row]) -> Result<(), CliError
     let said = stage.chiton(&["audit", "query", "--sandbox", SANDBOX, "--json"])?;
     let events: Vec<Event> =
         said.stdout.lines().filter_map(|line| Event::parse(line).ok()).map(|linked| linked.event).collect();
-    for row in rows {
-        let (from, until) = (row.from.as_microsecond(), row.until.as_microsecond());
-        let during = |event: &&Event| (from..=until).contains(&event.time.as_micros());
-        let found = events.iter().filter(during).find(|event| row.attempt.matches(event));
-        row.event = found.map(|event| event.id.to_string());
-        row.as_expected &= row.event.is_some() || !row.attempt.audited;
+    let mut found: Vec<&Event> = Vec::new();
+    for row in rows.iter_mut() {
+        let late = if row.attempt.late { LATEST } else { 0 };
+        let (from, until) = (row.from.as_microsecond(), row.until.as_microsecond() + late);
+        let fits = |event: &&Event| {
+            let new = found.iter().all(|earlier| earlier.id != event.id);
+            new && (from..=until).contains(&event.time.as_micros()) && row.attempt.matches(event)
+        };
+        let event = events.iter().find(fits);
+        row.event = event.map(|event| event.id.to_string());
+        row.as_expected &= event.is_some() || !row.attempt.audited;
+        found.extend(event);
     }
     Ok(())
 }

@@ -1,0 +1,76 @@
+//! Sandboxes as a Docker user expects them: `ps show stop start rm wait logs exec`.
+
+use chiton_testkit::{As, Chiton};
+
+use crate::POLICY;
+
+fn detached(chiton: &Chiton, name: &str, script: &str) {
+    let policy = chiton.policy(POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let run = chiton.run(&["run", "-d", "-n", name, "-p", policy, "--", "sh", "-c", script]).expect_status(0);
+    assert_eq!(run.stdout, format!("{name}\n"), "the name alone");
+}
+
+#[test]
+fn a_sandbox_from_its_start_to_its_removal() {
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        detached(&chiton, "box", "echo begun; while :; do sleep 0.05; done");
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
+        let taken = chiton.run(&["run", "-n", "box", "--", "true"]).expect_status(125);
+        assert!(taken.stderr.contains("`box` is in use"), "{taken:?}");
+        assert_eq!(chiton.run(&["exec", "box", "sh", "-c", "echo $CHITON_SANDBOX; exit 3"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["exec", "box", "sh", "-c", "exit 3"]).status, 3);
+        let running = chiton.run(&["rm", "box"]).expect_status(1);
+        assert!(running.stderr.contains("hint: "), "{running:?}");
+        assert_eq!(chiton.run(&["stop", "-t", "1", "box"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["wait", "box"]).status, 143);
+        assert_eq!(chiton.run(&["logs", "box"]).stdout, "begun\n");
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "");
+        let _ = chiton.run(&["start", "box"]).expect_success();
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["rm", "-f", "box"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+        assert_eq!(chiton.run(&["show", "box"]).status, 1);
+    }
+}
+
+#[test]
+fn lists_and_facts_as_tables_and_as_json() {
+    let chiton = Chiton::new(As::User);
+    detached(&chiton, "box", "exec sleep 600");
+    let table = chiton.run(&["ps"]).stdout;
+    let header: Vec<_> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(header, ["NAME", "STATE", "DRIVER", "CREATED", "COMMAND", "POLICY"]);
+    assert!(!table.contains('\u{1b}'), "no colour in a pipe");
+    let list = chiton.run(&["ps", "--json"]).json();
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"box".into(), &"running".into()));
+    let shown = chiton.run(&["show", "box", "--json"]).json();
+    let layers = shown["report"]["layers"].as_array().expect("layers");
+    assert!(!layers.is_empty() && layers.iter().all(|layer| layer["enforced"] == true), "{shown:#}");
+    assert!(chiton.run(&["show", "box"]).stdout.contains("enforced:"));
+}
+
+#[test]
+fn logs_follow_to_the_end() {
+    let chiton = Chiton::new(As::User);
+    detached(&chiton, "box", "for i in 1 2 3; do echo $i; echo e$i >&2; sleep 0.1; done");
+    let followed = chiton.run(&["logs", "-f", "box"]);
+    assert_eq!((followed.stdout.as_str(), followed.stderr.as_str()), ("1\n2\n3\n", "e1\ne2\ne3\n"));
+}
+
+#[test]
+fn one_that_was_to_be_removed_is_gone() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    assert_eq!(chiton.sandboxed(&policy, &["true"]).status, 0);
+    let left = chiton.run(&["ps", "-aq"]).stdout;
+    assert_eq!(left, "");
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let chiton = Chiton::new(As::User);
+    let copied = chiton.run(&["cp", "a", "box:/b"]).expect_status(1);
+    assert!(copied.stderr.contains("`chiton cp` is not supported yet"), "{copied:?}");
+}

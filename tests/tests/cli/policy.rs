@@ -1,0 +1,99 @@
+//! `chiton policy` and `audit`.
+
+use chiton_testkit::{As, Chiton};
+
+const WITH_NETWORK: &str = "\
+static:
+  filesystem:
+    allowed_paths: [/workspace, /tmp]
+dynamic:
+  network:
+    http:
+      - host: api.example.com
+        paths: [/users/*]
+";
+
+#[test]
+fn check_says_everything_at_once_with_places() {
+    let chiton = Chiton::new(As::User);
+    let good = chiton.policy(WITH_NETWORK);
+    let good = chiton.run(&["policy", "check", good.to_str().expect("UTF-8")]).expect_status(0);
+    assert!(good.stdout.contains(": ok"), "{good:?}");
+    let bad = chiton.policy("static:\n  filesystm: {}\ndynamic:\n  network:\n    http:\n      - host: '*'\n");
+    let bad = bad.to_str().expect("UTF-8");
+    let said = chiton.run(&["policy", "check", bad]).expect_status(2);
+    assert!(said.stderr.contains("filesystm") && said.stderr.contains("filesystem"), "{said:?}");
+    assert!(said.stderr.contains(":2:") && said.stderr.contains(":6:"), "{said:?}");
+    let json = chiton.run(&["policy", "check", "--json", bad]).expect_status(2).json();
+    assert_eq!(json[0]["valid"], false);
+    assert_eq!(json[0]["diagnostics"].as_array().map(Vec::len), Some(2), "{json:#}");
+}
+
+#[test]
+fn explain_answers_with_its_status() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(WITH_NETWORK);
+    let policy = policy.to_str().expect("UTF-8");
+    let explain = |request: &str| chiton.run(&["policy", "explain", policy, "--json", "--request", request]);
+    let allowed = explain("GET https://api.example.com/users/x").expect_status(0);
+    assert_eq!(allowed.json()["decision"], "allow");
+    let denied = explain("GET https://api.example.com/users").expect_status(1);
+    assert_eq!(denied.json()["reason"], "path_not_allowed");
+    let ambiguous = explain("GET https://api.example.com//users/x").expect_status(1);
+    assert_eq!(ambiguous.json()["reason"], "ambiguous_request");
+    assert_eq!(explain("api.example.com").status, 2);
+    assert_eq!(chiton.run(&["policy", "explain", "/nonexistent", "--request", "GET https://a.b/"]).status, 2);
+    assert_eq!(chiton.processes(), Vec::<u32>::new(), "no gateway is needed");
+}
+
+#[test]
+fn diff_and_schema_need_no_gateway() {
+    let chiton = Chiton::new(As::User);
+    let (old, new) =
+        (chiton.policy(WITH_NETWORK), chiton.policy(&WITH_NETWORK.replace("/users/*", "/users/**")));
+    let (old, new) = (old.to_str().expect("UTF-8"), new.to_str().expect("UTF-8"));
+    assert_eq!(chiton.run(&["policy", "diff", old, old]).stdout, "no change\n");
+    let changed = chiton.run(&["policy", "diff", old, new]).expect_status(0);
+    assert!(changed.stdout.contains("/users/**"), "{changed:?}");
+    assert!(chiton.run(&["policy", "schema"]).json()["properties"]["static"].is_object());
+    assert_eq!(chiton.processes(), Vec::<u32>::new());
+}
+
+#[test]
+fn apply_answers_when_it_is_enforced_and_show_shows_it() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(WITH_NETWORK);
+    let policy = policy.to_str().expect("UTF-8");
+    let _ = chiton.run(&["run", "-d", "-n", "box", "-p", policy, "--", "sleep", "600"]).expect_success();
+    let narrower = chiton.policy("dynamic:\n  network:\n    http: []\n");
+    let applied = chiton.run(&["policy", "apply", "box", narrower.to_str().expect("UTF-8"), "--json"]);
+    assert_eq!(applied.expect_status(0).json()["revision"], 2);
+    let shown = chiton.run(&["policy", "show", "box"]).expect_status(0);
+    assert!(shown.stdout.starts_with("# revision 2, sha256:"), "{shown:?}");
+    let other = chiton.policy("static:\n  filesystem:\n    allowed_paths: [/tmp]\n");
+    let refused = chiton.run(&["policy", "apply", "box", other.to_str().expect("UTF-8")]).expect_status(1);
+    assert!(refused.stderr.contains("static") && refused.stderr.contains("--recreate"), "{refused:?}");
+}
+
+#[test]
+fn the_audit_log_is_queried_and_verified() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(WITH_NETWORK);
+    let _ = chiton
+        .run(&["run", "-n", "box", "-p", policy.to_str().expect("UTF-8"), "--", "true"])
+        .expect_success();
+    let events = chiton.audit(&["--sandbox", "box"]);
+    assert!(events.iter().any(|event| event["layer"] == "lifecycle"), "{events:#?}");
+    assert!(events.iter().all(|event| event["hash"].is_string() && event["sandbox"] == "box"));
+    let of_layer = chiton.audit(&["--sandbox", "box", "--layer", "process"]);
+    assert!(of_layer.iter().all(|event| event["layer"] == "process"));
+    assert_eq!(chiton.audit(&["--sandbox", "nobody"]).len(), 0);
+    let tail = chiton.run(&["audit", "tail", "-n", "1"]).expect_status(0);
+    assert_eq!(tail.stdout.lines().count(), 1);
+    assert!(chiton.run(&["audit", "verify"]).expect_status(0).stdout.starts_with("ok: "));
+    let log = chiton.path("state/audit.jsonl");
+    let text = std::fs::read_to_string(&log).expect("the log").replacen("\"create\"", "\"CREATE\"", 1);
+    std::fs::write(&log, text).expect("the log");
+    let tampered = chiton.run(&["audit", "verify"]).expect_status(1);
+    assert!(tampered.stderr.starts_with("error: the audit log was tampered with"), "{tampered:?}");
+}

@@ -1,0 +1,162 @@
+//! `chiton run` and `exec`: status, streams, errors.
+
+use std::process::Stdio;
+
+use chiton_testkit::{As, Chiton, Outcome};
+
+use crate::POLICY;
+
+fn each_user(test: fn(&Chiton)) {
+    for user in [As::User, As::Root] {
+        test(&Chiton::new(user));
+    }
+}
+
+fn sandboxed(chiton: &Chiton, arguments: &[&str]) -> Outcome {
+    chiton.sandboxed(&chiton.policy(POLICY), arguments)
+}
+
+#[test]
+fn the_status_is_the_commands_own() {
+    each_user(|chiton| {
+        assert_eq!(sandboxed(chiton, &["true"]).status, 0);
+        assert_eq!(sandboxed(chiton, &["sh", "-c", "exit 7"]).status, 7);
+        assert_eq!(sandboxed(chiton, &["sh", "-c", "kill -9 $$"]).status, 137);
+        assert_eq!(sandboxed(chiton, &["sh", "-c", "kill -15 $$"]).status, 143);
+    });
+}
+
+#[test]
+fn what_fails_before_the_start_is_125_126_127() {
+    let chiton = Chiton::new(As::User);
+    let absent = sandboxed(&chiton, &["no-such-program"]).expect_status(127);
+    assert!(absent.stderr.starts_with("error: `no-such-program` was not found"), "{absent:?}");
+    chiton.write_workspace("plain", "text");
+    assert_eq!(sandboxed(&chiton, &["./plain"]).status, 126);
+    let cases: &[&[&str]] = &[
+        &["run", "--no-such-option", "--", "true"],
+        &["run", "-p", "/nonexistent.yaml", "--", "true"],
+        &["run", "-w", "/nonexistent", "--", "true"],
+        &["run", "--image", "debian", "--", "true"],
+        &["run", "--driver", "docker", "--", "true"],
+        &["run", "--driver", "hovercraft", "--", "true"],
+        &["run", "-n", "No Name", "--", "true"],
+        &["run", "-r", "/nonexistent", "--", "true"],
+        &["exec", "nobody", "true"],
+        &["wait", "nobody"],
+    ];
+    for case in cases {
+        let outcome = chiton.run(case).expect_status(125);
+        let errors: Vec<_> = outcome.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{case:?} {outcome:?}");
+        assert_eq!(outcome.stdout, "", "{case:?}");
+    }
+    assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "", "nothing is left of what never started");
+}
+
+#[test]
+fn streams_are_passed_on_apart_and_whole() {
+    each_user(|chiton| {
+        let both = sandboxed(chiton, &["sh", "-c", "echo out; echo err >&2"]);
+        assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("out\n", "err\n"));
+        let policy = chiton.policy(POLICY);
+        let policy = policy.to_str().expect("UTF-8");
+        let text = "0123456789abcdef\n".repeat(20_000);
+        let copied = chiton.run_with(&["run", "--rm", "-p", policy, "--", "cat"], &text);
+        assert!(
+            copied.status == 0 && copied.stdout == text,
+            "{} of {} bytes",
+            copied.stdout.len(),
+            text.len()
+        );
+        let long = sandboxed(chiton, &["seq", "200000"]);
+        assert_eq!(long.stdout.lines().count(), 200_000);
+    });
+}
+
+#[test]
+fn variables_are_given_or_passed_on_and_no_others() {
+    let mut chiton = Chiton::new(As::User);
+    chiton.variable("PASSED", "caller").variable("HIDDEN", "caller");
+    let policy = chiton.policy(&format!("{POLICY}  process:\n    env: [PASSED]\n"));
+    let policy = policy.to_str().expect("UTF-8");
+    let script = "echo $GIVEN.$PASSED.$NAMED.$HIDDEN.$ABSENT";
+    let outcome = chiton.run(&[
+        "run",
+        "--rm",
+        "-p",
+        policy,
+        "-e",
+        "GIVEN=a=b",
+        "-e",
+        "NAMED",
+        "-e",
+        "ABSENT",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(outcome.stdout, "a=b.caller...\n", "{outcome:?}");
+}
+
+#[test]
+fn a_program_of_the_callers_home_is_explained_and_let_in() {
+    let mut chiton = Chiton::new(As::User);
+    let tool = chiton.write("home/tools/bin/tool", "#!/bin/sh\necho hello from the tool\n");
+    let bin = tool.parent().expect("a folder").to_str().expect("UTF-8").to_owned();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    chiton.variable("PATH", &format!("{bin}:/usr/bin:/bin"));
+    let absent = sandboxed(&chiton, &["tool"]).expect_status(127);
+    assert!(absent.stderr.contains("read_only_paths: [~/tools]"), "{absent:?}");
+    let folder = chiton.path("home/tools");
+    let policy = chiton.policy(POLICY);
+    let (policy, folder) = (policy.to_str().expect("UTF-8"), folder.to_str().expect("UTF-8"));
+    let found = chiton.run(&["run", "--rm", "-p", policy, "-r", folder, "--", "tool"]);
+    assert_eq!(found.stdout, "hello from the tool\n", "{found:?}");
+}
+
+#[test]
+fn refusals_are_counted_in_one_line() {
+    let chiton = Chiton::new(As::User);
+    chiton.write_workspace(".env", "SECRET=1");
+    let policy = chiton.policy(&format!("{POLICY}    denied_paths: [/workspace/.env]\n"));
+    let outcome =
+        chiton.run(&["run", "-n", "box", "-p", policy.to_str().expect("UTF-8"), "--", "cat", ".env"]);
+    assert_ne!(outcome.status, 0);
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("chiton: 1 attempt was refused"), "{outcome:?}");
+    assert!(last.ends_with("chiton audit query --sandbox box --decision deny"), "{outcome:?}");
+    let silent = sandboxed(&chiton, &["true"]);
+    assert_eq!(silent.stderr, "");
+}
+
+#[test]
+fn the_policy_in_use_is_named_when_it_was_not_given() {
+    let chiton = Chiton::new(As::User);
+    let built_in = chiton.run(&["run", "--rm", "--", "true"]).expect_status(0);
+    assert!(built_in.stderr.starts_with("chiton: built-in policy"), "{built_in:?}");
+    chiton.write_workspace("chiton.yaml", POLICY);
+    let local = chiton.run(&["run", "--rm", "--", "true"]).expect_status(0);
+    assert_eq!(local.stderr, "chiton: policy ./chiton.yaml\n");
+}
+
+#[test]
+fn signals_reach_the_program() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script = "trap 'echo told; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut command =
+        chiton.command(&["run", "--rm", "-p", policy.to_str().expect("UTF-8"), "--", "sh", "-c", script]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("chiton");
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).expect("the rest");
+    assert_eq!((rest.as_str(), child.wait().expect("its end").code()), ("told\n", Some(9)));
+}
