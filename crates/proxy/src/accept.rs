@@ -18,8 +18,8 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     capture::reset,
@@ -117,7 +117,9 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
     };
     let mut first = BytesMut::with_capacity(2 << 10);
     match read_first(&mut stream, &mut first).await {
-        FirstBytes::Tls { encrypted_name: false } => serve_tls(Begun { first, stream }, target, proxy, cut).await,
+        FirstBytes::Tls { encrypted_name: false } => {
+            serve_tls(Begun { first, stream }, target, proxy, cut).await
+        }
         FirstBytes::Tls { encrypted_name: true } => {
             proxy.events.refused_connection(&target, Refused::EncryptedName);
             reset(stream);
@@ -128,7 +130,8 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
         }
         FirstBytes::Http => {
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
-            http1::connection::serve(stream, first, Arc::new(Service::new(proxy, arrival, cut.clone()))).await;
+            http1::connection::serve(stream, first, Arc::new(Service::new(proxy, arrival, cut.clone())))
+                .await;
         }
         FirstBytes::Neither => {
             proxy.events.refused_connection(&target, Refused::NoProtocol);

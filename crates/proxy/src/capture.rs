@@ -1,11 +1,6 @@
 //! Accepts what the sandbox's packet filter turned to us, and asks the kernel where it was going.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -67,7 +62,9 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
             Ok(accepted) => return Ok(accepted),
             Err(error) => match error.kind() {
                 io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected => return Err(error),
-                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
+                io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted => {}
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             },
         }

@@ -51,6 +51,8 @@ enum Stage {
 pub(crate) struct Control {
     stage: Mutex<Stage>,
     end: Notify,
+    /// A socket of the sandbox is served no more: the process ends, and with it the sandbox's network.
+    broken: Arc<Notify>,
 }
 
 /// One reply, and whether the process ends after it.
@@ -62,7 +64,11 @@ struct Answer {
 impl Control {
     /// Waits for `Configure`.
     pub(crate) fn new(system: System) -> Arc<Self> {
-        Arc::new(Self { stage: Mutex::new(Stage::Waiting(Some(Box::new(system)))), end: Notify::new() })
+        Arc::new(Self {
+            stage: Mutex::new(Stage::Waiting(Some(Box::new(system)))),
+            end: Notify::new(),
+            broken: Arc::default(),
+        })
     }
 
     /// Serves the link until `Shutdown`, or until nobody is left who could configure it.
@@ -72,6 +78,7 @@ impl Control {
         loop {
             tokio::select! {
                 () = self.end.notified() => return Ok(()),
+                () = self.broken.notified() => return Err(io::ErrorKind::BrokenPipe.into()),
                 accepted = listener.accept() => {
                     let (stream, _) = accepted?;
                     if is_own(&stream) {
@@ -123,7 +130,7 @@ impl Control {
             return failed("an earlier `Configure` failed: start another proxy");
         };
         let number = config.revised.revision;
-        match begin(config, descriptors, *system) {
+        match begin(config, descriptors, *system, &self.broken) {
             Ok((proxy, listening)) => {
                 *stage = Stage::Serving { proxy, _listening: listening };
                 ProxyReply::Enforcing { revision: number, cut: 0 }
@@ -180,6 +187,7 @@ fn begin(
     config: ProxyConfig,
     descriptors: Vec<OwnedFd>,
     system: System,
+    broken: &Arc<Notify>,
 ) -> Result<(Arc<Proxy>, Listening), Box<dyn std::error::Error>> {
     let sockets = Sockets::from_descriptors(config.listeners, descriptors)?;
     let (names, sink) = resume(File::from(sockets.events))?;
@@ -193,7 +201,7 @@ fn begin(
         system: system.names,
         resolve: config.upstream.resolve,
     })?;
-    let listening = Listening::begin(sockets.open, &proxy)?;
+    let listening = Listening::begin(sockets.open, &proxy, broken)?;
     Ok((proxy, listening))
 }
 

@@ -24,7 +24,10 @@ const PAYLOAD: u16 = 9;
 /// Reads the log until it fails; some kernels and configurations have none.
 pub(crate) async fn serve(log: OwnedFd, proxy: Arc<Proxy>) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&log, true)?;
-    #[expect(deprecated, reason = "an owned descriptor stays the same for its life; the successor needs `unsafe`")]
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor stays the same for its life; the successor needs `unsafe`"
+    )]
     let log = AsyncFd::new(log)?;
     let mut buffer = vec![0; 16 << 10];
     let mut window = (Instant::now(), 0);

@@ -152,7 +152,8 @@ impl Events {
 
     /// A response has ended, or was given up.
     pub(crate) fn completed(&self, of: Completion, bytes: u64, duration: Duration, usage: Option<Usage>) {
-        let mut event = Event::new(if of.provider.is_some() { Layer::Llm } else { Layer::Network }, "response");
+        let mut event =
+            Event::new(if of.provider.is_some() { Layer::Llm } else { Layer::Network }, "response");
         event.revision = Some(of.revision);
         event.decision = Some(of.decision);
         event.rule = of.rule;
@@ -200,7 +201,13 @@ impl Events {
 
     /// A connection to an address that stands for no name of this sandbox.
     pub(crate) fn unknown_destination(&self, to: SocketAddr) {
-        self.refused("connect", "tcp", Some(to.ip().to_string()), Some(to.port()), Some(Reason::HostNotAllowed));
+        self.refused(
+            "connect",
+            "tcp",
+            Some(to.ip().to_string()),
+            Some(to.port()),
+            Some(Reason::HostNotAllowed),
+        );
     }
 
     /// A connection that is reset before any request was read.

@@ -29,7 +29,10 @@ fn named_by_connection(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     headers.contains_key(header::CONNECTION).then(|| {
         let values = headers.get_all(header::CONNECTION).iter();
         let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).filter(|name| !load_bearing(name)).collect()
+        names
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !load_bearing(name))
+            .collect()
     })
 }
 
@@ -48,9 +51,9 @@ pub(crate) fn carries_credential(name: &HeaderName) -> bool {
 /// Whether the sender takes trailers (`TE: trailers`), the one hop field gRPC needs on both sides.
 pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|coding| {
-        coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
-    })
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Removes what would lead the agent astray: HTTP/3, which it cannot reach, and refusals that are not ours.

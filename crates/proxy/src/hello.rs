@@ -64,7 +64,8 @@ fn client_hello(mut bytes: &[u8]) -> Read {
     let mut message = Vec::new();
     loop {
         let [kind, 3, _, high, low, rest @ ..] = bytes else {
-            let begins = bytes.first().is_none_or(|kind| *kind == HANDSHAKE) && bytes.get(1).is_none_or(|v| *v == 3);
+            let begins =
+                bytes.first().is_none_or(|kind| *kind == HANDSHAKE) && bytes.get(1).is_none_or(|v| *v == 3);
             return if begins { Read::More } else { Read::Malformed };
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -168,7 +169,14 @@ mod tests {
         assert_eq!(first_bytes(b"GET / HTTP/1.1\r\n"), FirstBytes::Http);
         assert_eq!(first_bytes(b"PRI * HTTP/2.0\r\n"), FirstBytes::Http);
         assert_eq!(first_bytes(b"GE"), FirstBytes::More);
-        for bytes in [&b"SSH-2.0-OpenSSH\r\n"[..], b"\x00\x01", b"\x16\x02\x00", b"get / HTTP/1.1", b" GET /", b"\x15\x03"] {
+        for bytes in [
+            &b"SSH-2.0-OpenSSH\r\n"[..],
+            b"\x00\x01",
+            b"\x16\x02\x00",
+            b"get / HTTP/1.1",
+            b" GET /",
+            b"\x15\x03",
+        ] {
             assert_eq!(first_bytes(bytes), FirstBytes::Neither, "{bytes:?}");
         }
         assert_eq!(first_bytes(&[b'A'; 40]), FirstBytes::Neither);

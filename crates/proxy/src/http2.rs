@@ -61,8 +61,10 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H>
 fn message(request: http::Request<Incoming>) -> Request {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let ambiguity = (parts.headers.get_all(header::HOST).iter().count() > 1).then_some("it has more than one `Host`");
-    let body = if hyper::body::Body::is_end_stream(&body) { RequestBody::Empty } else { RequestBody::Http2(body) };
+    let ambiguity =
+        (parts.headers.get_all(header::HOST).iter().count() > 1).then_some("it has more than one `Host`");
+    let body =
+        if hyper::body::Body::is_end_stream(&body) { RequestBody::Empty } else { RequestBody::Http2(body) };
     Request {
         method: parts.method,
         target: target.into(),

@@ -86,7 +86,10 @@ async fn route(
     let mut redactor = Redactor::NONE;
     if let Some(reference) = grant.inject() {
         let (Some(dialect), Some(value)) = (dialect, revision.credential(reference, permit.host())) else {
-            return Err(unavailable(permit, "the route's credential is not there, or is bound to other hosts"));
+            return Err(unavailable(
+                permit,
+                "the route's credential is not there, or is bound to other hosts",
+            ));
         };
         if dialect.inject(&mut prepared.headers, value).is_err() {
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
@@ -112,12 +115,17 @@ async fn route(
 fn stripped_target(permit: &RequestPermit) -> Bytes {
     let intent = permit.intent();
     let query = intent.query().map(chiton_llm::strip_query).unwrap_or_default();
-    let target = if query.is_empty() { intent.path().to_owned() } else { format!("{}?{query}", intent.path()) };
+    let target =
+        if query.is_empty() { intent.path().to_owned() } else { format!("{}?{query}", intent.path()) };
     Bytes::from(target)
 }
 
 /// Reads a model call's JSON, which is small, and asks for the usage of a stream. Everything else flows by.
-async fn ask_for_usage(dialect: Dialect, permit: &RequestPermit, prepared: &mut Prepared) -> Result<bool, Refusal> {
+async fn ask_for_usage(
+    dialect: Dialect,
+    permit: &RequestPermit,
+    prepared: &mut Prepared,
+) -> Result<bool, Refusal> {
     let path = permit.intent().path();
     if !is_json(&prepared.headers) || !path.ends_with("/completions") || prepared.method != Method::POST {
         return Ok(false);

@@ -10,9 +10,13 @@ use crate::{message::Request, service::Arrival, upstream::pool::Identity};
 /// The intent of a request, or why it has none.
 pub(crate) fn intent(arrival: &Arrival, request: &Request) -> Result<Intent, Denial> {
     if let Some(why) = request.ambiguity {
-        return Err(Denial::of_connection(Reason::AmbiguousRequest, format!("the request is refused: {why}")));
+        return Err(Denial::of_connection(
+            Reason::AmbiguousRequest,
+            format!("the request is refused: {why}"),
+        ));
     }
-    let hosts: Vec<&[u8]> = request.headers.get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
+    let hosts: Vec<&[u8]> =
+        request.headers.get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
     // HTTP/1.0 may leave `Host` out; the name that the agent resolved stands for it.
     let nameless = (hosts.is_empty() && request.authority.is_none()).then(|| arrival.target.host.to_string());
     let incoming = IncomingRequest {
@@ -30,7 +34,9 @@ pub(crate) fn intent(arrival: &Arrival, request: &Request) -> Result<Intent, Den
     let intent = Intent::from_parts(&incoming)?;
     // The name that was resolved to reach us must be the name that is asked for.
     match &arrival.target.host {
-        Host::Name(_) if arrival.target.host != *intent.host() => Err(Ambiguous(Ambiguity::HostConflict).into()),
+        Host::Name(_) if arrival.target.host != *intent.host() => {
+            Err(Ambiguous(Ambiguity::HostConflict).into())
+        }
         Host::Name(_) | Host::Ip(_) => Ok(intent),
     }
 }

@@ -74,7 +74,10 @@ fn serve() -> Result<(), StartError> {
     control.set_nonblocking(true).map_err(StartError::Control)?;
     // The last files that it reads.
     let system = System { roots: Roots::load(&[]).ok(), names: SystemNames::read() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Loop)?;
+    // Where the C library is static, randomness for ids comes from a device that has to be open by then.
+    let _ = chiton_audit::EventId::next();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Loop)?;
     // In a static binary the generator of ids takes its seed from a file, and keeps that open.
     let _ = chiton_audit::EventId::next();
     lockdown::lock_down()?;

@@ -5,7 +5,7 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 use chiton_api::control::Listeners;
 use tokio::{
     net::{TcpListener, UdpSocket},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     task::JoinSet,
 };
 
@@ -60,28 +60,48 @@ impl Sockets {
 pub(crate) struct Listening(JoinSet<()>);
 
 impl Listening {
-    /// Serves everything that was handed over.
-    pub(crate) fn begin(open: Open, proxy: &Arc<Proxy>) -> io::Result<Self> {
+    /// Serves everything that was handed over; `ended` is rung when one of the sockets is served no more.
+    pub(crate) fn begin(open: Open, proxy: &Arc<Proxy>, ended: &Arc<Notify>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
         let origin: Arc<dyn Origin> = Arc::new(KernelOrigin);
         for socket in open.tcp {
-            let serving = capture::serve(tcp(socket)?, proxy.clone(), origin.clone(), places.clone());
-            tasks.spawn(async move { drop(serving.await) });
+            tasks.spawn(until_end(
+                capture::serve(tcp(socket)?, proxy.clone(), origin.clone(), places.clone()),
+                ended,
+            ));
         }
         for socket in open.dns_udp {
-            let serving = dns::server::serve_udp(udp(socket)?, proxy.clone());
-            tasks.spawn(async move { drop(serving.await) });
+            tasks.spawn(until_end(dns::server::serve_udp(udp(socket)?, proxy.clone()), ended));
         }
         for socket in open.dns_tcp {
-            let serving = dns::server::serve_tcp(tcp(socket)?, proxy.clone());
-            tasks.spawn(async move { drop(serving.await) });
+            tasks.spawn(until_end(dns::server::serve_tcp(tcp(socket)?, proxy.clone()), ended));
         }
         for socket in open.dropped {
             let serving = dropped::serve(socket, proxy.clone());
             tasks.spawn(async move { drop(serving.await) });
         }
         Ok(Self(tasks))
+    }
+}
+
+/// Rings when it is dropped, by an end or a panic alike.
+struct Bell(Arc<Notify>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+fn until_end<S>(serving: S, ended: &Arc<Notify>) -> impl Future<Output = ()> + use<S>
+where
+    S: Future<Output = io::Result<()>>,
+{
+    let bell = Bell(ended.clone());
+    async move {
+        let _bell = bell;
+        let _ = serving.await;
     }
 }
 

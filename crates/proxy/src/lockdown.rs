@@ -3,8 +3,8 @@
 
 use chiton_sys::{process, seccomp};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -72,8 +72,8 @@ const FAMILIES: [u32; 2] = [2, 10];
 /// Calls that a proxy has no use for and an attacker in it would: programs, other processes, mounts, namespaces,
 /// tracing, kernel interfaces, files by handle.
 const REFUSED: [u32; 34] = [
-    57, 58, 59, 322, 101, 310, 311, 434, 438, 440, 165, 166, 155, 161, 428, 429, 430, 272, 308, 321, 298, 323, 425,
-    426, 427, 246, 320, 175, 313, 303, 304, 248, 250, 319,
+    57, 58, 59, 322, 101, 310, 311, 434, 438, 440, 165, 166, 155, 161, 428, 429, 430, 272, 308, 321, 298,
+    323, 425, 426, 427, 246, 320, 175, 313, 303, 304, 248, 250, 319,
 ];
 
 const fn step(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> seccomp::Instruction {

@@ -50,7 +50,11 @@ pub(crate) struct Said<'a> {
 
 /// The response for a refusal.
 pub(crate) fn refusal(said: &Said<'_>) -> Response {
-    let title = if said.status == StatusCode::FORBIDDEN { "Denied by policy" } else { "Refused by the sandbox's proxy" };
+    let title = if said.status == StatusCode::FORBIDDEN {
+        "Denied by policy"
+    } else {
+        "Refused by the sandbox's proxy"
+    };
     let body = Refusal {
         kind: format!("https://chiton.internal/denied/{}", said.reason),
         title,

@@ -48,7 +48,8 @@ struct Value {
 impl Revision {
     /// Compiles what was pushed.
     pub(crate) fn build(revised: Revised) -> Result<Self, RevisionError> {
-        let policy = Policy::parse(&revised.policy).map_err(|errors| RevisionError::Policy(one_line(&errors)))?;
+        let policy =
+            Policy::parse(&revised.policy).map_err(|errors| RevisionError::Policy(one_line(&errors)))?;
         let unsupported = chiton_policy::unsupported(&policy);
         if let Some(first) = unsupported.first() {
             return Err(RevisionError::Unsupported(first.to_string()));
@@ -62,14 +63,16 @@ impl Revision {
     /// The value of a reference, where there is one and it may go to this host.
     pub(crate) fn credential(&self, reference: &SecretRef, host: &Host) -> Option<&SecretValue> {
         let Value { value, hosts } = self.credentials.get(reference)?;
-        let bound_elsewhere = hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|pattern| pattern.matches(host)));
+        let bound_elsewhere =
+            hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|pattern| pattern.matches(host)));
         (!bound_elsewhere && !value.is_empty()).then_some(value)
     }
 }
 
 fn value_of(credential: Credential) -> (SecretRef, Value) {
     // A pattern that is none matches nothing: the credential then goes nowhere by it.
-    let patterns = |hosts: Vec<String>| hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
+    let patterns =
+        |hosts: Vec<String>| hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
     let hosts = credential.hosts.map(patterns);
     (credential.reference, Value { value: credential.value, hosts })
 }

@@ -140,7 +140,9 @@ impl Running {
         let number = cut.len() as u64;
         if !self.wait_for(&cut, Duration::from_millis(20)).await {
             // Blocked on an agent that does not read: its whole connection goes.
-            for registered in self.inner().exchanges.iter().filter(|(id, _)| cut.contains(id)).map(|(_, it)| it) {
+            for registered in
+                self.inner().exchanges.iter().filter(|(id, _)| cut.contains(id)).map(|(_, it)| it)
+            {
                 registered.connection.cancel();
             }
             self.wait_for(&cut, Duration::from_secs(2)).await;

@@ -111,7 +111,9 @@ impl Service {
     /// The answer where there is no response: a refusal where the address or the certificate was at fault.
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
         let (reason, status) = match error {
-            ForwardError::Dial(DialError::PrivateAddress { .. }) => (Reason::PrivateAddress, StatusCode::FORBIDDEN),
+            ForwardError::Dial(DialError::PrivateAddress { .. }) => {
+                (Reason::PrivateAddress, StatusCode::FORBIDDEN)
+            }
             ForwardError::Dial(DialError::Tls { .. }) => (Reason::UpstreamTls, StatusCode::BAD_GATEWAY),
             ForwardError::Dial(DialError::Resolve(_) | DialError::Connect { .. })
             | ForwardError::Upstream { .. }
@@ -181,7 +183,12 @@ fn unwritten(error: &NotWritten) -> Response {
 }
 
 /// Passes a response on: its head now, its body as it comes.
-fn relay(route: &Route, answered: Answered, cleaning: Option<inject::Cleaning>, mut exchange: Exchange) -> Response {
+fn relay(
+    route: &Route,
+    answered: Answered,
+    cleaning: Option<inject::Cleaning>,
+    mut exchange: Exchange,
+) -> Response {
     let Answered { response, lease } = answered;
     let (mut parts, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);

@@ -52,7 +52,9 @@ pub(crate) fn is_stand_in(address: IpAddr) -> bool {
 fn bits(address: IpAddr) -> Option<u32> {
     let bits = match address {
         IpAddr::V4(address) => address.to_bits(),
-        IpAddr::V6(address) if address.to_bits() >> 32 == PREFIX_V6 >> 32 => (address.to_bits() & 0xffff_ffff) as u32,
+        IpAddr::V6(address) if address.to_bits() >> 32 == PREFIX_V6 >> 32 => {
+            (address.to_bits() & 0xffff_ffff) as u32
+        }
         IpAddr::V6(_) => return None,
     };
     (RANGE_V4.0..=RANGE_V4.1).contains(&bits).then_some(bits)

@@ -98,7 +98,8 @@ impl Decoder {
                     None | Some(_) => return Err(FramingError::Chunk),
                 },
                 State::Trailers(trailers, length) => {
-                    let Some(line) = take_line(buffer, limits::CHUNK_LINE).ok_or(FramingError::Trailer)? else {
+                    let Some(line) = take_line(buffer, limits::CHUNK_LINE).ok_or(FramingError::Trailer)?
+                    else {
                         return Ok(Decoded::More);
                     };
                     *length += line.len();
@@ -215,7 +216,10 @@ pub(crate) fn channel(framing: Framing) -> (ChannelBody, Feed, Arc<Notify>) {
 
 impl ChannelBody {
     /// See [`http_body::Body::poll_frame`].
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(wanted) = self.wanted.take() {
             wanted.notify_one();
         }
@@ -246,5 +250,85 @@ impl ChannelBody {
     /// See [`http_body::Body::size_hint`].
     pub(crate) fn size(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body and the trailers of these bytes, given so many at a time.
+    fn decode(
+        framing: Framing,
+        bytes: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, HeaderMap, usize), FramingError> {
+        let (mut decoder, mut buffer) = (Decoder::new(framing), BytesMut::new());
+        let (mut body, mut trailers, mut given) = (Vec::new(), HeaderMap::new(), 0);
+        loop {
+            match decoder.decode(&mut buffer)? {
+                Decoded::Data(data) => body.extend_from_slice(&data),
+                Decoded::Trailers(read) => trailers = read,
+                Decoded::End => break,
+                Decoded::More => {
+                    assert!(given < bytes.len(), "more than there is");
+                    let end = bytes.len().min(given + step);
+                    buffer.extend_from_slice(&bytes[given..end]);
+                    given = end;
+                }
+            }
+            if decoder.is_done() {
+                break;
+            }
+        }
+        Ok((body, trailers, buffer.len() + bytes.len() - given))
+    }
+
+    #[test]
+    fn bodies_in_any_pieces() {
+        let chunked = b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\nx-sum: 7 \r\n\r\nGET /";
+        for step in 1..chunked.len() {
+            let (body, trailers, left) = decode(Framing::Chunked, chunked, step).unwrap();
+            assert_eq!(
+                (&body[..], &trailers["x-sum"], left),
+                (&b"abc0123456789"[..], &HeaderValue::from_static("7"), 5)
+            );
+            let (body, _, left) = decode(Framing::Length(3), b"abcGET /", step).unwrap();
+            assert_eq!((&body[..], left), (&b"abc"[..], 5));
+        }
+    }
+
+    #[test]
+    fn one_spelling_only() {
+        for bytes in [
+            "3\nabc\n0\n\n",
+            "3 \r\nabc\r\n0\r\n\r\n",
+            "3;x\r\nabc\r\n",
+            "+3\r\nabc\r\n",
+            "\r\n",
+            "g\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "0\r\nhost: x\r\n\r\n",
+            "0\r\nx\r\n\r\n",
+            "0\r\n: x\r\n\r\n",
+            "0\r\ncookie: x\r\n\r\n",
+            "1000000000000000\r\n",
+        ] {
+            assert!(decode(Framing::Chunked, bytes.as_bytes(), bytes.len()).is_err(), "{bytes:?}");
+        }
+        let long = format!("{}\r\n", "0".repeat(limits::CHUNK_LINE));
+        assert!(decode(Framing::Chunked, long.as_bytes(), long.len()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_ends_early_fails_the_body() {
+        for framing in [Framing::Length(5), Framing::Chunked] {
+            let (mut body, feed, _) = channel(framing);
+            feed.pieces.send(Ok(Some(Frame::data("abc".into())))).await.unwrap();
+            drop(feed);
+            assert!(std::future::poll_fn(|cx| body.poll_next(cx)).await.unwrap().is_ok());
+            assert!(std::future::poll_fn(|cx| body.poll_next(cx)).await.unwrap().is_err());
+        }
     }
 }

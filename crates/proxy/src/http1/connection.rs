@@ -315,7 +315,11 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
 }
 
 /// Reads what is there, at least one byte, into free space of about `room` bytes.
-async fn read_more<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, room: usize) -> io::Result<usize> {
+async fn read_more<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    input: &mut BytesMut,
+    room: usize,
+) -> io::Result<usize> {
     input.reserve(room);
     reader.read_buf(input).await
 }

@@ -66,12 +66,18 @@ pub(crate) enum HeadError {
 /// Takes one head off the front of `buffer`. `Ok(None)`: more bytes are needed. `scanned` is how far an earlier
 /// call looked in vain, so that slow bytes cost no more than fast ones.
 pub(crate) fn take_head(buffer: &mut BytesMut, scanned: &mut usize) -> Result<Option<Head>, HeadError> {
-    if *scanned == 0 {
-        skip_empty_lines(buffer);
+    // An empty line before a request is left over from the one before, by custom.
+    while buffer.starts_with(b"\r\n") {
+        let _ = buffer.split_to(2);
+        *scanned = 0;
     }
     let Some(end) = end_of_head(buffer, scanned.saturating_sub(3)) else {
         *scanned = buffer.len();
-        return if buffer.len() > limits::HEAD { Err(HeadError::TooLarge) } else { early(buffer).map(|()| None) };
+        return if buffer.len() > limits::HEAD {
+            Err(HeadError::TooLarge)
+        } else {
+            early(buffer).map(|()| None)
+        };
     };
     if end > limits::HEAD {
         return Err(HeadError::TooLarge);
@@ -79,16 +85,10 @@ pub(crate) fn take_head(buffer: &mut BytesMut, scanned: &mut usize) -> Result<Op
     parse(buffer.split_to(end).freeze()).map(Some)
 }
 
-/// An empty line before a request is left over from the one before, by custom.
-fn skip_empty_lines(buffer: &mut BytesMut) {
-    while buffer.starts_with(b"\r\n") {
-        let _ = buffer.split_to(2);
-    }
-}
-
 /// What cannot become a request is refused before its end comes.
 fn early(buffer: &[u8]) -> Result<(), HeadError> {
     match buffer.first() {
+        Some(b'\r') if buffer.len() == 1 => Ok(()),
         Some(byte) if !is_token(*byte) => Err(HeadError::Unreadable("it does not begin with a method")),
         Some(_) | None => Ok(()),
     }
@@ -129,7 +129,8 @@ fn parse(raw: Bytes) -> Result<Head, HeadError> {
         Some(1) => Version::Http11,
         Some(_) | None => return Err(HeadError::Unreadable("the version is not 1.0 or 1.1")),
     };
-    let headers = header_map(&raw, request.headers).ok_or_else(|| ambiguous("a header field is malformed"))?;
+    let headers =
+        header_map(&raw, request.headers).ok_or_else(|| ambiguous("a header field is malformed"))?;
     let framing = framing(version, &headers).map_err(&ambiguous)?;
     if headers.get_all(header::HOST).iter().count() > 1 {
         return Err(ambiguous("it has more than one `Host`"));
@@ -138,7 +139,15 @@ fn parse(raw: Bytes) -> Result<Head, HeadError> {
         return Err(ambiguous("it has no `Host`"));
     }
     let expect_continue = expect(version, &headers).map_err(&ambiguous)?;
-    Ok(Head { keep_alive: keep_alive(version, &headers), method, target, version, headers, framing, expect_continue })
+    Ok(Head {
+        keep_alive: keep_alive(version, &headers),
+        method,
+        target,
+        version,
+        headers,
+        framing,
+        expect_continue,
+    })
 }
 
 /// Method and target of `METHOD SP target SP HTTP/1.x`, by a reading of our own: exactly two spaces.
@@ -166,7 +175,9 @@ fn raw_ambiguity(raw: &[u8]) -> Option<&'static str> {
         match byte {
             0 => return Some("a header holds a NUL"),
             b'\n' if before != b'\r' => return Some("a line ends with a bare line feed"),
-            b' ' | b'\t' if before == b'\n' && at > 0 => return Some("a header field is folded over two lines"),
+            b' ' | b'\t' if before == b'\n' && at > 0 => {
+                return Some("a header field is folded over two lines");
+            }
             _ if before == b'\r' && byte != b'\n' => return Some("a line holds a bare carriage return"),
             _ => {}
         }
@@ -196,7 +207,9 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, &'static st
         (None, None) => Ok(Framing::Empty),
         (Some(_), Some(_)) => Err("it has both `Content-Length` and `Transfer-Encoding`"),
         (Some(_), None) if version == Version::Http10 => Err("an HTTP/1.0 request has a `Transfer-Encoding`"),
-        (Some(coding), None) if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+        (Some(coding), None)
+            if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") =>
+        {
             Ok(Framing::Chunked)
         }
         (Some(_), None) => Err("its `Transfer-Encoding` is not exactly `chunked`"),
@@ -230,9 +243,9 @@ fn expect(version: Version, headers: &HeaderMap) -> Result<bool, &'static str> {
 fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
         let values = headers.get_all(header::CONNECTION).iter();
-        values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|option| {
-            option.trim_ascii().eq_ignore_ascii_case(word)
-        })
+        values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(word))
     };
     match version {
         Version::Http11 => !says(b"close"),
@@ -243,4 +256,40 @@ fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
 /// A character of a method or of a field's name.
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_in_pieces_is_taken_at_its_end() {
+        let text = b"\r\nPOST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+        let (mut buffer, mut scanned) = (BytesMut::new(), 0);
+        let end = text.len() - 3;
+        for (at, byte) in text.iter().enumerate() {
+            buffer.extend_from_slice(&[*byte]);
+            let head = take_head(&mut buffer, &mut scanned).unwrap();
+            assert_eq!(head.is_some(), at + 1 == end, "{at}");
+            if let Some(head) = head {
+                assert_eq!((&head.method, &head.target[..]), (&Method::POST, &b"/a?b"[..]));
+                assert_eq!((head.framing, head.version), (Framing::Length(3), Version::Http11));
+                assert!(head.keep_alive && buffer.is_empty());
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn keep_alive_by_version() {
+        for (text, wanted) in [
+            ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nhost: h\r\nconnection: x, Close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nconnection: Keep-Alive\r\n\r\n", true),
+        ] {
+            let head = take_head(&mut BytesMut::from(text), &mut 0).unwrap().unwrap();
+            assert_eq!(head.keep_alive, wanted, "{text}");
+        }
+    }
 }

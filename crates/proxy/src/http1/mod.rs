@@ -8,4 +8,3 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod head;
 pub(crate) mod writer;
-

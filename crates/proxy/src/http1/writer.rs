@@ -80,7 +80,8 @@ pub(crate) async fn write_response<W: AsyncWrite + Unpin>(
 }
 
 fn coding(status: StatusCode, body: &ResponseBody, reply: Reply) -> Coding {
-    let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless =
+        status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless || reply.head {
         Coding::None
     } else if body.size_hint().exact().is_some() {

@@ -27,7 +27,10 @@ async fn a_certificate_that_does_not_verify_is_refused() {
     let (ca, other) = (TestCa::new(), TestCa::new());
     let policy = "dynamic: {network: {http: [{host: api.test}]}}";
     // Another authority, and another name.
-    for upstream in [Upstream::tls(&other, &["api.test"], Router::echo()), Upstream::tls(&ca, &["b.test"], Router::echo())] {
+    for upstream in [
+        Upstream::tls(&other, &["api.test"], Router::echo()),
+        Upstream::tls(&ca, &["b.test"], Router::echo()),
+    ] {
         let bench = Bench::with(policy, &ca, "api.test", &upstream);
         let answer = bench.get("api.test", "/").await;
         assert_eq!(parts(&answer).0, StatusCode::BAD_GATEWAY);

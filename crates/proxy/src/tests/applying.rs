@@ -41,7 +41,8 @@ async fn a_running_stream_is_cut_on_http2_and_the_next_request_is_judged_anew() 
     assert_eq!(bench.apply(2, CLOSED).await.unwrap(), 1);
     let rest = tokio::time::timeout(Duration::from_secs(10), body.collect()).await.unwrap();
     assert!(rest.is_err());
-    let answer = client.send_request(request(&Method::GET, "https://api.test/", Empty::<Bytes>::new())).await.unwrap();
+    let answer =
+        client.send_request(request(&Method::GET, "https://api.test/", Empty::<Bytes>::new())).await.unwrap();
     assert_eq!(answer.headers()["x-chiton-denied"], "host_not_allowed");
 }
 
@@ -78,7 +79,10 @@ async fn what_is_still_allowed_goes_on() {
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let mut stream = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
-    stream.write_all(b"GET /drip?n=20&ms=20 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /drip?n=20&ms=20 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = vec![0];
     stream.read_exact(&mut answer).await.unwrap();
     let wider = "dynamic: {network: {http: [{host: other.test}, {host: api.test}]}}";

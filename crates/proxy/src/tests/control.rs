@@ -91,7 +91,10 @@ fn configure(revision: u64, policy: &str) -> ProxyRequest {
         sandbox: "test".to_owned(),
         listeners: Listeners { tcp: 1, dns_udp: 1, dns_tcp: 0, dropped: 0 },
         revised: revised(revision, policy, &[]),
-        authority: AuthorityMaterial { certificate: authority.certificate_pem().to_owned(), key: authority.key_pem() },
+        authority: AuthorityMaterial {
+            certificate: authority.certificate_pem().to_owned(),
+            key: authority.key_pem(),
+        },
         upstream: Settings { extra_ca: vec![TestCa::new().pem().to_owned()], ..Settings::default() },
     }))
 }

@@ -114,7 +114,9 @@ async fn headers_trailers_and_error_pages_are_cleaned() {
 #[tokio::test]
 async fn an_encoding_that_cannot_be_undone_is_refused() {
     let ca = TestCa::new();
-    for (coding, body) in [("compress", &b"whatever"[..]), ("gzip, br", b"whatever"), ("aes128gcm", b"whatever")] {
+    for (coding, body) in
+        [("compress", &b"whatever"[..]), ("gzip, br", b"whatever"), ("aes128gcm", b"whatever")]
+    {
         let upstream = answers(&ca, &format!("content-encoding: {coding}\r\n"), body);
         let bench = bench(&ca, upstream.address());
         let answer = bench.raw(HOST, &call("/v1/responses", "", "{}")).await;
@@ -172,7 +174,10 @@ async fn usage_is_read_from_plain_and_streamed_answers() {
         assert_eq!(event.layer, Layer::Llm);
         let llm = event.llm.unwrap();
         assert_eq!(llm.provider.unwrap().as_str(), "openai");
-        assert_eq!((llm.model.as_deref(), llm.input_tokens, llm.output_tokens), (Some("gpt-5.2"), Some(12), Some(7)));
+        assert_eq!(
+            (llm.model.as_deref(), llm.input_tokens, llm.output_tokens),
+            (Some("gpt-5.2"), Some(12), Some(7))
+        );
         if kind == "text/event-stream" {
             // Asked for by us, so not for the caller to see.
             assert!(!answer.contains("prompt_tokens"), "{answer}");
@@ -189,4 +194,42 @@ async fn a_body_that_names_two_models_is_refused() {
     let answer = bench.raw(HOST, &call("/v1/chat/completions", "", r#"{"model":"a","model":"b"}"#)).await;
     assert!(answer.contains("x-chiton-denied: ambiguous_request"), "{answer}");
     assert_eq!(upstream.requests(), []);
+}
+
+#[tokio::test]
+async fn no_credential_rides_in_the_trailers_of_a_request() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls(&ca, &[HOST], Router::echo());
+    let bench = bench(&ca, upstream.address());
+    let stream = bench.connect_tls(HOST, HOST, &["h2"]).await;
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let asked =
+        http::Request::builder().method("POST").uri(format!("https://{HOST}/v1/responses")).body(()).unwrap();
+    let (answer, mut body) = client.send_request(asked, false).unwrap();
+    body.send_data("{}".into(), false).unwrap();
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("authorization", "Bearer mine".parse().unwrap());
+    trailers.insert("x-api-key", "mine".parse().unwrap());
+    body.send_trailers(trailers).unwrap();
+    assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
+    assert!(!upstream.requests()[0].contains("mine"));
+}
+
+#[tokio::test]
+async fn an_encoded_answer_without_a_body_is_no_damage() {
+    let ca = TestCa::new();
+    let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 50\r\n\r\n";
+    let upstream = RawUpstream::tls(&ca, &[HOST], Script::Send(reply.into()));
+    let bench = bench(&ca, upstream.address());
+    let mut client = http2(bench.connect_tls(HOST, HOST, &["h2"]).await).await;
+    let asked = request(
+        &Method::HEAD,
+        &format!("https://{HOST}/v1/models"),
+        http_body_util::Empty::<bytes::Bytes>::new(),
+    );
+    let answer = client.send_request(asked).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    use http_body_util::BodyExt;
+    assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty());
 }

@@ -42,7 +42,10 @@ async fn every_combination_of_protocols() {
     for (upstream, wanted) in servers.iter().zip(["HTTP/2.0", "HTTP/1.1"]) {
         let bench = Bench::with(OPEN, &ca, "api.test", upstream);
         let body = "x".repeat(100_000);
-        let head = format!("POST /echo HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         let answer = bench.raw("api.test", &format!("{head}{body}")).await;
         assert_eq!(parts(&answer).0, StatusCode::OK);
         let chunks = "3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
@@ -134,13 +137,15 @@ async fn head_and_empty_answers_have_no_body() {
     let ca = TestCa::new();
     let upstream = Upstream::tls_http1(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
-    let answer =
-        bench.raw("api.test", "HEAD /bytes?n=77 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await;
+    let answer = bench
+        .raw("api.test", "HEAD /bytes?n=77 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+        .await;
     let (status, head, body) = parts(&answer);
     assert_eq!((status, body), (StatusCode::OK, ""));
     assert!(head.contains("content-length: 77"), "{head}");
     let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
-    let answer = client.send_request(request(&Method::HEAD, "https://api.test/bytes?n=77", Empty::<Bytes>::new()));
+    let answer =
+        client.send_request(request(&Method::HEAD, "https://api.test/bytes?n=77", Empty::<Bytes>::new()));
     let answer = answer.await.unwrap();
     assert_eq!(answer.headers()["content-length"], "77");
     assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty());
@@ -162,9 +167,16 @@ async fn http_1_0_gets_no_chunks() {
 async fn expect_continue_is_answered_after_the_decision() {
     let ca = TestCa::new();
     let upstream = Upstream::tls_http1(&ca, &["api.test"], Router::echo());
-    let bench = Bench::with("dynamic: {network: {http: [{host: api.test, methods: [POST], paths: [/echo]}]}}", &ca, "api.test", &upstream);
+    let bench = Bench::with(
+        "dynamic: {network: {http: [{host: api.test, methods: [POST], paths: [/echo]}]}}",
+        &ca,
+        "api.test",
+        &upstream,
+    );
     let head = |path: &str| {
-        format!("POST {path} HTTP/1.1\r\nhost: api.test\r\ncontent-length: 5\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n")
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: api.test\r\ncontent-length: 5\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+        )
     };
     let mut stream = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
     stream.write_all(head("/echo").as_bytes()).await.unwrap();
@@ -186,9 +198,16 @@ async fn expect_continue_is_answered_after_the_decision() {
 async fn plain_http_where_a_rule_says_so() {
     let upstream = Upstream::plain(Router::echo());
     let policy = "dynamic: {network: {http: [{host: plain.test, scheme: http}]}}";
-    let bench = Bench::new(Setup { policy, resolve: vec![("plain.test:80", upstream.address())], ..Setup::default() });
+    let bench = Bench::new(Setup {
+        policy,
+        resolve: vec![("plain.test:80", upstream.address())],
+        ..Setup::default()
+    });
     let mut stream = bench.connect("plain.test", 80).await;
-    stream.write_all(b"GET /bytes?n=3 HTTP/1.1\r\nHost: plain.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /bytes?n=3 HTTP/1.1\r\nHost: plain.test\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert_eq!((parts(&answer).0, parts(&answer).2.len()), (StatusCode::OK, 3));

@@ -170,7 +170,8 @@ impl Bench {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         // A close without notice is for the caller to see in what came.
-        let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+        let read =
+            tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
         assert!(read.is_ok(), "no end after {request:?}: {:?}", String::from_utf8_lossy(&answer));
         String::from_utf8_lossy(&answer).into_owned()
     }

@@ -20,7 +20,10 @@ async fn a_refusal_says_why_as_promised() {
     assert!(head.contains("x-chiton-denied: path_not_allowed"), "{head}");
     let document: serde_json::Value = serde_json::from_str(body).unwrap();
     let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["type", "title", "status", "detail", "reason", "rule", "sandbox", "event", "suggestion"]);
+    assert_eq!(
+        keys,
+        ["type", "title", "status", "detail", "reason", "rule", "sandbox", "event", "suggestion"]
+    );
     assert_eq!(document["type"], "https://chiton.internal/denied/path_not_allowed");
     assert_eq!(
         document["detail"],
@@ -39,7 +42,9 @@ async fn a_host_that_no_rule_names_completes_tls_and_is_refused() {
     let bench = Bench::with(POLICY, &ca, "api.test", &upstream);
     let answer = bench.get("evil.test", "/").await;
     assert!(answer.contains("x-chiton-denied: host_not_allowed"), "{answer}");
-    let answer = bench.raw("api.test", "DELETE /repos/x HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await;
+    let answer = bench
+        .raw("api.test", "DELETE /repos/x HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+        .await;
     assert!(answer.contains("x-chiton-denied: method_not_allowed"), "{answer}");
     let answer = bench.get("1.2.3.4", "/").await;
     assert!(answer.contains("x-chiton-denied: host_not_allowed"), "{answer}");
@@ -55,7 +60,8 @@ async fn every_stream_of_one_connection_is_judged() {
     let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
     let mut ask = async |uri: &str| {
         let answer = client.send_request(request(&Method::GET, uri, Empty::<Bytes>::new())).await.unwrap();
-        let reason = answer.headers().get("x-chiton-denied").map(|reason| reason.to_str().unwrap().to_owned());
+        let reason =
+            answer.headers().get("x-chiton-denied").map(|reason| reason.to_str().unwrap().to_owned());
         answer.into_body().collect().await.unwrap();
         reason
     };
@@ -101,7 +107,8 @@ async fn nothing_goes_out_that_cannot_be_written_down() {
 async fn mode_audit_lets_pass_and_writes_down() {
     let ca = TestCa::new();
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
-    let policy = "dynamic: {mode: audit, network: {http: [{host: api.test, methods: [GET], paths: [/repos/*]}]}}";
+    let policy =
+        "dynamic: {mode: audit, network: {http: [{host: api.test, methods: [GET], paths: [/repos/*]}]}}";
     let bench = Bench::with(policy, &ca, "api.test", &upstream);
     assert_eq!(parts(&bench.get("api.test", "/bytes?n=4").await).0, StatusCode::OK);
     let event = bench.events().into_iter().find(|event| event.decision == Some(Decision::Audit)).unwrap();

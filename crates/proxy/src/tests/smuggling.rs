@@ -24,7 +24,8 @@ async fn ambiguous_requests_are_refused_and_end_the_connection() {
     let upstream = Upstream::tls_http1(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: api.test\r\n\r\n";
-    let with = |fields: &str, body: &str| format!("POST /echo HTTP/1.1\r\nhost: api.test\r\n{fields}\r\n{body}");
+    let with =
+        |fields: &str, body: &str| format!("POST /echo HTTP/1.1\r\nhost: api.test\r\n{fields}\r\n{body}");
     let cases = [
         with("content-length: 6\r\ntransfer-encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}")),
         with("transfer-encoding: chunked\r\ncontent-length: 6\r\n", &format!("0\r\n\r\n{smuggled}")),
@@ -104,9 +105,18 @@ async fn a_broken_chunk_never_completes_upstream() {
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let head = "POST /echo HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\n\r\n";
     for chunks in [
-        "5\r\nhello\r\nzz\r\n", "5\r\nhelloXX0\r\n\r\n", "5;ext=1\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n", "-1\r\n",
-        "0x5\r\nhello\r\n0\r\n\r\n", " 5\r\nhello\r\n0\r\n\r\n", "ffffffffffffffff1\r\n", "0\r\ncontent-length: 5\r\n\r\n",
-        "0\r\nhost: evil.test\r\n\r\n", "0\r\nauthorization: x\r\n\r\n", "0\r\n folded: x\r\n\r\n",
+        "5\r\nhello\r\nzz\r\n",
+        "5\r\nhelloXX0\r\n\r\n",
+        "5;ext=1\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "-1\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "ffffffffffffffff1\r\n",
+        "0\r\ncontent-length: 5\r\n\r\n",
+        "0\r\nhost: evil.test\r\n\r\n",
+        "0\r\nauthorization: x\r\n\r\n",
+        "0\r\n folded: x\r\n\r\n",
     ] {
         let (status, _) = answer(&bench, &format!("{head}{chunks}")).await;
         assert!(status == 400 || status == 0, "{chunks:?}: {status}");
@@ -143,14 +153,16 @@ async fn http2_fields_that_smuggle_are_refused() {
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     for (name, value) in [("host", "evil.test"), ("x-http-method-override", "DELETE")] {
-        let request = http::Request::builder().uri("https://api.test/bytes?n=1").header(name, value).body(()).unwrap();
+        let request =
+            http::Request::builder().uri("https://api.test/bytes?n=1").header(name, value).body(()).unwrap();
         let (answer, _) = client.send_request(request, true).unwrap();
         let status = answer.await.unwrap().status().as_u16();
         // `methods: ["*"]` takes an override; another host never passes.
         assert_eq!(status, if name == "host" { 403 } else { 200 }, "{name}");
     }
     // More data than its length says.
-    let request = http::Request::builder().method("POST").uri("https://api.test/echo").header("content-length", "3");
+    let request =
+        http::Request::builder().method("POST").uri("https://api.test/echo").header("content-length", "3");
     let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
     let _ = body.send_data("abcGET /smuggled HTTP/1.1\r\n\r\n".into(), true);
     assert!(answer.await.is_err());

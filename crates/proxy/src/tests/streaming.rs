@@ -16,7 +16,10 @@ async fn events_arrive_as_they_are_sent() {
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let mut stream = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
-    stream.write_all(b"GET /sse?n=3&ms=400 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /sse?n=3&ms=400 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let begun = Instant::now();
     let mut first = Vec::new();
     while !String::from_utf8_lossy(&first).contains("data:") {
@@ -24,7 +27,10 @@ async fn events_arrive_as_they_are_sent() {
     }
     let (until_first, mut rest) = (begun.elapsed(), String::new());
     stream.read_to_string(&mut rest).await.unwrap();
-    assert!(begun.elapsed() > until_first + Duration::from_millis(300), "the first event waited for the last");
+    assert!(
+        begun.elapsed() > until_first + Duration::from_millis(300),
+        "the first event waited for the last"
+    );
 }
 
 #[tokio::test]
@@ -74,7 +80,10 @@ async fn an_agent_that_leaves_aborts_upstream() {
     let upstream = Upstream::tls_http1(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let mut stream = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
-    stream.write_all(b"POST /echo HTTP/1.1\r\nhost: api.test\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+    stream
+        .write_all(b"POST /echo HTTP/1.1\r\nhost: api.test\r\ncontent-length: 100\r\n\r\nhalf")
+        .await
+        .unwrap();
     let log = upstream.log().clone();
     tokio::task::spawn_blocking(move || log.await_request(|seen| seen.body == b"half")).await.unwrap();
     drop(stream);
@@ -98,6 +107,8 @@ async fn trailers_pass() {
         roots: vec![ca.pem().to_owned()],
         ..Setup::default()
     });
-    let answer = bench.raw("api.test", "GET / HTTP/1.1\r\nhost: api.test\r\nte: trailers\r\nconnection: close\r\n\r\n").await;
+    let answer = bench
+        .raw("api.test", "GET / HTTP/1.1\r\nhost: api.test\r\nte: trailers\r\nconnection: close\r\n\r\n")
+        .await;
     assert!(answer.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer}");
 }

@@ -18,7 +18,10 @@ async fn a_split_client_hello_is_read() {
     let client = bench.client(&["http/1.1"]);
     let talk = tokio::spawn(async move {
         let mut stream = TlsConnector::from(client).connect(name, far).await.unwrap();
-        stream.write_all(b"GET /bytes?n=5 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /bytes?n=5 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer).await;
         answer
@@ -64,7 +67,10 @@ async fn without_a_server_name_the_resolved_name_stands_for_it() {
     let tcp = bench.connect("api.test", 443).await;
     let name = ServerName::try_from("api.test").unwrap();
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    stream.write_all(b"GET /bytes?n=1 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /bytes?n=1 HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert_eq!(parts(&answer).0, StatusCode::OK);

@@ -50,14 +50,17 @@ impl Body for SentBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed(body, over) => {
                 if over.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
-                Pin::new(body).poll_frame(cx)
+                Pin::new(body).poll_frame(cx).map_ok(without_credentials)
             }
         }
     }
@@ -74,6 +77,20 @@ impl Body for SentBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(body, _) => body.size_hint(),
         }
+    }
+}
+
+/// Trailers come after the judgement, and so must not say what it was about, or who asks.
+fn without_credentials(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            crate::headers::strip_hop_by_hop(&mut trailers);
+            chiton_llm::strip_headers(&mut trailers);
+            trailers.remove(header::HOST);
+            trailers.remove(header::CONTENT_LENGTH);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
     }
 }
 
@@ -170,6 +187,7 @@ impl Upstream {
 
     /// A connection, and whether it is new.
     async fn sender(&self, route: &Route, identity: &Identity) -> Result<(Sender, bool), ForwardError> {
+        let mut waited = false;
         loop {
             let alone = match self.pool.plan(identity) {
                 Plan::Use(Sender::Http1(mut sender)) => {
@@ -185,11 +203,14 @@ impl Upstream {
                     continue;
                 }
                 Plan::Dial => None,
+                // Who waited in vain dials for itself, so that a server that is not there fails all at once.
+                Plan::DialAlone(_) if waited => None,
                 Plan::DialAlone(turn) => match turn.clone().try_lock_owned() {
                     Ok(turn) => Some(turn),
                     Err(_) => {
                         // Somebody dials already, and may come back with a connection for all.
                         drop(turn.lock().await);
+                        waited = true;
                         continue;
                     }
                 },
@@ -263,7 +284,11 @@ struct Failed {
     source: hyper::Error,
 }
 
-fn http1_request(route: &Route, head: &OutgoingHead, body: SentBody) -> Result<Request<SentBody>, ForwardError> {
+fn http1_request(
+    route: &Route,
+    head: &OutgoingHead,
+    body: SentBody,
+) -> Result<Request<SentBody>, ForwardError> {
     let target = PathAndQuery::from_maybe_shared(route.target.clone()).map_err(|_| ForwardError::Target)?;
     let mut request = Request::new(body);
     *request.uri_mut() = Uri::from(target);
@@ -290,9 +315,14 @@ fn http1_request(route: &Route, head: &OutgoingHead, body: SentBody) -> Result<R
     Ok(request)
 }
 
-fn http2_request(route: &Route, head: &OutgoingHead, body: SentBody) -> Result<Request<SentBody>, ForwardError> {
+fn http2_request(
+    route: &Route,
+    head: &OutgoingHead,
+    body: SentBody,
+) -> Result<Request<SentBody>, ForwardError> {
     let target = PathAndQuery::from_maybe_shared(route.target.clone()).map_err(|_| ForwardError::Target)?;
-    let uri = Uri::builder().scheme(route.scheme.as_str()).authority(&*route.authority).path_and_query(target);
+    let uri =
+        Uri::builder().scheme(route.scheme.as_str()).authority(&*route.authority).path_and_query(target);
     let mut request = Request::new(body);
     *request.uri_mut() = uri.build().map_err(|_| ForwardError::Target)?;
     *request.method_mut() = head.method.clone();

@@ -152,7 +152,8 @@ impl Pool {
         let mut inner = self.inner();
         inner.entries.retain(|_, entry| {
             entry.idle.retain(|(since, sender)| since.elapsed() < limits::POOL_IDLE && !sender.is_closed());
-            let stale = |(used, shared): &(Instant, Http2)| used.elapsed() > limits::POOL_IDLE || shared.is_closed();
+            let stale =
+                |(used, shared): &(Instant, Http2)| used.elapsed() > limits::POOL_IDLE || shared.is_closed();
             if entry.shared.as_ref().is_some_and(stale) {
                 entry.shared = None;
             }

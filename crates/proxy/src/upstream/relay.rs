@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use chiton_llm::{UsageChunkFilter, UsageReader, redact::{Redactor, Scrubber}};
+use chiton_llm::{
+    UsageChunkFilter, UsageReader,
+    redact::{Redactor, Scrubber},
+};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -55,12 +58,9 @@ impl RelayedBody {
         let cut = Box::pin(exchange.over().clone().cancelled_owned());
         let mut relayed = Self { body, cleaner, state: State::Flowing, lease, cut, exchange };
         if relayed.body.is_end_stream() {
+            // No body at all, as for HEAD: nothing that an encoding could be undone of.
             relayed.server_done();
-            if relayed.cleaner.is_none() {
-                relayed.finish();
-            } else {
-                relayed.state = State::Ending(None);
-            }
+            relayed.finish();
         }
         relayed
     }
@@ -82,7 +82,9 @@ impl RelayedBody {
     /// The next clean piece; none where the cleaner needs more, or has nothing left.
     fn clean_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(cleaner) = &mut self.cleaner else { return Ok(None) };
-        while let Some(piece) = cleaner.scrubber.next().map_err(|error| BodyError::Redaction(error.to_string()))? {
+        while let Some(piece) =
+            cleaner.scrubber.next().map_err(|error| BodyError::Redaction(error.to_string()))?
+        {
             if let Some(usage) = &mut cleaner.usage {
                 usage.push(&piece);
             }
@@ -168,7 +170,10 @@ impl Body for RelayedBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = std::task::ready!(this.poll_any(cx));
         match &polled {

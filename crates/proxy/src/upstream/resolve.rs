@@ -129,7 +129,8 @@ impl Resolver {
         options.use_hosts_file = ResolveHosts::Never;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.cache_size = 256;
-        let builder = Hickory::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+        let builder =
+            Hickory::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
         builder.build().map_err(|_| ResolveError::NoServers)
     }
 }
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn reads_a_host_table() {
-        let hosts = parse_hosts("127.0.0.1 localhost # me\n::1 localhost\n10.1.2.3 Git.Corp. git\nnonsense x\n");
+        let hosts =
+            parse_hosts("127.0.0.1 localhost # me\n::1 localhost\n10.1.2.3 Git.Corp. git\nnonsense x\n");
         assert_eq!(hosts["localhost"].len(), 2);
         assert_eq!(hosts["git.corp"], ["10.1.2.3".parse::<IpAddr>().unwrap()]);
         assert!(!hosts.contains_key("x"));
