@@ -169,7 +169,10 @@ fn http() -> Value {
             "private_addresses": reference("flag"),
             "allowed_addresses": { "type": ["array", "null"], "minItems": 1, "items": { "type": "string" } },
             "encoded_slash": reference("flag"),
-            "credential": object("Added after the decision, upstream only.", &credential),
+            "credential": { "anyOf": [
+                reference("secret"),
+                object("Added after the decision, upstream only.", &credential)
+            ] },
             "limits": object("How often, how much.", &limits)
         }
     })

@@ -297,6 +297,12 @@ fn read_addresses(fields: &Fields<'_>, notes: &mut Notes) -> Vec<Cidr> {
 }
 
 fn read_credential(node: &Node, notes: &mut Notes) -> Option<Credential> {
+    if matches!(node.value, super::Value::Scalar { .. }) {
+        // A reference alone goes where most keys go.
+        let secret = super::llm::read_secret(node, "credential", notes)?;
+        let (header, format) = (HeaderName::new("authorization")?, CredentialFormat::new("Bearer {}")?);
+        return Some(Credential { secret, header, format });
+    }
     let fields = notes.fields(node, "credential", &["secret", "header", "format"]);
     let Some(secret) = fields.get("secret") else {
         if !notes.has_error_in(&node.span) {

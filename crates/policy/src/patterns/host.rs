@@ -63,7 +63,10 @@ impl HostPattern {
             return Err(HostPatternError::Empty);
         }
         if let Ok(address) = text.parse::<std::net::IpAddr>() {
-            return Ok(Self(HostShape::Literal(Host::Ip(address.to_canonical()))));
+            if address != address.to_canonical() {
+                return Err(HostError::OddAddress.into());
+            }
+            return Ok(Self(HostShape::Literal(Host::Ip(address))));
         }
         if !text.starts_with('[') && text.contains(['/', ':', '@', '?', '#', '\\']) {
             return Err(HostPatternError::MoreThanAHost);
@@ -233,6 +236,7 @@ mod tests {
             ("**.co.uk", HostPatternError::PublicSuffix),
             ("*.github.io", HostPatternError::PublicSuffix),
             ("*x.com", HostPatternError::PublicSuffix),
+            ("::ffff:203.0.113.7", HostPatternError::Host(crate::names::HostError::OddAddress)),
             ("a**.example.com", HostPatternError::PartialDoubleStar),
             ("https://example.com", HostPatternError::MoreThanAHost),
             ("example.com:443", HostPatternError::MoreThanAHost),
