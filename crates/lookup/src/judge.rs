@@ -11,7 +11,10 @@ use std::{
 };
 
 use chiton_sys::{Errno, Result};
-use rustix::fs::{AtFlags, IFlags, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, IFlags, Mode, OFlags},
+    mount::OpenTreeFlags,
+};
 
 use crate::{
     object::{Identity, Kind, Number, Stat, without_deleted},
@@ -19,6 +22,25 @@ use crate::{
     scan,
     view::View,
 };
+
+/// A live folder, and a mount of it that nothing is mounted in.
+#[derive(Debug)]
+pub struct Unmasked {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// Mounts the live folders once more, detached, without what is mounted over things in them: a mask hides which
+/// object has a denied name, and with it the hard links to that object. Needs `CAP_SYS_ADMIN`, so it is called
+/// before the capabilities are given up.
+pub fn unmasked(live: &[PathBuf]) -> Result<Vec<Unmasked>> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let one = |path: &PathBuf| {
+        let fd = rustix::mount::open_tree(rustix::fs::CWD, path, clone)?;
+        Ok(Unmasked { path: path.clone(), fd })
+    };
+    live.iter().map(one).collect()
+}
 
 /// Everything that a judgement needs.
 pub(crate) struct Judge {
@@ -30,6 +52,8 @@ pub(crate) struct Judge {
     pub(crate) own: OwnedFd,
     /// The folders that came from the host by the policy's word.
     pub(crate) live: Vec<PathBuf>,
+    /// The same folders without what is mounted over things in them.
+    pub(crate) unmasked: Vec<Unmasked>,
     /// Our own process inside, by its number there.
     pub(crate) supervisor: Option<u32>,
     /// What literals led to at the start that were symlinks.
@@ -48,10 +72,14 @@ impl Judge {
             return Standing::Open; // What no filesystem shows has no path: `pipe:[…]`.
         }
         let mut standing = self.one_name(path);
-        for other in self.view.other_names(path) {
+        for other in self.other_names(path) {
             standing = standing.max(self.one_name(&other));
         }
         standing
+    }
+
+    fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+        self.view.other_names(path, |point| self.one_name(point) == Standing::Denied)
     }
 
     fn one_name(&self, path: &Path) -> Standing {
@@ -143,7 +171,7 @@ impl Judge {
 
     /// Whether a denied or protected literal lies below a directory, under any of its names.
     pub(crate) fn holds_literal(&self, directory: &Path) -> bool {
-        let names = std::iter::once(directory.to_path_buf()).chain(self.view.other_names(directory));
+        let names = std::iter::once(directory.to_path_buf()).chain(self.other_names(directory));
         names.into_iter().any(|name| {
             let literals = self.rules.literals().iter().chain(&self.followed);
             literals.into_iter().any(|literal| crate::object::is_below(&literal.path, &name))
@@ -151,15 +179,25 @@ impl Judge {
     }
 
     fn identity_of(&self, path: &Path) -> Option<Identity> {
-        let below = path.strip_prefix("/").ok()?;
-        let fd = rustix::fs::openat(
-            &self.root,
-            below,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.beneath_masks(path, flags).ok()?;
         Stat::of(&fd).ok().map(|stat| stat.identity())
+    }
+
+    /// Opens what the host has at a path, not what is mounted over it here.
+    pub(crate) fn beneath_masks(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+        let folder = self
+            .unmasked
+            .iter()
+            .filter(|folder| path.starts_with(&folder.path))
+            .max_by_key(|folder| folder.path.as_os_str().len());
+        let (fd, above) = match folder {
+            Some(folder) => (&folder.fd, folder.path.as_path()),
+            None => (&self.root, Path::new("/")),
+        };
+        let below = path.strip_prefix(above).map_err(|_| Errno::NOENT)?;
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        rustix::fs::openat(fd, below, flags, Mode::empty())
     }
 
     /// What literals lead to that are symlinks now.

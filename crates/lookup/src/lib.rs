@@ -30,6 +30,7 @@ mod view;
 mod waits;
 
 pub use event::{Sink, Started, Wanted};
+pub use judge::{Unmasked, unmasked};
 pub use rules::{Literal, Rules, Standing};
 pub use server::{LookupConfig, Server, StartError};
 pub use table::notified;

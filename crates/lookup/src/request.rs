@@ -202,7 +202,7 @@ impl<'a> Request<'a> {
     /// Whether a name may be looked up: denied ones do not exist.
     pub(crate) fn may_find(&self, path: &Path, standing: Standing) -> Result<()> {
         match standing {
-            Standing::Open | Standing::ReadOnly | Standing::Protected => Ok(()),
+            Standing::Open | Standing::FolderOnly | Standing::ReadOnly | Standing::Protected => Ok(()),
             Standing::Denied => {
                 self.refuse(path, Wanted::Lookup);
                 Err(Errno::NOENT)
@@ -214,24 +214,26 @@ impl<'a> Request<'a> {
     pub(crate) fn may_change(&self, object: &Object) -> Result<()> {
         match object.standing {
             Standing::Open => Ok(()),
+            Standing::FolderOnly if object.kind() == Kind::Directory => Ok(()),
             Standing::ReadOnly => match object.kind() {
                 Kind::File | Kind::Directory | Kind::Symlink => Err(Errno::ROFS),
                 Kind::Fifo | Kind::Socket | Kind::Device | Kind::Other => Ok(()),
             },
-            Standing::Protected | Standing::Denied => {
+            Standing::FolderOnly | Standing::Protected | Standing::Denied => {
                 self.refuse(&object.path, Wanted::Change);
                 Err(Errno::ACCESS)
             }
         }
     }
 
-    /// Whether something may be made under a name that nothing has.
-    pub(crate) fn may_make(&self, entry: &Entry) -> Result<()> {
+    /// Whether something may be made, or come, under a name that nothing has.
+    pub(crate) fn may_make(&self, entry: &Entry, what: Kind) -> Result<()> {
         let standing = self.shared.judge.new_name(&entry.path, entry.parent.as_fd());
         match if entry.hidden { Standing::Denied } else { standing } {
             Standing::Open => Ok(()),
+            Standing::FolderOnly if what == Kind::Directory => Ok(()),
             Standing::ReadOnly => Err(Errno::ROFS),
-            Standing::Protected | Standing::Denied => {
+            Standing::FolderOnly | Standing::Protected | Standing::Denied => {
                 self.refuse(&entry.path, Wanted::Change);
                 Err(Errno::ACCESS)
             }

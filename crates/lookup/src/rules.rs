@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 pub enum Standing {
     /// Read and written.
     Open,
+    /// A folder there is read and written, and can be made. Anything else is protected: a `.git` file would lead
+    /// the host elsewhere, a `.git` folder is a repository.
+    FolderOnly,
     /// In an area that is only read.
     ReadOnly,
     /// Read, but not written, made, removed, renamed or changed in its attributes.
@@ -20,7 +23,7 @@ pub enum Standing {
 pub struct Literal {
     /// As seen inside.
     pub path: PathBuf,
-    /// [`Standing::Protected`] or [`Standing::Denied`].
+    /// [`Standing::FolderOnly`], [`Standing::Protected`] or [`Standing::Denied`].
     pub standing: Standing,
 }
 

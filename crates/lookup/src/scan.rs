@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, OFlags};
 
 use crate::{
     judge::Judge,
@@ -44,9 +44,7 @@ fn note(judge: &Judge, path: &Path, found: &mut HashMap<Identity, Standing>) {
 }
 
 fn stat(judge: &Judge, path: &Path) -> chiton_sys::Result<Stat> {
-    let below = path.strip_prefix("/").unwrap_or(path);
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Stat::of(rustix::fs::openat(&judge.root, below, flags, Mode::empty())?)
+    Stat::of(judge.beneath_masks(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?)
 }
 
 /// Calls `each` with every path below a folder, without following symlinks. What cannot be read is passed over:
@@ -54,10 +52,8 @@ fn stat(judge: &Judge, path: &Path) -> chiton_sys::Result<Stat> {
 fn walk(judge: &Judge, folder: PathBuf, each: &mut dyn FnMut(&Path)) {
     let mut left = vec![folder];
     while let Some(folder) = left.pop() {
-        let below = folder.strip_prefix("/").unwrap_or(&folder);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-        let Ok(fd) = rustix::fs::openat(&judge.root, below, flags, Mode::empty()) else { continue };
+        let Ok(fd) = judge.beneath_masks(&folder, flags) else { continue };
         let Ok(entries) = Dir::new(fd) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name().to_bytes();

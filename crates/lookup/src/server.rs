@@ -28,7 +28,7 @@ use rustix::{
 use crate::{
     caller::Caller,
     event::Sink,
-    judge::Judge,
+    judge::{Judge, Unmasked},
     object::Stat,
     request::{Reply, Request},
     rules::Rules,
@@ -89,8 +89,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server without listeners.
+    /// A server without listeners, for folders that nothing is mounted in.
     pub fn new(config: LookupConfig) -> Result<Self, StartError> {
+        Self::with_unmasked(config, Vec::new())
+    }
+
+    /// A server without listeners, for folders with masks mounted in them.
+    pub fn with_unmasked(config: LookupConfig, unmasked: Vec<Unmasked>) -> Result<Self, StartError> {
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = rustix::fs::openat(&config.host_proc, c"self/fd", directory, Mode::empty())
             .map_err(StartError::HostProc)?;
@@ -106,6 +111,7 @@ impl Server {
             root: config.root,
             own,
             live: config.live,
+            unmasked,
             supervisor: config.supervisor,
             followed,
             several: OnceLock::new(),

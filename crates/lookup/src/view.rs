@@ -61,13 +61,14 @@ impl View {
         self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner).ids.contains(&id)
     }
 
-    /// Every other path of the view that shows the same place.
-    pub(crate) fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+    /// Every other path of the view that shows the same place. `is_mask`: whether what is mounted at a path only
+    /// hides what is there; it shows nothing of the host's.
+    pub(crate) fn other_names(&self, path: &Path, is_mask: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         if table.shared.is_empty() {
             return Vec::new();
         }
-        table.other_names(path)
+        table.other_names(path, is_mask)
     }
 }
 
@@ -88,7 +89,7 @@ impl Table {
         Self { ids: mounts.iter().map(|m| m.id).collect(), shared }
     }
 
-    fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+    fn other_names(&self, path: &Path, is_mask: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         // The mount with the longest point that holds the path; of equal ones the last is on top.
         let holder = self
             .shared
@@ -100,7 +101,7 @@ impl Table {
         let inner = join(&holder.root, below);
         self.shared
             .iter()
-            .filter(|m| m.device == holder.device)
+            .filter(|m| m.device == holder.device && !is_mask(&m.point))
             .filter_map(|m| inner.strip_prefix(&m.root).ok().map(|below| join(&m.point, below)))
             .filter(|other| other != path)
             .collect()
@@ -165,20 +166,27 @@ mod tests {
     fn a_folder_bound_twice_has_two_names() {
         let table = Table::parse(TABLE);
         assert_eq!(
-            table.other_names(Path::new("/workspace/sub dir/.env")),
+            table.other_names(Path::new("/workspace/sub dir/.env"), |_| false),
             [Path::new("/home/u/proj/sub dir/.env")]
         );
         assert_eq!(
-            table.other_names(Path::new("/home/u/proj/sub dir/.env")),
+            table.other_names(Path::new("/home/u/proj/sub dir/.env"), |_| false),
             [Path::new("/workspace/sub dir/.env")]
         );
     }
 
     #[test]
+    fn a_mask_lends_its_name_to_nothing() {
+        let table =
+            Table::parse(b"1 0 0:5 / /dev rw - devtmpfs x rw\n2 0 0:5 /null /w/.env rw - devtmpfs x rw\n");
+        assert!(table.other_names(Path::new("/dev/null"), |point| point == Path::new("/w/.env")).is_empty());
+    }
+
+    #[test]
     fn what_is_shown_once_has_one_name() {
         let table = Table::parse(TABLE);
-        assert!(table.other_names(Path::new("/workspace/other/.env")).is_empty());
-        assert!(table.other_names(Path::new("/tmp/x")).is_empty());
+        assert!(table.other_names(Path::new("/workspace/other/.env"), |_| false).is_empty());
+        assert!(table.other_names(Path::new("/tmp/x"), |_| false).is_empty());
         assert_eq!(table.shared.len(), 2);
     }
 }

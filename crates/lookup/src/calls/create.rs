@@ -4,7 +4,7 @@ use chiton_sys::{Errno, Result};
 use rustix::fs::{AtFlags, FileType, Mode};
 
 use crate::{
-    object::{Entry, Number, Object},
+    object::{Entry, Kind, Number, Object},
     request::{Reply, Request, known_flags, refuse_set_id},
     rules::Standing,
     table::{Flags, Shape},
@@ -13,7 +13,9 @@ use crate::{
 pub(crate) fn mkdir(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let mode = request.bits(shape.rest) & 0o7777;
     refuse_set_id(mode)?;
-    make(request, shape, |entry| rustix::fs::mkdirat(&entry.parent, &entry.name, Mode::from_raw_mode(mode)))
+    make(request, shape, Kind::Directory, |entry| {
+        rustix::fs::mkdirat(&entry.parent, &entry.name, Mode::from_raw_mode(mode))
+    })
 }
 
 /// Files, FIFOs and sockets: no device.
@@ -28,7 +30,7 @@ pub(crate) fn mknod(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         _ => return Err(Errno::INVAL),
     };
     let mode = Mode::from_raw_mode(mode & 0o7777);
-    make(request, shape, |entry| rustix::fs::mknodat(&entry.parent, &entry.name, kind, mode, 0))
+    make(request, shape, Kind::File, |entry| rustix::fs::mknodat(&entry.parent, &entry.name, kind, mode, 0))
 }
 
 /// A symlink's text is its maker's business: every lookup through it is judged.
@@ -37,15 +39,22 @@ pub(crate) fn symlink(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     if target.is_empty() {
         return Err(Errno::NOENT);
     }
-    make(request, shape, |entry| rustix::fs::symlinkat(target.as_slice(), &entry.parent, &entry.name))
+    make(request, shape, Kind::Symlink, |entry| {
+        rustix::fs::symlinkat(target.as_slice(), &entry.parent, &entry.name)
+    })
 }
 
-fn make(request: &Request<'_>, shape: &Shape, deed: impl Fn(&Entry) -> Result<()>) -> Result<Reply> {
+fn make(
+    request: &Request<'_>,
+    shape: &Shape,
+    what: Kind,
+    deed: impl Fn(&Entry) -> Result<()>,
+) -> Result<Reply> {
     let _names = request.names_stay();
     let entry = request.entry(shape.directory, shape.path)?;
     // A name that is taken is the kernel's to refuse, whatever the area.
     if entry.object.is_none() {
-        request.may_make(&entry)?;
+        request.may_make(&entry, what)?;
     }
     request.take_umask()?;
     deed(&entry)?;
@@ -58,9 +67,9 @@ pub(crate) fn link(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let _names = request.names_stay();
     let entry = request.entry(shape.second.0, shape.second.1)?;
     if entry.object.is_none() {
-        request.may_make(&entry)?;
+        request.may_make(&entry, Kind::File)?;
     }
-    if object.standing >= Standing::Protected {
+    if matches!(object.standing, Standing::FolderOnly | Standing::Protected) {
         request.may_change(&object)?;
     }
     let number = Number::of(&object.fd)?;

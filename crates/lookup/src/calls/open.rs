@@ -206,7 +206,7 @@ fn make(request: &Request<'_>, entry: &Entry, want: Want) -> Result<Reply> {
     if moved != entry.path {
         return Err(Errno::STALE);
     }
-    request.may_make(entry)?;
+    request.may_make(entry, Kind::File)?;
     request.take_umask()?;
     let flags =
         want.flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -11,7 +11,7 @@ use rustix::fs::RenameFlags;
 use super::remove::may_go;
 use crate::{
     event::Wanted,
-    object::{Entry, Kind, Stat},
+    object::{Entry, Kind, Object, Stat},
     request::{Reply, Request},
     rules::Standing,
     scan,
@@ -34,8 +34,10 @@ pub(crate) fn rename(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     leave(request, &old, crosses)?;
     if exchange {
         leave(request, &new, crosses)?;
+        arrive(request, &old, kind_of(&new), crosses)?;
+        arrive(request, &new, kind_of(&old), crosses)?;
     } else {
-        arrive(request, &new, crosses)?;
+        arrive(request, &new, kind_of(&old), crosses)?;
     }
     if crosses {
         return Err(Errno::XDEV);
@@ -54,12 +56,20 @@ fn leave(request: &Request<'_>, entry: &Entry, crosses: bool) -> Result<()> {
 }
 
 /// The name that something is moved onto.
-fn arrive(request: &Request<'_>, entry: &Entry, crosses: bool) -> Result<()> {
+fn arrive(request: &Request<'_>, entry: &Entry, what: Kind, crosses: bool) -> Result<()> {
+    if entry.is_dots() {
+        return Ok(()); // The kernel refuses each of these itself.
+    }
     let allowed = match &entry.object {
-        Some(_) => may_go(request, entry),
-        None => request.may_make(entry),
+        Some(_) => may_go(request, entry).and_then(|()| request.may_make(entry, what)),
+        None => request.may_make(entry, what),
     };
     read_only_crossing(allowed, crosses)
+}
+
+/// What has a name. Nothing: as good as a file, and the kernel says that it is nothing.
+fn kind_of(entry: &Entry) -> Kind {
+    entry.object.as_ref().map_or(Kind::File, Object::kind)
 }
 
 fn read_only_crossing(allowed: Result<()>, crosses: bool) -> Result<()> {

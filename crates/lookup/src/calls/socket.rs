@@ -170,7 +170,7 @@ pub(crate) fn bind(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     if entry.object.is_some() {
         return Err(Errno::ADDRINUSE);
     }
-    request.may_make(&entry)?;
+    request.may_make(&entry, Kind::Socket)?;
     request.take_umask()?;
     let mut bytes = AddressFamily::UNIX.as_raw().to_ne_bytes().to_vec();
     bytes.extend_from_slice(entry.name.to_bytes_with_nul());

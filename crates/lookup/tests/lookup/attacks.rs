@@ -236,6 +236,25 @@ fn a_protected_file_is_read_and_not_changed() {
 }
 
 #[test]
+fn a_name_for_folders_only_takes_nothing_else() {
+    let rig = Rig::new(|work, rules| rules.folder_only(work.join(".git")).protect(work.join(".vscode")), &[]);
+    let lines = [
+        "echo x > .git",
+        "ln -s x .git",
+        "mkfifo .git",
+        "touch f; mv f .git",
+        "touch f; ln f .git",
+        "mkdir .vscode",
+        "touch .vscode",
+        "mkdir d; touch f; python3 -c 'import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).renameat2(-100, b\"f\", -100, b\".git\", 2) == 0 else 1)'",
+    ];
+    for (line, (out, code)) in lines.iter().zip(each(&rig, &lines)) {
+        assert_ne!(code, 0, "{line}: {out}");
+    }
+    rig.sh("mkdir .git; touch .git/config; chmod 700 .git; mv .git g; mv g .git; git init -q; git status --short");
+}
+
+#[test]
 fn set_id_bits_and_devices_are_refused() {
     let rig = rig();
     let lines = [

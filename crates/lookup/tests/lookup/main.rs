@@ -5,4 +5,5 @@ mod alike;
 mod attacks;
 mod cost;
 mod harness;
+mod inside;
 mod programs;

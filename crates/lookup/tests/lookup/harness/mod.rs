@@ -36,6 +36,11 @@ impl TestRules {
         self
     }
 
+    pub(crate) fn folder_only(mut self, path: impl Into<PathBuf>) -> Self {
+        self.literals.push(Literal { path: path.into(), standing: Standing::FolderOnly });
+        self
+    }
+
     pub(crate) fn protect(mut self, path: impl Into<PathBuf>) -> Self {
         self.literals.push(Literal { path: path.into(), standing: Standing::Protected });
         self
@@ -64,7 +69,9 @@ impl Rules for TestRules {
         if named || ended {
             return Standing::Denied;
         }
-        let literals = self.literals.iter().filter(|l| path.starts_with(&l.path)).map(|l| l.standing);
+        let covers =
+            |l: &&Literal| path == l.path || l.standing > Standing::FolderOnly && path.starts_with(&l.path);
+        let literals = self.literals.iter().filter(covers).map(|l| l.standing);
         let read_only = self.read_only.iter().filter(|p| path.starts_with(p)).map(|_| Standing::ReadOnly);
         literals.chain(read_only).max().unwrap_or(Standing::Open)
     }
@@ -165,17 +172,20 @@ impl Rig {
         let open = |path: &str| {
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
         };
-        let server = Server::new(LookupConfig {
+        let host_proc = std::env::var("LOOKUP_HOST_PROC").unwrap_or_else(|_| "/proc".into());
+        // Without the right to mount there are no masks either.
+        let unmasked = chiton_lookup::unmasked(std::slice::from_ref(&work)).unwrap_or_default();
+        let config = LookupConfig {
             rules: Box::new(rules(&work, TestRules::default())),
-            host_proc: open("/proc"),
+            host_proc: open(&host_proc),
             root: open("/"),
             live: vec![work.clone()],
             private: vec!["/dev/shm".into()],
             supervisor: Some(SUPERVISOR),
             blocked: blocked.iter().copied().collect::<HashSet<u32>>(),
             sink: Box::new(recorder.clone()),
-        })
-        .unwrap();
+        };
+        let server = Server::with_unmasked(config, unmasked).unwrap();
         Self { work, recorder, server: Some(server), dir }
     }
 
@@ -185,7 +195,7 @@ impl Rig {
         let _absent = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let (out, err) = (self.dir.path().join("out"), self.dir.path().join("err"));
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = itself()
             .args(["--exact", "harness::child", "--ignored", "--nocapture"])
             .env("LOOKUP_SOCKET", &socket)
             .env("LOOKUP_OUT", &out)
@@ -247,6 +257,16 @@ impl Rig {
         drop(self.server.take());
         self.recorder.events()
     }
+}
+
+/// This program; in the namespaces that a test made, where it made some.
+fn itself() -> Command {
+    let Ok(namespace) = std::env::var("LOOKUP_PIDS") else {
+        return Command::new(std::env::current_exe().unwrap());
+    };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--pid={namespace}")).arg(std::env::var("LOOKUP_ITSELF").unwrap());
+    command
 }
 
 fn read(path: &Path) -> String {
