@@ -167,7 +167,14 @@ impl NativeDriver {
             let answer = wire::ask(&mut link, request).await;
             let (reply, _) = answer.map_err(|e| supervisor::broken(&e, &handle.id))?;
             match supervisor::refusal(reply)? {
-                SupervisorReply::Exited(exit) => Ok(exit),
+                SupervisorReply::Exited(exit) => {
+                    drop(link);
+                    // It ends by itself once every session has the last of the output, or takes no more of it.
+                    if let Some(init) = record.init.and_then(ProcessId::hold) {
+                        let _ = init.ended().await;
+                    }
+                    Ok(exit)
+                }
                 _ => Err(supervisor::unexpected()),
             }
         };
