@@ -217,3 +217,73 @@ impl Chunk {
         Ok(sent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+    };
+
+    use super::*;
+
+    fn pair() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Link::new(ours.into()), theirs)
+    }
+
+    #[test]
+    fn requests_come_whole_and_in_order() {
+        let (mut link, mut peer) = pair();
+        let mut bytes = frame::encode(&SupervisorRequest::Wait).unwrap();
+        bytes.extend(frame::encode(&SupervisorRequest::Signal(15)).unwrap());
+        let (first, rest) = bytes.split_at(6);
+        peer.write_all(first).unwrap();
+        assert_eq!(link.fill().unwrap(), Filled::More);
+        assert!(link.next_request().unwrap().is_none());
+        peer.write_all(rest).unwrap();
+        link.fill().unwrap();
+        assert!(matches!(link.next_request().unwrap(), Some(SupervisorRequest::Wait)));
+        assert!(matches!(link.next_request().unwrap(), Some(SupervisorRequest::Signal(15))));
+        drop(peer);
+        assert_eq!(link.fill().unwrap(), Filled::End);
+        assert!(link.is_over());
+    }
+
+    #[test]
+    fn what_is_no_request_is_an_error() {
+        for bytes in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x02{}", b"\0\0\0\x06\"nope\""] {
+            let (mut link, mut peer) = pair();
+            peer.write_all(bytes).unwrap();
+            link.fill().unwrap();
+            assert!(link.next_request().is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_blocks_nothing() {
+        let (mut link, mut peer) = pair();
+        let piece = vec![7; frame::MAX_SESSION_PAYLOAD];
+        for _ in 0..20 {
+            link.push_frame(SessionKind::Stdout, &piece).unwrap();
+        }
+        link.flush().unwrap();
+        assert!(link.queued() > 0);
+        let mut taken = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while taken < 20 * (piece.len() + 5) {
+            taken += peer.read(&mut buffer).unwrap();
+            link.flush().unwrap();
+        }
+        assert_eq!(link.queued(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_an_error() {
+        let (mut link, mut peer) = pair();
+        peer.write_all(b"\0\x00\x01\x00\x01").unwrap();
+        link.fill().unwrap();
+        assert!(link.next_frame().is_err());
+        assert!(link.push_frame(SessionKind::Stdout, &vec![0; frame::MAX_SESSION_PAYLOAD + 1]).is_err());
+    }
+}

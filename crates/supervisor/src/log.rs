@@ -16,14 +16,19 @@ const FULL: &[u8] = b"\nchiton: the log is full (32 MiB), later output is not ke
 pub(crate) struct Log {
     file: OwnedFd,
     size: u64,
+    limit: u64,
     full: bool,
 }
 
 impl Log {
     /// Appends to `file`, which may hold what an earlier start wrote.
     pub(crate) fn new(file: OwnedFd) -> Self {
+        Self::limited(file, LIMIT)
+    }
+
+    fn limited(file: OwnedFd, limit: u64) -> Self {
         let size = rustix::fs::fstat(&file).ok().and_then(|s| u64::try_from(s.st_size).ok()).unwrap_or(0);
-        Self { file, size, full: false }
+        Self { file, size, limit, full: false }
     }
 
     /// Keeps one piece of output.
@@ -31,7 +36,7 @@ impl Log {
         if self.full {
             return;
         }
-        let room = LIMIT.saturating_sub(self.size + FULL.len() as u64 + 5);
+        let room = self.limit.saturating_sub(self.size + FULL.len() as u64 + 5);
         if payload.len() as u64 + 5 > room {
             self.append(SessionKind::Stderr, FULL);
             self.full = true;
@@ -53,5 +58,51 @@ impl Log {
                 self.full = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Seek as _};
+
+    use super::*;
+
+    fn frames(mut file: std::fs::File) -> Vec<(SessionKind, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        let mut rest = bytes.as_slice();
+        let mut frames = Vec::new();
+        while let Some((header, after)) = rest.split_first_chunk::<5>() {
+            let (kind, len) = frame::parse_session_header(*header).unwrap();
+            frames.push((kind, after[..len].to_vec()));
+            rest = &after[len..];
+        }
+        assert!(rest.is_empty(), "half a frame");
+        frames
+    }
+
+    #[test]
+    fn at_the_limit_a_last_frame_says_so() {
+        let file = tempfile::tempfile().unwrap();
+        let mut log = Log::limited(file.try_clone().unwrap().into(), 200);
+        for _ in 0..20 {
+            log.keep(SessionKind::Stdout, b"ten bytes.");
+        }
+        let frames = frames(file);
+        assert!(frames.len() > 2 && frames.len() < 20);
+        let (last, rest) = frames.split_last().unwrap();
+        assert_eq!((last.0, last.1.as_slice()), (SessionKind::Stderr, FULL));
+        assert!(rest.iter().all(|(kind, bytes)| *kind == SessionKind::Stdout && bytes == b"ten bytes."));
+    }
+
+    #[test]
+    fn what_an_earlier_start_wrote_counts() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &[b'x'; 180]).unwrap();
+        let mut log = Log::limited(file.try_clone().unwrap().into(), 200);
+        log.keep(SessionKind::Stdout, b"more");
+        log.keep(SessionKind::Stdout, b"and more");
+        assert!(file.metadata().unwrap().len() <= 180 + FULL.len() as u64 + 5);
     }
 }

@@ -66,3 +66,40 @@ pub(crate) fn receive(partner: BorrowedFd<'_>) -> Result<Option<Message>, Failur
 fn broken(error: Errno) -> Failure {
     ours("cannot hear from the supervisor's other half", &error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        let (one, other) = pair();
+        let (pipe, _end) = rustix::pipe::pipe().unwrap();
+        let failure = crate::failure::refused("no");
+        for message in [Message::Entered, Message::Judging, Message::Failed(failure), Message::Listener(pipe)]
+        {
+            send(one.as_fd(), &message).unwrap();
+            let received = receive(other.as_fd()).unwrap().unwrap();
+            assert_eq!(std::mem::discriminant(&message), std::mem::discriminant(&received));
+        }
+        drop(one);
+        assert!(receive(other.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let (one, other) = pair();
+        for bytes in [&b"x"[..], b"l", b"f{"] {
+            chiton_sys::descriptors::send(&one, bytes, &[]).unwrap();
+            assert!(receive(other.as_fd()).is_err());
+        }
+        chiton_sys::descriptors::send(&one, b"j", &[other.as_fd()]).unwrap();
+        assert!(receive(other.as_fd()).is_err());
+    }
+}
