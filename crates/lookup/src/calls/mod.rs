@@ -9,6 +9,7 @@ pub(crate) mod directory;
 pub(crate) mod exec;
 mod interpreter;
 pub(crate) mod list;
+mod mounts;
 pub(crate) mod open;
 pub(crate) mod remove;
 pub(crate) mod rename;

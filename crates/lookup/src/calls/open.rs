@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use chiton_sys::{Errno, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::mounts;
 use crate::{
     object::{Entry, Kind, Number, Object},
     request::{Reply, Request, refuse_set_id},
@@ -257,6 +258,9 @@ fn open_object(request: &Request<'_>, object: Object, want: Want) -> Result<Repl
     } else {
         reopen(request, &object, flags)?
     };
+    if mounts::is_table(request, &object) {
+        return Ok(hand_over(mounts::open_copy(request, &object, &fd, flags)?, flags));
+    }
     Ok(hand_over(fd, flags))
 }
 

@@ -57,6 +57,9 @@ fn in_namespaces() {
         let said = rig.run(&["/bin/cat", path]);
         assert_eq!((said.out.as_str(), said.code), ("", Some(1)), "{path}: {}", said.err);
     }
+    let tables = rig
+        .sh("cat /proc/self/mountinfo /proc/mounts /proc/1/mounts /proc/self/mountstats 2>/dev/null; true");
+    assert!(tables.contains(" / ") && !tables.contains(".env") && !tables.contains("/private "), "{tables}");
     let out = rig.sh(
         "/usr/bin/python3 -c 'import os, threading\n\
          me = str(os.getpid()); assert os.readlink(\"/proc/self\") == me and int(me) < 1000\n\

@@ -94,3 +94,20 @@ fn many_at_once() {
     let rig = rig();
     rig.sh("for i in $(seq 12); do (for j in $(seq 40); do mkdir -p m/$i/$j; echo $j > m/$i/$j/f; mv m/$i/$j/f m/$i/$j/g; cat m/$i/$j/g; done > /dev/null) & done; wait; test \"$(find m -name g | wc -l)\" = 480");
 }
+
+#[test]
+fn a_terminal_is_the_callers_own() {
+    let rig = rig();
+    let said =
+        rig.run(&["/usr/bin/script", "-qec", "test -t 0 && echo to-tty > /dev/tty && tty < /dev/tty", "log"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(said.out.contains("to-tty") && said.out.contains("/dev/pts/"), "{}", said.out);
+}
+
+#[test]
+fn a_program_that_hides_from_its_own_user() {
+    // Without the right to look into it there is nothing to be read: then it is an error, never a permission.
+    let rig = rig();
+    let script = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\ntry: open('.env').read(); print('read')\nexcept OSError: print('refused')";
+    assert_eq!(rig.run(&["/usr/bin/python3", "-c", script]).out, "refused\n");
+}
