@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -116,7 +117,8 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
         return reset(stream);
     };
     let mut first = BytesMut::with_capacity(2 << 10);
-    match read_first(&mut stream, &mut first).await {
+    let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
+    match read_first(&mut stream, &mut first, silence).await {
         FirstBytes::Tls { encrypted_name: false } => {
             serve_tls(Begun { first, stream }, target, proxy, cut).await
         }
@@ -137,7 +139,7 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
             proxy.events.refused_connection(&target, Refused::NoProtocol);
             reset(stream);
         }
-        // The agent left, or said nothing for too long.
+        // The agent left before it said anything.
         FirstBytes::More => reset(stream),
     }
 }
@@ -175,15 +177,17 @@ impl Target {
     }
 }
 
-async fn read_first(stream: &mut TcpStream, first: &mut BytesMut) -> FirstBytes {
-    let deadline = Instant::now() + limits::FIRST_BYTES;
+async fn read_first(stream: &mut TcpStream, first: &mut BytesMut, silence: Duration) -> FirstBytes {
+    let begun = Instant::now();
     loop {
+        let deadline = begun + if first.is_empty() { silence } else { limits::FIRST_BYTES };
         match timeout_at(deadline, stream.read_buf(first)).await {
             Ok(Ok(1..)) => match first_bytes(first) {
                 FirstBytes::More => {}
                 known => return known,
             },
-            Ok(Ok(0) | Err(_)) | Err(_) => return FirstBytes::More,
+            Ok(Ok(0) | Err(_)) => return FirstBytes::More,
+            Err(_) => return FirstBytes::Neither,
         }
     }
 }

@@ -8,6 +8,8 @@ pub(crate) const CONNECTIONS: usize = 1024;
 pub(crate) const CLIENT_HELLO: usize = 64 << 10;
 /// How long the first bytes, a handshake, or the head of a request may take.
 pub(crate) const FIRST_BYTES: Duration = Duration::from_secs(15);
+/// How long an agent may say nothing on a port that is not the web's: it waits for a greeting that never comes.
+pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 /// How long a kept-alive connection may be idle between two requests.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
 /// How long a body may stand still.
