@@ -136,7 +136,9 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
                 .await;
         }
         FirstBytes::Neither => {
-            proxy.events.refused_connection(&target, Refused::NoProtocol);
+            let known = proxy.running.revision().compiled.could_allow(&target.host);
+            let why = if known { Refused::NoProtocol } else { Refused::UnknownHost };
+            proxy.events.refused_connection(&target, why);
             reset(stream);
         }
         // The agent left before it said anything.
@@ -151,6 +153,8 @@ pub(crate) enum Refused {
     EncryptedName,
     /// It is neither TLS nor HTTP.
     NoProtocol,
+    /// The same, and no rule names the host.
+    UnknownHost,
     /// The agent's program did not accept our leaf, or its TLS is broken.
     Handshake,
 }

@@ -215,6 +215,7 @@ impl Events {
         let (action, reason) = match why {
             Refused::EncryptedName => ("connect", Some(Reason::AmbiguousRequest)),
             Refused::NoProtocol => ("connect", Some(Reason::SchemeNotAllowed)),
+            Refused::UnknownHost => ("connect", Some(Reason::HostNotAllowed)),
             // The agent's own program ended it: most often it does not trust the sandbox's authority.
             Refused::Handshake => ("tls_handshake", None),
         };

@@ -92,9 +92,11 @@ async fn neither_tls_nor_http_is_reset_and_written_down() {
 #[tokio::test]
 async fn a_client_that_waits_for_a_greeting_is_reset() {
     let bench = Bench::new(Setup { policy: OPEN, ..Setup::default() });
-    let mut stream = bench.connect("api.test", 22).await;
-    assert!(stream.read(&mut [0; 16]).await.is_err());
-    assert_eq!(bench.denials(), ["scheme_not_allowed"]);
+    for host in ["api.test", "evil.test"] {
+        let mut stream = bench.connect(host, 22).await;
+        assert!(stream.read(&mut [0; 16]).await.is_err());
+    }
+    assert_eq!(bench.denials(), ["scheme_not_allowed", "host_not_allowed"]);
 }
 
 #[tokio::test]
