@@ -4,6 +4,8 @@
 //! The order of a sandbox's life is `create_sandbox`, `inject_filesystem_policy`, `attach_network_proxy`,
 //! `start`: a driver refuses `start` before the other three were acknowledged.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod types;
 
 use std::time::Duration;

@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
-use chiton_driver::ComputeDriver as _;
+use chiton_api::frame::SessionKind;
+use chiton_driver::{
+    ComputeDriver as _,
+    conformance::{Fixture as _, POLICY, Sandbox, program, proxy_config, shell},
+};
 use tokio::runtime::Runtime;
 
 use crate::{
     Test,
-    bench::{Bench, POLICY, program, shell},
+    bench::{self, Native, runtime_folder},
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -19,8 +23,8 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// The pids in the sandbox's record, outer supervisor first.
-fn recorded(bench: &Bench) -> Vec<i32> {
-    let text = std::fs::read(bench.runtime_folder().join("record.json")).unwrap();
+fn recorded(sandbox: &Sandbox) -> Vec<i32> {
+    let text = std::fs::read(runtime_folder(sandbox).join("record.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
     ["supervisor", "proxy"].iter().map(|role| record[role]["pid"].as_i64().unwrap() as i32).collect()
 }
@@ -51,52 +55,52 @@ fn init(runtime: &Runtime) {
 
 fn dies_with(runtime: &Runtime, victim: fn(i32, i32) -> i32) {
     runtime.block_on(async {
-        let bench = Bench::ready().await;
-        let mut session = bench.session(shell("echo up; sleep 1000")).await.unwrap();
+        let sandbox = Sandbox::ready(&Native).await;
+        let mut session = sandbox.session(shell("echo up; sleep 1000")).await.unwrap();
         session.until("up").await;
-        let outer = recorded(&bench)[0];
+        let outer = recorded(&sandbox)[0];
         let init = children(outer)[0];
         let inside = children(init);
         assert!(!inside.is_empty());
         kill(victim(outer, init));
-        assert!(bench.driver.wait(&bench.handle).await.is_err());
-        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+        assert!(sandbox.driver.wait(&sandbox.handle).await.is_err());
+        sandbox.driver.destroy_sandbox(&sandbox.handle).await.unwrap();
         for pid in [vec![outer, init], inside].concat() {
             assert!(is_dead(pid), "{pid} lives");
         }
-        assert!(!bench.runtime_folder().exists());
+        assert!(!runtime_folder(&sandbox).exists());
     });
 }
 
 fn adoption(runtime: &Runtime) {
     runtime.block_on(async {
-        let bench = Bench::ready().await;
-        let mut session = bench.session(shell("echo up; read x; exit 2")).await.unwrap();
+        let sandbox = Sandbox::ready(&Native).await;
+        let mut session = sandbox.session(shell("echo up; read x; exit 2")).await.unwrap();
         session.until("up").await;
-        let second = Bench::driver(bench.folder.path());
-        assert_eq!(second.list().await.unwrap(), std::slice::from_ref(&bench.handle));
-        assert!(!second.report(&bench.handle).await.unwrap().layers.is_empty());
-        let [outer, proxy] = recorded(&bench)[..] else { panic!() };
+        let second = bench::driver(bench::folder(&sandbox));
+        assert_eq!(second.list().await.unwrap(), std::slice::from_ref(&sandbox.handle));
+        assert!(!second.report(&sandbox.handle).await.unwrap().layers.is_empty());
+        let [outer, proxy] = recorded(&sandbox)[..] else { panic!() };
         kill(outer);
-        assert!(second.wait(&bench.handle).await.is_err());
+        assert!(second.wait(&sandbox.handle).await.is_err());
         assert!(second.list().await.unwrap().is_empty());
         assert!(is_dead(proxy));
-        assert!(!bench.runtime_folder().exists());
+        assert!(!runtime_folder(&sandbox).exists());
     });
 }
 
 fn proxy(runtime: &Runtime) {
     runtime.block_on(async {
-        let bench = Bench::ready().await;
-        let mut session = bench.session(shell("echo up; read x; exit 2")).await.unwrap();
+        let sandbox = Sandbox::ready(&Native).await;
+        let mut session = sandbox.session(shell("echo up; read x; exit 2")).await.unwrap();
         session.until("up").await;
-        let old = recorded(&bench)[1];
+        let old = recorded(&sandbox)[1];
         kill(old);
-        bench.driver.attach_network_proxy(&bench.handle, crate::bench::proxy_config()).await.unwrap();
-        assert_ne!(recorded(&bench)[1], old);
-        session.send(chiton_api::frame::SessionKind::Stdin, b"x\n").await;
+        sandbox.driver.attach_network_proxy(&sandbox.handle, proxy_config()).await.unwrap();
+        assert_ne!(recorded(&sandbox)[1], old);
+        session.send(SessionKind::Stdin, b"x\n").await;
         assert_eq!(session.end().await.2, 2);
-        bench.driver.destroy_sandbox(&bench.handle).await.unwrap();
+        sandbox.driver.destroy_sandbox(&sandbox.handle).await.unwrap();
     });
 }
 
@@ -105,18 +109,18 @@ fn speed(runtime: &Runtime) {
     runtime.block_on(async {
         let mut times = vec![Vec::new(); PHASES.len()];
         for _ in 0..20 {
-            let bench = Bench::new();
-            let (driver, handle) = (&bench.driver, &bench.handle);
+            let sandbox = Native.sandbox();
+            let (driver, handle) = (&sandbox.driver, &sandbox.handle);
             let mut clock = Instant::now();
             let mut lap =
                 |phase: usize| times[phase].push(std::mem::replace(&mut clock, Instant::now()).elapsed());
-            driver.create_sandbox(&bench.spec).await.unwrap();
+            driver.create_sandbox(&sandbox.spec).await.unwrap();
             lap(0);
-            driver.inject_filesystem_policy(handle, bench.policy(POLICY)).await.unwrap();
+            driver.inject_filesystem_policy(handle, sandbox.policy(POLICY)).await.unwrap();
             lap(1);
-            driver.attach_network_proxy(handle, crate::bench::proxy_config()).await.unwrap();
+            driver.attach_network_proxy(handle, proxy_config()).await.unwrap();
             lap(2);
-            let mut session = bench.session(program(&["/bin/true"])).await.unwrap();
+            let mut session = sandbox.session(program(&["/bin/true"])).await.unwrap();
             lap(3);
             session.end().await;
             lap(4);

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -12,8 +11,6 @@
 
 mod bench;
 mod death;
-mod programs;
-mod sessions;
 
 use std::{
     os::unix::process::CommandExt,
@@ -43,13 +40,21 @@ fn main() -> ExitCode {
 
 fn run(filter: &str) -> bool {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let tests: Vec<Test> = [programs::TESTS, sessions::TESTS, death::TESTS].concat();
     let mut failed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
+    let mut check = |name: &str, test: &dyn Fn()| {
+        if !name.contains(filter) {
+            return;
+        }
         let began = std::time::Instant::now();
-        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&runtime))).is_ok();
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).is_ok();
         println!("{} {name} ({:.1?})", if passed { "ok  " } else { "FAIL" }, began.elapsed());
         failed += u32::from(!passed);
+    };
+    for case in chiton_driver::conformance::cases() {
+        check(case.name, &|| runtime.block_on((case.run)(&bench::Native)));
+    }
+    for (name, test) in death::TESTS {
+        check(name, &|| test(&runtime));
     }
     failed == 0
 }

@@ -1,0 +1,47 @@
+//! The conformance suite: what every driver does, tried on real sandboxes. A driver exists when it passes.
+//!
+//! In: a [`Fixture`], which makes sandboxes of the driver. Out: a panic with what was found, as in any test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "these are tests, compiled for the drivers' own: a surprise is to panic"
+)]
+
+mod programs;
+mod sandbox;
+mod sessions;
+
+use std::pin::Pin;
+
+pub use sandbox::{POLICY, Sandbox, Session, exec, in_terminal, program, proxy_config, shell};
+
+/// A driver on this machine.
+pub trait Fixture: Sync {
+    /// A sandbox that is not created yet, with fresh files. Where it is dropped before it was destroyed, its
+    /// processes end too.
+    fn sandbox(&self) -> Sandbox;
+}
+
+/// A case that is being tried.
+pub type Trial<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One thing that every driver does.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What.
+    pub name: &'static str,
+    /// Tries it.
+    pub run: fn(&dyn Fixture) -> Trial<'_>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The whole suite.
+pub fn cases() -> impl Iterator<Item = Case> {
+    programs::CASES.iter().chain(sessions::CASES).copied()
+}
