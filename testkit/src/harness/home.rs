@@ -96,6 +96,15 @@ impl Home {
         ids.filter(|id| *id != own && belongs(*id, needle)).collect()
     }
 
+    /// Unix sockets of this installation that some process still holds: supervisors and proxies have an
+    /// environment of their own, and show only here.
+    pub(super) fn sockets(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/net/unix").expect("/proc/net/unix");
+        let folder = self.folder.path().to_str().expect("UTF-8");
+        let paths = table.lines().filter_map(|line| line.split_whitespace().last());
+        paths.filter(|path| path.starts_with(folder)).map(str::to_owned).collect()
+    }
+
     pub(super) fn kill_left(&self, processes: &[u32]) {
         processes
             .iter()

@@ -63,3 +63,25 @@ fn doctor_proves_every_layer() {
         assert_eq!(chiton.run(&["doctor", "--driver", "docker"]).status, 1);
     }
 }
+
+#[test]
+fn a_killed_gateway_ends_the_session_and_nothing_else() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(crate::POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let mut command =
+        chiton.command(&["run", "-n", "box", "-p", policy, "--", "sh", "-c", "echo ready; exec sleep 600"]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chiton");
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut ready).expect("a line");
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+    let pid = rustix::process::Pid::from_raw(id).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("hint: chiton attach box"), "{output:?}");
+    assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n", "the next gateway goes on with it");
+    assert_eq!(chiton.run(&["exec", "box", "true"]).status, 0);
+}

@@ -29,24 +29,18 @@ struct Terminal {
 
 impl Terminal {
     fn open(chiton: &Chiton, script: &str) -> Self {
+        let policy = chiton.policy(POLICY);
+        let policy = policy.to_str().expect("UTF-8");
+        Self::run(chiton, &["run", "-n", "box", "-p", policy, "--", "bash", "--norc", "-c", script])
+    }
+
+    fn run(chiton: &Chiton, arguments: &[&str]) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&keyboard).and_then(|()| unlockpt(&keyboard)).expect("its other end");
         let name = ptsname(&keyboard, Vec::new()).expect("its name").into_string().expect("UTF-8");
         let end = File::options().read(true).write(true).open(name).expect("its other end");
         size(&keyboard, 33, 111);
-        let policy = chiton.policy(POLICY);
-        let mut command = chiton.command(&[
-            "run",
-            "-n",
-            "box",
-            "-p",
-            policy.to_str().expect("UTF-8"),
-            "--",
-            "bash",
-            "--norc",
-            "-c",
-            script,
-        ]);
+        let mut command = chiton.command(arguments);
         command.env("TERM", "xterm").stdin(end.try_clone().expect("a handle"));
         command
             .stdout(end.try_clone().expect("a handle"))
@@ -134,4 +128,18 @@ fn a_killed_command_line_leaves_the_sandbox() {
     terminal.child.wait().expect("its end");
     assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
     assert_eq!(chiton.run(&["exec", "box", "true"]).status, 0);
+}
+
+#[test]
+fn a_secret_is_typed_without_echo() {
+    let chiton = Chiton::new(As::User);
+    let mut terminal = Terminal::run(&chiton, &["secret", "set", "openai"]);
+    terminal.wait_for("value of openai: ");
+    let hidden = tcgetattr(&terminal.end).expect("modes");
+    assert!(!hidden.local_modes.contains(rustix::termios::LocalModes::ECHO));
+    terminal.keys("sk-typed-by-hand\r");
+    assert_eq!(terminal.child.wait().expect("its end").code(), Some(0));
+    terminal.wait_for("local://openai");
+    assert!(!terminal.screen.0.lock().expect("the screen").contains("typed-by-hand"));
+    assert_eq!(chiton.run(&["secret", "ls", "--json"]).json()[0]["name"], "openai");
 }

@@ -205,7 +205,7 @@ fn verify(context: &Context) -> Result<(), CliError> {
     }
     if let Some(fault) = reply.fault {
         return Err(CliError::new(format!("the audit log was tampered with: {fault}")).hint(format!(
-            "{} before it hold; keep a copy of the file",
+            "{} before it can be trusted; keep a copy of the file",
             words::plural(reply.events, "event")
         )));
     }
