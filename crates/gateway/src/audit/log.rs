@@ -106,7 +106,7 @@ impl AuditLog {
             inner.sources.insert((source.sandbox.clone(), source.kind), tail);
         }
         if shortened {
-            inner.write(&[own_fault("audit_log_shortened")])?;
+            inner.write(&[own_fault(SHORTENED)])?;
         }
         let (grown, _) = watch::channel(inner.length);
         let (inner, wake) = (Mutex::new(inner), Notify::new());
@@ -359,6 +359,15 @@ fn starting_point(file: &File, length: u64, checkpoint: &Checkpoint) -> io::Resu
 fn count(denials: &mut Denials, layer: Layer) {
     denials.count += 1;
     *denials.layers.entry(layer.as_str().to_owned()).or_default() += 1;
+}
+
+/// The log ended before where we had left it.
+const SHORTENED: &str = "audit_log_shortened";
+
+/// Whether this event says that what stood before it was shortened.
+pub(super) fn says_shortened(event: &Event) -> bool {
+    event.layer == Layer::Lifecycle
+        && event.reason.as_ref().is_some_and(|reason| reason.as_str() == SHORTENED)
 }
 
 /// Something that is not as we left it.

@@ -157,8 +157,17 @@ pub(crate) fn verify(log: &AuditLog) -> Result<VerifyReply, AuditError> {
     let (head, length) = log.end();
     let file = File::open(&log.path).map_err(AuditError::Read)?;
     let mut unread = None;
+    let mut shortened = None;
+    let mut number = 0;
     let lines = BufReader::new(file.take(length)).split(b'\n').map_while(|line| match line {
-        Ok(line) => Some(String::from_utf8_lossy(&line).into_owned()),
+        Ok(line) => {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            number += 1;
+            if Event::parse(&line).is_ok_and(|linked| super::log::says_shortened(&linked.event)) {
+                shortened.get_or_insert(number);
+            }
+            Some(line)
+        }
         Err(error) => {
             unread = Some(error);
             None
@@ -175,6 +184,10 @@ pub(crate) fn verify(log: &AuditLog) -> Result<VerifyReply, AuditError> {
             return Ok(VerifyReply { events, unchained: 0, fault: Some(broken.to_string()) });
         }
     };
+    if let Some(line) = shortened {
+        let fault = Some(format!("events were removed from the end of the log, before line {line}"));
+        return Ok(VerifyReply { events, unchained: 0, fault });
+    }
     let mut unchained = 0;
     for (name, path, position) in log.files() {
         let Ok(bytes) = std::fs::read(&path) else { continue };
