@@ -102,7 +102,8 @@ impl Judge {
         if standing == Standing::Denied {
             return standing;
         }
-        if let Some(near) = self.rules.near(path)
+        if self.is_live(path)
+            && let Some(near) = self.rules.near(path)
             && self.identity_of(&near) == Some(stat.identity())
         {
             standing = standing.max(self.name(&near));
@@ -115,9 +116,10 @@ impl Judge {
 
     /// Whether a name is a denied one in other letters, by the object that both lead to.
     pub(crate) fn is_near_denied(&self, path: &Path, identity: Identity) -> bool {
-        self.rules.near(path).is_some_and(|near| {
-            self.identity_of(&near) == Some(identity) && self.name(&near) == Standing::Denied
-        })
+        self.is_live(path)
+            && self.rules.near(path).is_some_and(|near| {
+                self.identity_of(&near) == Some(identity) && self.name(&near) == Standing::Denied
+            })
     }
 
     /// How an object stands that the caller already has open.

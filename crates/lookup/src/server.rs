@@ -99,7 +99,7 @@ impl Server {
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = rustix::fs::openat(&config.host_proc, c"self/fd", directory, Mode::empty())
             .map_err(StartError::HostProc)?;
-        let view = View::read(config.host_proc.as_fd()).map_err(StartError::Mounts)?;
+        let view = View::read(config.host_proc.as_fd(), &config.live).map_err(StartError::Mounts)?;
         let followed = Judge::follow_literals(&*config.rules, &config.root, &own);
         let proc_device = rustix::fs::openat(&config.root, c"proc", directory, Mode::empty())
             .and_then(Stat::of)

@@ -32,6 +32,7 @@ struct Mount {
 /// The mounts, as last read.
 pub(crate) struct View {
     table: RwLock<Table>,
+    live: Vec<PathBuf>,
 }
 
 #[derive(Default)]
@@ -42,8 +43,9 @@ struct Table {
 }
 
 impl View {
-    pub(crate) fn read(host_proc: BorrowedFd<'_>) -> Result<Self> {
-        Ok(Self { table: RwLock::new(Table::read(host_proc)?) })
+    /// `live`: the folders whose names matter.
+    pub(crate) fn read(host_proc: BorrowedFd<'_>, live: &[PathBuf]) -> Result<Self> {
+        Ok(Self { table: RwLock::new(Table::read(host_proc, live)?), live: live.to_vec() })
     }
 
     /// Refuses a directory on a mount that the view does not have: its path would read like one inside.
@@ -52,7 +54,7 @@ impl View {
         if self.knows(found.stx_mnt_id) {
             return Ok(());
         }
-        let fresh = Table::read(host_proc)?;
+        let fresh = Table::read(host_proc, &self.live)?;
         *self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
         if self.knows(found.stx_mnt_id) { Ok(()) } else { Err(Errno::ACCESS) }
     }
@@ -73,29 +75,34 @@ impl View {
 }
 
 impl Table {
-    fn read(host_proc: BorrowedFd<'_>) -> Result<Self> {
+    fn read(host_proc: BorrowedFd<'_>, live: &[PathBuf]) -> Result<Self> {
         let file = rustix::fs::openat(
             host_proc,
             c"self/mountinfo",
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        Ok(Self::parse(&read_all(&file)?))
+        Ok(Self::parse(&read_all(&file)?, live))
     }
 
-    fn parse(text: &[u8]) -> Self {
+    fn parse(text: &[u8], live: &[PathBuf]) -> Self {
         let mounts: Vec<Mount> = text.split(|&b| b == b'\n').filter_map(parse_line).collect();
-        let shared = mounts.iter().filter(|m| shares_folder(m, &mounts)).cloned().collect();
+        let is_live = |m: &Mount| live.iter().any(|folder| m.point.starts_with(folder));
+        let showing: Vec<&Mount> = mounts.iter().filter(|m| !m.is_removed()).collect();
+        // What a mount shows where another shows it anyway adds no name.
+        let naming: Vec<&Mount> =
+            showing.iter().copied().filter(|m| !showing.iter().any(|other| m.repeats(other))).collect();
+        let shared = naming
+            .iter()
+            .filter(|m| naming.iter().any(|other| m.shares_folder(other) && (is_live(m) || is_live(other))))
+            .map(|m| Mount::clone(m))
+            .collect();
         Self { ids: mounts.iter().map(|m| m.id).collect(), shared }
     }
 
     fn other_names(&self, path: &Path, is_mask: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         // The mount with the longest point that holds the path; of equal ones the last is on top.
-        let holder = self
-            .shared
-            .iter()
-            .filter(|m| path.starts_with(&m.point))
-            .max_by_key(|m| m.point.as_os_str().len());
+        let holder = self.shared.iter().filter(|m| m.holds(path)).max_by_key(|m| m.point.as_os_str().len());
         let Some(holder) = holder else { return Vec::new() };
         let Ok(below) = path.strip_prefix(&holder.point) else { return Vec::new() };
         let inner = join(&holder.root, below);
@@ -112,13 +119,35 @@ fn join(base: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { base.to_path_buf() } else { base.join(below) }
 }
 
-fn shares_folder(mount: &Mount, all: &[Mount]) -> bool {
-    all.iter().any(|other| {
-        other.id != mount.id
-            && other.point != mount.point
-            && other.device == mount.device
-            && (other.root.starts_with(&mount.root) || mount.root.starts_with(&other.root))
-    })
+impl Mount {
+    /// Whether two mounts show a folder in common.
+    fn shares_folder(&self, other: &Self) -> bool {
+        self.id != other.id
+            && self.device == other.device
+            && (other.root.starts_with(&self.root) || self.root.starts_with(&other.root))
+    }
+
+    /// Whether a mount shows, at its own place, only what another shows there without it.
+    fn repeats(&self, other: &Self) -> bool {
+        self.id != other.id
+            && self.device == other.device
+            && match (self.root.strip_prefix(&other.root), self.point.strip_prefix(&other.point)) {
+                (Ok(inner), Ok(outer)) => inner == outer && !outer.as_os_str().is_empty(),
+                (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+            }
+    }
+
+    /// As `Path::starts_with`, for paths in their plain form: this is asked for every lookup.
+    fn holds(&self, path: &Path) -> bool {
+        let point = self.point.as_os_str().as_bytes();
+        let rest = path.as_os_str().as_bytes().strip_prefix(point);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || point == b"/")
+    }
+
+    /// Whether what it shows has no name any more.
+    fn is_removed(&self) -> bool {
+        self.root.as_os_str().as_bytes().ends_with(b"//deleted")
+    }
 }
 
 /// A line of `mountinfo`: id, parent, device, root, mount point, and more that is not needed.
@@ -164,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_folder_bound_twice_has_two_names() {
-        let table = Table::parse(TABLE);
+        let table = Table::parse(TABLE, &["/workspace".into()]);
         assert_eq!(
             table.other_names(Path::new("/workspace/sub dir/.env"), |_| false),
             [Path::new("/home/u/proj/sub dir/.env")]
@@ -177,14 +206,26 @@ mod tests {
 
     #[test]
     fn a_mask_lends_its_name_to_nothing() {
-        let table =
-            Table::parse(b"1 0 0:5 / /dev rw - devtmpfs x rw\n2 0 0:5 /null /w/.env rw - devtmpfs x rw\n");
+        let table = Table::parse(
+            b"1 0 0:5 / /dev rw - devtmpfs x rw\n2 0 0:5 /null /w/.env rw - devtmpfs x rw\n",
+            &["/w".into()],
+        );
         assert!(table.other_names(Path::new("/dev/null"), |point| point == Path::new("/w/.env")).is_empty());
     }
 
     #[test]
+    fn a_cover_of_a_thing_with_itself_adds_no_name() {
+        let text = b"1 0 8:1 /home/u/proj /workspace rw - ext4 x rw\n\
+            2 1 8:1 /home/u/proj/.git/hooks /workspace/.git/hooks ro - ext4 x rw\n\
+            3 1 0:9 /.mask//deleted /workspace/.env ro - tmpfs x rw\n4 0 0:9 / / ro - tmpfs x rw\n";
+        let table = Table::parse(text, &["/workspace".into()]);
+        assert!(table.shared.is_empty(), "{:?}", table.shared);
+        assert_eq!(table.ids.len(), 4);
+    }
+
+    #[test]
     fn what_is_shown_once_has_one_name() {
-        let table = Table::parse(TABLE);
+        let table = Table::parse(TABLE, &["/workspace".into()]);
         assert!(table.other_names(Path::new("/workspace/other/.env"), |_| false).is_empty());
         assert!(table.other_names(Path::new("/tmp/x"), |_| false).is_empty());
         assert_eq!(table.shared.len(), 2);

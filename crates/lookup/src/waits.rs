@@ -1,8 +1,9 @@
 //! Deeds that may block: a FIFO's other end, a connection that nobody takes.
 //!
 //! The caller can be killed or get a signal meanwhile. Its notification says so, or its `status` does; the
-//! worker is then interrupted by a signal, again and again until it is out: at once where the caller died, for a
-//! FIFO with a stale reader would take what another reader waits for. So many block at once, no more.
+//! worker is then interrupted by a signal, again and again until it is out: at once where the caller died, and
+//! before the next open of a FIFO, whose stale reader would take what another reader waits for. So many block
+//! at once, no more.
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -12,12 +13,15 @@ use std::{
 use chiton_sys::{Errno, Result, memory, notify, notify::Interruptible};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
-use crate::{caller::Caller, request::Request};
+use crate::{caller::Caller, object::Identity, request::Request};
 
 /// The most workers that block at once.
 const MOST: usize = 32;
 /// How often signals are looked for, and a worker that did not hear is called again.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// How often a stale worker is called before it is given up on.
+const MOST_CALLS: u32 = 500;
 
 struct Wait {
     worker: Interruptible,
@@ -26,6 +30,8 @@ struct Wait {
     thread: u32,
     /// Readable when the caller is dead.
     pidfd: Arc<OwnedFd>,
+    /// The FIFO that is being opened.
+    fifo: Option<Identity>,
 }
 
 /// The deeds that may be blocking now.
@@ -55,8 +61,32 @@ impl Waits {
         let _awake = rustix::io::write(&self.changed, &1u64.to_ne_bytes());
     }
 
+    /// Gets workers out of opening a FIFO for callers that died: each would count as its reader or writer.
+    pub(crate) fn clear(&self, fifo: Identity) {
+        for _ in 0..MOST_CALLS {
+            let stale: Vec<Interruptible> = {
+                let table = self.table();
+                let same = table.waits.iter().filter(|wait| wait.fifo == Some(fifo));
+                same.filter(|w| !notify::is_waiting(&w.listener, w.id)).map(|w| w.worker).collect()
+            };
+            if stale.is_empty() {
+                return;
+            }
+            for worker in stale {
+                // It fails only where the worker is gone, and then nothing waits.
+                let _gone = worker.interrupt();
+            }
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+
     /// Does something that may block. None: the caller got a signal, and shall see to it.
-    pub(crate) fn during<T>(&self, request: &Request<'_>, f: impl Fn() -> Result<T>) -> Result<Option<T>> {
+    pub(crate) fn during<T>(
+        &self,
+        request: &Request<'_>,
+        fifo: Option<Identity>,
+        f: impl Fn() -> Result<T>,
+    ) -> Result<Option<T>> {
         let id = request.note.id;
         let wait = Wait {
             worker: Interruptible::current()?,
@@ -64,6 +94,7 @@ impl Waits {
             id,
             thread: request.note.thread,
             pidfd: Arc::new(memory::open_thread(request.note.thread)?),
+            fifo,
         };
         {
             let mut table = self.table();

@@ -250,8 +250,12 @@ fn open_object(request: &Request<'_>, object: Object, want: Want) -> Result<Repl
     }
     let blocks =
         kind == Kind::Fifo && !flags.contains(OFlags::NONBLOCK) && (flags & OFlags::ACCMODE) != OFlags::RDWR;
+    let fifo = object.stat.identity();
+    if kind == Kind::Fifo {
+        request.shared.waits.clear(fifo);
+    }
     let fd = if blocks {
-        match request.shared.waits.during(request, || reopen(request, &object, flags))? {
+        match request.shared.waits.during(request, Some(fifo), || reopen(request, &object, flags))? {
             Some(fd) => fd,
             None => return Ok(Reply::Restart),
         }

@@ -113,7 +113,7 @@ fn deed(request: &Request<'_>, blocks: bool, f: impl Fn() -> Result<i64>) -> Res
     if !blocks {
         return f().map(Reply::Value);
     }
-    Ok(request.shared.waits.during(request, f)?.map_or(Reply::Restart, Reply::Value))
+    Ok(request.shared.waits.during(request, None, f)?.map_or(Reply::Restart, Reply::Value))
 }
 
 /// An address that can be used from here. The object is held as long as it is.

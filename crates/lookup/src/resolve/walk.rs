@@ -20,6 +20,7 @@ use crate::{
     judge::path_of,
     object::{Kind, Object, Stat},
     request::Request,
+    rules::Standing,
 };
 
 struct Walk<'r> {
@@ -27,6 +28,8 @@ struct Walk<'r> {
     how: How,
     fd: OwnedFd,
     path: PathBuf,
+    /// How the path stands, where it was judged.
+    standing: Option<Standing>,
     /// What is left to walk.
     rest: Vec<u8>,
     links: u32,
@@ -52,7 +55,7 @@ pub(super) fn walk(request: &Request<'_>, start: &Start, text: &[u8], how: How) 
         None
     };
     let path = start.path.clone();
-    let mut walk = Walk { request, how, fd, path, rest: text.to_vec(), links: 0, scope };
+    let mut walk = Walk { request, how, fd, path, standing: None, rest: text.to_vec(), links: 0, scope };
     walk.leap()?;
     while walk.step()? {}
     walk.finish()
@@ -92,6 +95,7 @@ impl Walk<'_> {
     }
 
     fn must_be_directory(&self) -> Result<()> {
+        judged_name(self.request, &self.path)?;
         if Stat::of(&self.fd)?.kind() == Kind::Directory { Ok(()) } else { Err(Errno::NOTDIR) }
     }
 
@@ -104,6 +108,7 @@ impl Walk<'_> {
         }
         self.fd = hold(self.fd.as_fd(), c"..", self.crossing())?;
         self.path.pop();
+        self.standing = None;
         Ok(())
     }
 
@@ -113,7 +118,7 @@ impl Walk<'_> {
 
     fn down(&mut self, component: &Component) -> Result<()> {
         let path = self.path.join(OsStr::from_bytes(&component.name));
-        judged_name(self.request, &path)?;
+        let standing = judged_name(self.request, &path)?;
         let fd = hold(self.fd.as_fd(), &terminated(&component.name)?, self.crossing())?;
         let stat = Stat::of(&fd)?;
         let follow = !component.is_last || component.slash_behind || self.how.follow;
@@ -125,6 +130,7 @@ impl Walk<'_> {
         }
         self.fd = fd;
         self.path = path;
+        self.standing = Some(standing);
         Ok(())
     }
 
@@ -157,12 +163,14 @@ impl Walk<'_> {
             Some((base, _)) => {
                 self.fd = rustix::io::fcntl_dupfd_cloexec(base, 0)?;
                 self.path = path_of(&shared.judge.own, base)?;
+                self.standing = None;
                 Ok(())
             }
             None if self.how.limits.contains(ResolveFlags::NO_XDEV) => Err(Errno::XDEV),
             None => {
                 self.fd = Start::root().copy(shared)?;
                 self.path = PathBuf::from("/");
+                self.standing = None;
                 Ok(())
             }
         }
@@ -189,6 +197,7 @@ impl Walk<'_> {
         self.request.may_find(&path, shared.judge.opened(&path, &stat))?;
         self.fd = fd;
         self.path = path;
+        self.standing = None;
         Ok(())
     }
 
@@ -203,16 +212,17 @@ impl Walk<'_> {
         let path = self.path.join(OsStr::from_bytes(&relative));
         // With a slash at its end a symlink there is on the way too.
         relative.push(b'/');
-        judged_name(self.request, &path)?;
+        // The name behind it is judged next, and with it this path. What went wrong must not tell of a denied one.
         match hold(self.fd.as_fd(), &terminated(&relative)?, plain() | self.crossing()) {
             Ok(fd) => {
                 self.fd = fd;
                 self.path = path;
+                self.standing = None;
                 self.rest.drain(..directory.len());
                 Ok(())
             }
             Err(Errno::LOOP) => Ok(()),
-            Err(e) => Err(e),
+            Err(e) => judged_name(self.request, &path).and(Err(e)),
         }
     }
 
@@ -226,7 +236,8 @@ impl Walk<'_> {
             return Err(Errno::XDEV);
         }
         judge.guard_supervisor(&path)?;
-        let standing = judge.opened(&path, &stat);
+        let of_name = self.standing.filter(|_| path == self.path).unwrap_or_else(|| judge.name(&path));
+        let standing = if path.has_root() { judge.object(&path, &stat, of_name) } else { Standing::Open };
         self.request.may_find(&path, standing)?;
         Ok(Object { fd: self.fd, stat, path, standing })
     }
