@@ -36,7 +36,14 @@ pub struct Unmasked {
 pub fn unmasked(live: &[PathBuf]) -> Result<Vec<Unmasked>> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let one = |path: &PathBuf| {
-        let fd = rustix::mount::open_tree(rustix::fs::CWD, path, clone)?;
+        let fd = match rustix::mount::open_tree(rustix::fs::CWD, path, clone) {
+            // The host has a mount in there, which no ordinary user may look beneath: it comes along, and with
+            // it the masks.
+            Err(Errno::INVAL) => {
+                rustix::mount::open_tree(rustix::fs::CWD, path, clone | OpenTreeFlags::AT_RECURSIVE)?
+            }
+            other => other?,
+        };
         Ok(Unmasked { path: path.clone(), fd })
     };
     live.iter().map(one).collect()

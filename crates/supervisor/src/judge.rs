@@ -89,6 +89,10 @@ fn server(prepared: Prepared, events: OwnedFd) -> Result<Server, Failure> {
     let Prepared { sandbox, plan, rules, host_proc } = prepared;
     let fail = |e: &dyn std::fmt::Display| status(125, e.to_string());
     let events = Events::resume(&sandbox.name, events)?;
+    let live: Vec<_> = plan.folders.folders.iter().map(|folder| folder.inside.clone()).collect();
+    // While this process may still mount.
+    let unmasked = chiton_lookup::unmasked(&live)
+        .map_err(|e| ours("cannot see the folders without the masks in them", &e.into()))?;
     locks::apply_to_outer(CapabilitySet::SYS_PTRACE).map_err(|e| fail(&e))?;
     // Permitted, for the moment in which a process that hides from its own user must be read; not effective.
     let held = CapabilitySets {
@@ -107,11 +111,11 @@ fn server(prepared: Prepared, events: OwnedFd) -> Result<Server, Failure> {
         rules: Box::new(Standings::new(rules.files, rules.git_at_start)),
         host_proc,
         root: folder("/")?,
-        live: plan.folders.folders.iter().map(|folder| folder.inside.clone()).collect(),
+        live,
         private: private.collect(),
         supervisor: Some(INIT),
         blocked: blocked.collect(),
         sink: Box::new(events),
     };
-    Server::new(config).map_err(|e| fail(&e))
+    Server::with_unmasked(config, unmasked).map_err(|e| fail(&e))
 }

@@ -97,9 +97,21 @@ pub(crate) fn find(request: &Request<'_>, start: &Start, text: &[u8], how: How) 
     if how.follow && stat.kind() == Kind::Symlink {
         return walk::walk(request, start, text, how);
     }
+    // A directory may have been moved while the kernel was in it, and then its `..` was not where we thought.
+    let (path, name) = if goes_up(text) {
+        let path = path_of(&request.shared.judge.own, &fd)?;
+        let name = judged_name(request, &path)?;
+        (path, name)
+    } else {
+        (path, name)
+    };
     let standing = request.shared.judge.object(&path, &stat, name);
     request.may_find(&path, standing)?;
     Ok(Object { fd, stat, path, standing })
+}
+
+fn goes_up(text: &[u8]) -> bool {
+    text.split(|&b| b == b'/').any(|part| part == b"..")
 }
 
 /// The name at a path's end, in its directory. A symlink there is not followed.

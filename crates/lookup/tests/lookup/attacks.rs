@@ -380,3 +380,27 @@ fn races_gain_nothing() {
     assert_eq!(std::fs::read_to_string(rig.work.join(".env")).unwrap(), SECRET);
     assert!(!rig.work.join("later").exists());
 }
+
+#[test]
+fn a_directory_that_moves_under_a_walk_leads_to_nothing_denied() {
+    let rig = rig();
+    std::fs::create_dir_all(rig.work.join("other/moving/c")).unwrap();
+    std::fs::write(rig.work.join("later"), SECRET).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (there, here) = (rig.work.join("other/moving"), rig.work.join("moving"));
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&there, &here).unwrap();
+                std::fs::rename(&here, &there).unwrap();
+            }
+        });
+        let script = "import os\n\
+            for _ in range(20000):\n  \
+              try: print(os.read(os.open('other/moving/' + 'c/../' * 20 + '../later', 0), 99)); break\n  \
+              except OSError: pass";
+        let said = rig.run(&["python3", "-c", script]);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((said.out.as_str(), said.code), ("", Some(0)), "{}", said.err);
+    });
+}
