@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -103,9 +104,13 @@ impl AsyncWrite for Begun {
 pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) {
     let _open = proxy.count_connection();
     let cut = CancellationToken::new();
+    // What the kernel holds back for an agent that does not read must not reach it after a cut.
+    let Ok(held) = stream.as_fd().try_clone_to_owned() else { return reset(stream) };
     tokio::select! {
         biased;
-        () = cut.cancelled() => {}
+        () = cut.cancelled() => {
+            let _ = rustix::net::sockopt::set_socket_linger(&held, Some(Duration::ZERO));
+        }
         () = serve_uncut(stream, to, proxy, &cut) => {}
     }
 }

@@ -7,7 +7,9 @@ use chiton_llm::{
 };
 use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit};
 use http::{HeaderMap, HeaderValue, Method, header};
+use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     events::{Events, NotWritten},
@@ -29,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Bytes,
     /// What is to be done to the response.
     pub(crate) cleaning: Option<Cleaning>,
+    /// The memory that a body read before it is sent takes; held until the response begins.
+    pub(crate) room: Option<SemaphorePermit<'static>>,
 }
 
 /// Why a permitted request does not go upstream.
@@ -59,7 +63,7 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, Refusal> {
     let Request { method, headers, body, .. } = request;
     let target = Bytes::copy_from_slice(permit.path_and_query().as_bytes());
-    let mut prepared = Prepared { method, headers, body, target, cleaning: None };
+    let mut prepared = Prepared { method, headers, body, target, cleaning: None, room: None };
     match permit.llm() {
         Some(grant) => route(events, permit, grant, revision, &mut prepared).await?,
         // Not supported yet, and such a policy is not loaded: if one were, the rule must not work without.
@@ -130,6 +134,7 @@ async fn ask_for_usage(
     if !is_json(&prepared.headers) || !path.ends_with("/completions") || prepared.method != Method::POST {
         return Ok(false);
     }
+    let room = room_for(&prepared.body).await;
     let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
     let whole = match Limited::new(body, limits::MODEL_CALL).collect().await {
         Ok(whole) => whole.to_bytes(),
@@ -147,7 +152,16 @@ async fn ask_for_usage(
         Err(error) => return Err(denied(permit, Reason::AmbiguousRequest, &error.to_string())),
     };
     prepared.body = RequestBody::Whole(Some(sent));
+    prepared.room = room;
     Ok(added)
+}
+
+/// Waits until a body of this length, or of any where it is not told, may be held.
+async fn room_for(body: &RequestBody) -> Option<SemaphorePermit<'static>> {
+    static ROOM: Semaphore = Semaphore::const_new(limits::MODEL_CALLS >> 10);
+    let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
+    let length = length.unwrap_or(limits::MODEL_CALL).min(limits::MODEL_CALL);
+    ROOM.acquire_many(u32::try_from(length >> 10).unwrap_or(u32::MAX)).await.ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

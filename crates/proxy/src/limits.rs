@@ -26,14 +26,22 @@ pub(crate) const TRAILERS: usize = 16 << 10;
 pub(crate) const DISCARD: usize = 256 << 10;
 /// One read of a body.
 pub(crate) const READ_CHUNK: usize = 64 << 10;
+/// Requests that are under way at once, over all connections: each may hold a head, and a connection upstream.
+pub(crate) const EXCHANGES: usize = 512;
+/// Memory of the whole process, beyond which it ends: the last resort, should all other bounds not do.
+pub(crate) const MEMORY: u64 = 1 << 30;
 /// Streams of one HTTP/2 connection.
 pub(crate) const STREAMS: u32 = 128;
 /// The decoded header list of one HTTP/2 request.
 pub(crate) const HEADER_LIST: u32 = 64 << 10;
-/// Flow-control window of one HTTP/2 stream, and of one connection.
+/// Flow-control window of one HTTP/2 stream of an upstream server, and of its connection.
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 /// See [`STREAM_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The same for the agent's side, which is near, and of which there may be many.
+pub(crate) const AGENT_STREAM_WINDOW: u32 = 256 << 10;
+/// See [`AGENT_STREAM_WINDOW`].
+pub(crate) const AGENT_CONNECTION_WINDOW: u32 = 1 << 20;
 /// One TCP connection attempt.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// The TLS handshake with an upstream server.
@@ -44,7 +52,7 @@ pub(crate) const RESOLVE: Duration = Duration::from_secs(10);
 pub(crate) const POOL_IDLE: Duration = Duration::from_secs(60);
 /// Unused upstream connections kept for one permit identity.
 pub(crate) const POOL_PER_KEY: usize = 64;
-/// Unused upstream connections kept at all.
+/// Unused upstream connections kept at all; of HTTP/2, open ones that others may share.
 pub(crate) const POOL_TOTAL: usize = 256;
 /// Names that no rule could allow and that still get a stand-in.
 pub(crate) const STRANGE_NAMES: usize = 512;
@@ -60,3 +68,5 @@ pub(crate) const FRAME: u32 = 64 << 10;
 pub(crate) const SEND_BUFFER: usize = 256 << 10;
 /// The body of a model call that has to be read before it is sent.
 pub(crate) const MODEL_CALL: usize = 32 << 20;
+/// All such bodies together; further ones wait.
+pub(crate) const MODEL_CALLS: usize = 128 << 20;

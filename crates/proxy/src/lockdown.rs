@@ -8,6 +8,8 @@ use landlock::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::limits;
+
 /// Why the proxy could not lock itself down. It then does not begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockdownError {
@@ -34,6 +36,8 @@ pub(crate) fn lock_down() -> Result<(), LockdownError> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed("core files"))?;
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(failed("open files"))?;
+    let memory = Rlimit { current: Some(limits::MEMORY), maximum: Some(limits::MEMORY) };
+    setrlimit(Resource::Data, memory).map_err(failed("memory"))?;
     process::set_undumpable().map_err(failed("undumpable"))?;
     process::set_no_new_privs().map_err(failed("no_new_privs"))?;
     give_up_files()?;

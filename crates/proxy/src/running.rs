@@ -10,12 +10,13 @@ use std::{
 };
 
 use chiton_llm::UsageReader;
-use chiton_policy::{Decision, Denial, Intent, RequestPermit, RuleName};
+use chiton_policy::{Decision, Denial, Intent, Reason, RequestPermit, RuleName};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     events::{Completion, Events},
+    limits,
     revision::Revision,
 };
 
@@ -107,7 +108,13 @@ impl Running {
     /// Whether anything runs.
     #[cfg(test)]
     pub(crate) fn is_busy(&self) -> bool {
-        !self.inner().exchanges.is_empty()
+        self.under_way() > 0
+    }
+
+    /// How much runs.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.inner().exchanges.len()
     }
 
     /// Judges a request by the revision of this moment.
@@ -118,6 +125,11 @@ impl Running {
             Decision::Allow(permit) => permit,
             Decision::Deny(denial) => return Admission::Refused(denial, revision),
         };
+        if inner.exchanges.len() >= limits::EXCHANGES {
+            let said = format!("{} requests of this sandbox are under way already", limits::EXCHANGES);
+            let denial = Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), intent, said);
+            return Admission::Refused(denial, revision);
+        }
         let id = inner.next;
         inner.next += 1;
         let over = CancellationToken::new();

@@ -83,7 +83,7 @@ impl Service {
             () = over.cancelled() => return Err(Aborted),
             prepared = prepare => prepared,
         };
-        let Prepared { method, mut headers, body, target, cleaning } = match prepared {
+        let Prepared { method, mut headers, body, target, cleaning, room } = match prepared {
             Ok(prepared) => prepared,
             Err(inject::Refusal::Denied(denial)) => return Ok(self.refuse(&denial, None, revision.number)),
             Err(inject::Refusal::NotWritten(error)) => return Ok(unwritten(&error)),
@@ -102,6 +102,7 @@ impl Service {
             () = over.cancelled() => return Err(Aborted),
             answered = forward => answered,
         };
+        drop(room);
         match answered {
             Ok(answered) => Ok(relay(&route, answered, cleaning, exchange)),
             Err(error) => Ok(self.failed(&route, &error, &mut exchange)),

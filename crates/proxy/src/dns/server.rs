@@ -74,9 +74,15 @@ async fn serve_tcp_connection(mut stream: TcpStream, names: &impl Resolve) -> io
     }
 }
 
+/// Whether a header announces one question and nothing else, but for EDNS and a signature. Others are not read:
+/// thousands of compressed names cost far more than the bytes that hold them.
+fn asks_once(message: &[u8]) -> bool {
+    matches!(message, [_, _, _, _, 0, 1, 0, 0, 0, 0, 0, 0..=2, ..])
+}
+
 /// The answer to one message; none where it is no question at all.
 pub(crate) fn answer(question: &[u8], names: &impl Resolve) -> Option<Vec<u8>> {
-    let Ok(question) = Message::from_vec(question) else {
+    let Some(Ok(question)) = asks_once(question).then(|| Message::from_vec(question)) else {
         let id = question.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))?;
         let is_question = question.get(2).is_some_and(|flags| flags & 0x80 == 0);
         let refusal = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
@@ -181,6 +187,15 @@ mod tests {
         }
         let reply = ask(&table, "data.evil.example.", RecordType::A);
         assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    }
+
+    #[test]
+    fn many_questions_are_not_even_read() {
+        let mut bytes = b"\x12\x34\x01\x00\x10\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01".to_vec();
+        bytes.extend(b"\x01b\xc0\x0c\0\x01\0\x01".repeat(0x1000));
+        let reply = answer(&bytes, &Table(Names::default())).unwrap();
+        assert!(reply.len() < 64, "{}", reply.len());
+        assert_eq!(Message::from_vec(&reply).unwrap().metadata.response_code, ResponseCode::FormErr);
     }
 
     #[test]

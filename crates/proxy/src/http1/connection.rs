@@ -1,6 +1,13 @@
 //! Serves one HTTP/1 connection of the agent: requests one after the other, each answered before the next is read.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -129,8 +136,9 @@ impl<IO: Downstream> Connection<IO> {
         };
         let Self { reader, writer, input, output } = self;
         let mut upload = Upload { reader, input, feed, complete: false };
+        let begun = AtomicBool::new(false);
         let answered = {
-            let answer = answer(writer, output, handler.call(request), reply, wanted);
+            let answer = answer(writer, output, handler.call(request), reply, wanted, &begun);
             tokio::pin!(answer);
             tokio::select! {
                 biased;
@@ -147,7 +155,7 @@ impl<IO: Downstream> Connection<IO> {
                 let asked_to_send = !expects || continued;
                 if keep_alive && asked_to_send && upload.finish().await { Next::Request } else { Next::Close }
             }
-            Answered::Malformed if output.is_empty() => {
+            Answered::Malformed if !begun.load(Relaxed) => {
                 let response = refuse::plain(StatusCode::BAD_REQUEST, "the body of the request is malformed");
                 let reply = Reply { keep_alive: false, ..reply };
                 match write_response(writer, response, reply, output).await {
@@ -195,6 +203,7 @@ async fn answer<W: AsyncWrite + Unpin>(
     call: impl Future<Output = Result<Response, Aborted>>,
     reply: Reply,
     wanted: Option<Arc<Notify>>,
+    begun: &AtomicBool,
 ) -> Answered {
     output.clear();
     tokio::pin!(call);
@@ -215,6 +224,7 @@ async fn answer<W: AsyncWrite + Unpin>(
         call.await
     };
     let Ok(response) = response else { return Answered::Aborted };
+    begun.store(true, Relaxed);
     match write_response(writer, response, reply, output).await {
         Ok(keep_alive) => Answered::Written { keep_alive, continued },
         Err(WriteError::Body(_) | WriteError::Downstream(_)) => Answered::Aborted,

@@ -68,6 +68,10 @@ async fn an_agent_that_does_not_read_is_cut_too() {
             stream.read_exact(&mut first).await.unwrap();
             bench.apply(2, CLOSED).await.unwrap();
             assert!(!bench.proxy.running.is_busy());
+            // What the kernel still held back is thrown away: the agent sees a reset, not the rest and an end.
+            let socket = stream.get_mut().0;
+            let ended = tokio::io::copy(socket, &mut tokio::io::sink()).await;
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
             bench.apply(3, OPEN).await.unwrap();
         }
     }

@@ -1,7 +1,7 @@
 //! What is refused: how it is told, that it is written first, and that nothing of it leaves.
 
 use bytes::Bytes;
-use chiton_testkit::Router;
+use chiton_testkit::{RawUpstream, Router, raw::Script};
 use http_body_util::{BodyExt, Empty};
 
 use super::*;
@@ -116,4 +116,36 @@ async fn mode_audit_lets_pass_and_writes_down() {
     // What two servers could read differently stays refused.
     let answer = bench.get("api.test", "/a//b").await;
     assert!(answer.contains("x-chiton-denied: ambiguous_request"), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_under_way_have_a_bound() {
+    let policy = "dynamic: {network: {http: [{host: api.test}]}}";
+    let ca = TestCa::new();
+    let upstream = RawUpstream::tls(&ca, &["api.test"], Script::Stall);
+    let resolve = vec![("api.test:443", upstream.address())];
+    let bench = Bench::new(Setup { policy, resolve, roots: vec![ca.pem().to_owned()], ..Setup::default() });
+    let client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
+    let ask = |mut client: hyper::client::conn::http2::SendRequest<Empty<Bytes>>| {
+        let asked = request(&Method::GET, "https://api.test/", Empty::new());
+        tokio::spawn(async move { client.send_request(asked).await })
+    };
+    let mut clients = vec![client];
+    while clients.len() < limits::EXCHANGES / 100 + 1 {
+        clients.push(http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await);
+    }
+    let asked: Vec<_> = clients.iter().flat_map(|client| (0..100).map(|_| ask(client.clone()))).collect();
+    while bench.proxy.running.under_way() < limits::EXCHANGES {
+        tokio::task::yield_now().await;
+    }
+    let refused = ask(clients[0].clone()).await.unwrap().unwrap();
+    assert_eq!(refused.headers()["x-chiton-denied"], "limit_exceeded");
+    for waiting in asked {
+        waiting.abort();
+    }
+    // A place is free again as soon as its agent has left.
+    drop(clients);
+    while bench.proxy.running.is_busy() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -112,3 +112,31 @@ async fn trailers_pass() {
         .await;
     assert!(answer.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_during_the_answer_adds_nothing_to_it() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = server.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello\r\n") {
+            assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nearly").await.unwrap();
+        let _ = stream.read_to_end(&mut seen).await;
+    });
+    let policy = "dynamic: {network: {http: [{host: api.test, scheme: http, methods: ['*']}]}}";
+    let bench = Bench::new(Setup { policy, resolve: vec![("api.test:80", at)], ..Setup::default() });
+    let mut stream = bench.connect("api.test", 80).await;
+    let head = "POST / HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"early") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    stream.write_all(b"zz\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest).await;
+    assert_eq!((ended.unwrap_err().kind(), rest), (io::ErrorKind::ConnectionReset, Vec::new()));
+}

@@ -116,12 +116,15 @@ impl Pool {
         if inner.revision > identity.revision {
             return;
         }
+        let kept = inner.entries.values().filter(|entry| entry.shared.is_some()).count();
         let entry = inner.entries.entry(identity.clone()).or_default();
         match sender {
             Sender::Http1(_) => entry.speaks_http1 = true,
             Sender::Http2(shared) => {
                 entry.speaks_http1 = false;
-                entry.shared = Some((Instant::now(), shared.clone()));
+                if kept < limits::POOL_TOTAL {
+                    entry.shared = Some((Instant::now(), shared.clone()));
+                }
             }
         }
     }

@@ -154,6 +154,7 @@ impl RelayedBody {
             cleaner.redactor.scrub_headers(&mut trailers);
         }
         crate::headers::strip_hop_by_hop(&mut trailers);
+        trailers.remove(http::header::CONTENT_LENGTH);
         Some(Frame::trailers(trailers))
     }
 }
