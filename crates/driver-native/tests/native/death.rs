@@ -108,7 +108,7 @@ fn speed(runtime: &Runtime) {
     const PHASES: [&str; 6] = ["create", "view", "attach", "launch", "end", "destroy"];
     runtime.block_on(async {
         let mut times = vec![Vec::new(); PHASES.len()];
-        for _ in 0..20 {
+        for _ in 0..50 {
             let sandbox = Native.sandbox();
             let (driver, handle) = (&sandbox.driver, &sandbox.handle);
             let mut clock = Instant::now();
@@ -129,8 +129,8 @@ fn speed(runtime: &Runtime) {
         }
         for (phase, mut times) in PHASES.iter().zip(times) {
             times.sort();
-            print!(" {phase} {:.1?}", times[times.len() / 2]);
+            print!(" {phase} {:.1?}/{:.1?}", times[0], times[times.len() / 2]);
         }
-        println!(" (medians)");
+        println!(" (best/median)");
     });
 }

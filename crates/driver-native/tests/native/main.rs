@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod crowd;
 mod death;
 
 use std::{
@@ -53,7 +54,7 @@ fn run(filter: &str) -> bool {
     for case in chiton_driver::conformance::cases() {
         check(case.name, &|| runtime.block_on((case.run)(&bench::Native)));
     }
-    for (name, test) in death::TESTS {
+    for (name, test) in crowd::TESTS.iter().chain(death::TESTS) {
         check(name, &|| test(&runtime));
     }
     failed == 0
