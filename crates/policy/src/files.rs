@@ -115,6 +115,10 @@ pub struct ResolvedPaths {
     pub denied: Vec<PathBuf>,
 }
 
+/// Git reads a configuration from, or by, these too: `commondir` names the folder that `config` and `hooks` are
+/// taken from, in a main `.git` as well.
+const OTHER_GIT_CONFIGS: &[&str] = &[".git/commondir", ".git/config.worktree"];
+
 impl FileRules {
     /// Makes the rules of one sandbox.
     ///
@@ -135,7 +139,11 @@ impl FileRules {
             let inside_git =
                 matches!(protection, Protection::GitHooks | Protection::GitConfig | Protection::GitModules);
             if scope.git_at_start || !inside_git {
-                protected.push((literal(Path::new(WORKSPACE).join(protection.as_str())), protection));
+                let at = |name: &str| (literal(Path::new(WORKSPACE).join(name)), protection);
+                protected.push(at(protection.as_str()));
+                if protection == Protection::GitConfig {
+                    protected.extend(OTHER_GIT_CONFIGS.iter().map(|name| at(name)));
+                }
             }
         }
         if let Some(file) = &scope.policy_file {

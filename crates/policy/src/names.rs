@@ -278,7 +278,32 @@ impl fmt::Display for RuleName {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnvName(Arc<str>);
 
+/// The variable that names the sandbox inside.
+pub const SANDBOX_VARIABLE: &str = "CHITON_SANDBOX";
+
+/// The variables by which programs find the roots that they trust; inside, the sandbox's own authority is among
+/// them.
+pub const TRUST_VARIABLES: [&str; 10] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "npm_config_cafile",
+    "DENO_CERT",
+];
+
 impl EnvName {
+    /// Whether the sandbox alone sets this variable: its name, and where its trusted roots are. Whoever else would
+    /// is refused; a program inside may still set it for its own children.
+    #[must_use]
+    pub fn is_sandboxs(name: &str) -> bool {
+        name == SANDBOX_VARIABLE || TRUST_VARIABLES.contains(&name)
+    }
+
     /// A variable's name; none when it is not letters, digits and `_`, or begins with a digit.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {

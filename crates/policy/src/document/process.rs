@@ -108,7 +108,10 @@ fn env_name(text: &str) -> Result<EnvName, &'static str> {
     } else {
         "a variable's name is letters, digits and `_`"
     };
-    EnvName::new(text).ok_or(why)
+    match EnvName::new(text) {
+        Some(name) if EnvName::is_sandboxs(name.as_str()) => Err("the sandbox sets this variable itself"),
+        name => name.ok_or(why),
+    }
 }
 
 pub(super) fn read_resources(node: &Node, notes: &mut Notes) -> Resources {

@@ -54,6 +54,9 @@ fn judged_by_path() {
         ("/workspace/.git/hooks/pre-commit", FileVerdict::Protected(Protection::GitHooks)),
         ("/workspace/.git/config", FileVerdict::Protected(Protection::GitConfig)),
         ("/workspace/.git/config.lock", FileVerdict::ReadWrite),
+        ("/workspace/.git/config.worktree", FileVerdict::Protected(Protection::GitConfig)),
+        ("/workspace/.git/commondir", FileVerdict::Protected(Protection::GitConfig)),
+        ("/workspace/.git/worktrees/a/commondir", FileVerdict::ReadWrite),
         ("/workspace/.git", FileVerdict::Protected(Protection::GitFile)),
         ("/workspace/.git/objects/aa", FileVerdict::ReadWrite),
         ("/workspace/.envrc", FileVerdict::Protected(Protection::Envrc)),
@@ -69,6 +72,7 @@ fn judged_by_path() {
 fn protections_are_lifted_by_name() {
     let rules = rules(&[Protection::GitConfig], &scope());
     assert_eq!(rules.judge(b"/workspace/.git/config"), FileVerdict::ReadWrite);
+    assert_eq!(rules.judge(b"/workspace/.git/commondir"), FileVerdict::ReadWrite);
     assert_eq!(rules.judge(b"/workspace/.git/hooks"), FileVerdict::Protected(Protection::GitHooks));
 }
 
