@@ -30,12 +30,12 @@ pub struct Sandbox {
     /// What it is made from.
     pub spec: SandboxSpec,
     /// What lives as long as it does: the fixture's folder.
-    _kept: Box<dyn Any + Send>,
+    _kept: Box<dyn Any + Send + Sync>,
 }
 
 impl Sandbox {
     /// A sandbox with its files in `folder`, not created yet. `kept` is dropped with it.
-    pub fn new(driver: Arc<dyn ComputeDriver>, folder: &Path, kept: impl Any + Send) -> Self {
+    pub fn new(driver: Arc<dyn ComputeDriver>, folder: &Path, kept: impl Any + Send + Sync) -> Self {
         let workspace = folder.join("project");
         std::fs::create_dir(&workspace).unwrap();
         let file = |name: &str| folder.join(name);
