@@ -37,8 +37,8 @@ struct Place {
 enum Outcome {
     /// It ends before this position.
     Whole(usize),
-    /// The text ends first.
-    Begun,
+    /// The text ends first, after so many bytes of the value.
+    Begun(usize),
     Absent,
 }
 
@@ -120,8 +120,18 @@ impl Finder {
         text.len()
     }
 
+    /// From where on the text is more than half of a value, and ends.
+    pub(super) fn mostly_from(&self, text: &[u8]) -> Option<usize> {
+        let mostly = |needle: &Needle, at| match walk(text, needle, at) {
+            Outcome::Begun(read) => read > needle.bytes.len() / 2,
+            Outcome::Whole(_) => true,
+            Outcome::Absent => false,
+        };
+        (0..text.len()).find(|at| self.needles.iter().any(|needle| mostly(needle, *at)))
+    }
+
     fn begun(&self, text: &[u8], at: usize, byte: u8) -> Option<&Needle> {
-        let begins = |needle: &&Needle| matches!(walk(text, needle, at), Outcome::Begun);
+        let begins = |needle: &&Needle| matches!(walk(text, needle, at), Outcome::Begun(_));
         if byte == b'%' || byte == b'\\' {
             return self.needles.iter().find(begins);
         }
@@ -218,7 +228,7 @@ fn walk(text: &[u8], needle: &Needle, start: usize) -> Outcome {
             }
         }
         if next.is_empty() {
-            return if begun { Outcome::Begun } else { Outcome::Absent };
+            return if begun { Outcome::Begun(index) } else { Outcome::Absent };
         }
         places = next;
     }

@@ -3,10 +3,12 @@
 //! A [`Redactor`] knows the values of a revision. It cleans header values at once and bodies as streams, by a
 //! [`Scrubber`] that undoes the content's encoding, finds each value verbatim, percent-encoded and
 //! JSON-escaped (any mix, either case), in base64 and base64url at any alignment and across line breaks, and
-//! holds back no more than what may be the beginning of one. Other forms (hexadecimal, reversed, split by
+//! holds back no more than what may be the beginning of one. Of event streams, the texts that are told in
+//! pieces are followed as well. Other forms (hexadecimal, reversed, split by
 //! other bytes) are not found.
 
 mod decode;
+mod events;
 mod find;
 mod gzip;
 mod needle;
@@ -18,7 +20,8 @@ use chiton_secret::SecretValue;
 use http::HeaderValue;
 
 pub use decode::{ACCEPT_ENCODING, ContentCoding, DecodeError, UnknownCoding};
-pub use scrub::Scrubber;
+pub use events::Unfollowable;
+pub use scrub::{ScrubError, Scrubber};
 
 use find::Finder;
 

@@ -6,8 +6,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     decode::{ContentCoding, DecodeError, Decoder},
+    events::{Events, Unfollowable},
     find::{self, Finder},
 };
+use crate::usage::is_event_stream;
 
 /// One piece of decoded text is at most this long, however well the content was compressed.
 const PIECE: usize = 32 * 1024;
@@ -21,7 +23,20 @@ pub struct Scrubber {
     input: Bytes,
     /// Decoded, and perhaps the beginning of a value.
     held: Vec<u8>,
+    /// Of an event stream: follows texts from event to event.
+    events: Option<Box<Events>>,
     ended: bool,
+}
+
+/// Why a body cannot be cleaned, and must be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScrubError {
+    /// It is not what its encoding says.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Its events cannot be followed.
+    #[error(transparent)]
+    Events(#[from] Unfollowable),
 }
 
 impl std::fmt::Debug for Scrubber {
@@ -32,7 +47,17 @@ impl std::fmt::Debug for Scrubber {
 
 impl Scrubber {
     pub(super) fn new(finder: Option<Arc<Finder>>, coding: ContentCoding) -> Self {
-        Self { finder, decoder: Decoder::new(coding), input: Bytes::new(), held: Vec::new(), ended: false }
+        let decoder = Decoder::new(coding);
+        Self { finder, decoder, input: Bytes::new(), held: Vec::new(), events: None, ended: false }
+    }
+
+    /// For a body of this type, to be said before any of it comes: an event stream's texts are followed from
+    /// event to event, and it comes out by whole lines.
+    #[must_use]
+    pub fn of_content_type(mut self, content_type: Option<&str>) -> Self {
+        let finder = self.finder.clone().filter(|_| content_type.is_some_and(is_event_stream));
+        self.events = finder.map(|finder| Box::new(Events::new(finder)));
+        self
     }
 
     /// Takes the next bytes of the body. What was fed before should have been taken by then; if not, both wait.
@@ -54,23 +79,35 @@ impl Scrubber {
     /// The next clean piece, of bounded length; none until more is fed, or at all after the end.
     ///
     /// # Errors
-    /// When the content is not what its encoding says, or ends in the middle of it. The body must be cut.
+    /// When the content is not what its encoding says, ends in the middle of it, or has events that cannot be
+    /// followed. The body must be cut.
     #[expect(clippy::should_implement_trait, reason = "it can go on after none, and fail")]
-    pub fn next(&mut self) -> Result<Option<Bytes>, DecodeError> {
+    pub fn next(&mut self) -> Result<Option<Bytes>, ScrubError> {
         loop {
             let piece = self.decoder.decode(&mut self.input, PIECE)?;
             let last = piece.is_empty() && self.ended;
             if last {
                 self.decoder.finish()?;
             }
-            if piece.is_empty() && (!last || self.held.is_empty()) {
+            if piece.is_empty() && (!last || (self.held.is_empty() && self.events.is_none())) {
                 return Ok(None);
             }
             let clean = self.clean(piece, last);
+            let clean = self.follow(clean, last)?;
             if !clean.is_empty() {
                 return Ok(Some(clean));
             }
         }
+    }
+
+    fn follow(&mut self, clean: Bytes, last: bool) -> Result<Bytes, Unfollowable> {
+        let Some(mut events) = self.events.take() else { return Ok(clean) };
+        let passed = events.push(&clean)?;
+        if !last {
+            self.events = Some(events);
+            return Ok(passed);
+        }
+        Ok([passed, events.finish()?].concat().into())
     }
 
     fn clean(&mut self, piece: Bytes, last: bool) -> Bytes {

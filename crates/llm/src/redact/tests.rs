@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chiton_secret::SecretValue;
 use proptest::prelude::*;
 
-use super::{ContentCoding, DecodeError, MARKER, Redactor, Unredactable};
+use super::{ContentCoding, MARKER, Redactor, ScrubError, Unredactable};
 
 const KEY: &str = "sk-proj-Ab/9+_x%41\"Zz~0123";
 
@@ -17,12 +17,7 @@ fn redactor(values: &[&str]) -> Redactor {
     Redactor::new(&values).unwrap()
 }
 
-fn run(
-    redactor: &Redactor,
-    coding: ContentCoding,
-    body: &[u8],
-    chunk: usize,
-) -> Result<Vec<u8>, DecodeError> {
+fn run(redactor: &Redactor, coding: ContentCoding, body: &[u8], chunk: usize) -> Result<Vec<u8>, ScrubError> {
     let mut scrubber = redactor.scrubber(coding);
     let mut out = Vec::new();
     for piece in body.chunks(chunk.max(1)) {

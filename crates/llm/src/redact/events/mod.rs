@@ -1,0 +1,68 @@
+//! Server-sent events, cleaned of values that are cut in pieces among them.
+//!
+//! A provider's stream tells a text in pieces, an event each, and the agent joins them: what no run of bytes
+//! holds stands in the joined text all the same. So the strings of each event are followed by their place
+//! ([`scan`]), and from the event on in which a text may have begun to tell a value, all is held until it has
+//! ([`follow`]). Everything else flows as it came, a line at a time.
+
+mod follow;
+mod lines;
+mod scan;
+mod text;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::find::Finder;
+use follow::Follower;
+use lines::Lines;
+
+/// Why an event stream cannot be followed, and must be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfollowable {
+    /// An event does not end.
+    #[error("the response holds an event of over 8 MiB, which cannot be searched for credentials")]
+    TooLong,
+    /// An event has too many values.
+    #[error("the response holds an event of over 65536 values, which cannot be searched for credentials")]
+    TooMany,
+    /// Too many texts end as a credential begins.
+    #[error("over 4096 texts of the response end as a credential begins: they cannot all be followed")]
+    TooManyTexts,
+}
+
+/// Cleans one event stream.
+pub(super) struct Events {
+    lines: Lines,
+    follower: Follower,
+}
+
+impl Events {
+    pub(super) fn new(finder: Arc<Finder>) -> Self {
+        Self { lines: Lines::default(), follower: Follower::new(finder) }
+    }
+
+    /// Takes the next bytes and gives what the caller may see by now.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Bytes, Unfollowable> {
+        self.lines.push(bytes);
+        let mut out = Vec::new();
+        while let Some(unit) = self.lines.next()? {
+            self.follower.follow(unit, &mut out)?;
+        }
+        Ok(Bytes::from(out))
+    }
+
+    /// What is left at the stream's end.
+    pub(super) fn finish(mut self) -> Result<Bytes, Unfollowable> {
+        let mut out = Vec::new();
+        if let Some(unit) = self.lines.rest()? {
+            self.follower.follow(unit, &mut out)?;
+        }
+        self.follower.finish(&mut out);
+        Ok(Bytes::from(out))
+    }
+}
+
+#[cfg(test)]
+mod tests;
