@@ -189,6 +189,7 @@ impl Cleaning {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
         let filter = self.usage_added.then(UsageChunkFilter::default);
-        Ok(Cleaner { scrubber: self.redactor.scrubber(coding), redactor: self.redactor, usage, filter })
+        let scrubber = self.redactor.scrubber(coding).of_content_type(kind);
+        Ok(Cleaner { scrubber, redactor: self.redactor, usage, filter })
     }
 }
