@@ -8,7 +8,7 @@ use crate::{
     diagnostics::{looks_like_a_secret, shown},
     document::{Node, Notes, Sites, Value},
     model::{EnvEntry, Mode, Policy},
-    unsupported::unsupported,
+    unsupported::unsupported_at,
 };
 
 /// A literal that looks like a secret is an error wherever it stands.
@@ -47,7 +47,8 @@ pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Not
         let span = root.at(&["dynamic", "mode"]);
         notes.warning(span, "`mode: audit` lets pass what the rules refuse, and only records it");
     }
-    for item in unsupported(policy) {
+    let place = |index: usize| sites.http.get(index).map_or(index, |site| site.index);
+    for item in unsupported_at(policy, place) {
         let path: Vec<&str> = item.place.iter().map(String::as_str).collect();
         notes.warning(root.at(&path), item.to_string()).help =
             Some("`chiton run` and `chiton policy apply` refuse this policy until it is".to_owned());

@@ -81,7 +81,7 @@ fn compare_rules(before: &Policy, after: &Policy, changes: &mut Vec<Change>) {
     let mut gone = Vec::new();
     for rule in old {
         let same =
-            left.iter().position(|other| key(other) == key(rule) && print::http(other) == print::http(rule));
+            left.iter().position(|other| key(other) == key(rule) && spelled_out(other) == spelled_out(rule));
         match same {
             Some(at) => drop(left.remove(at)),
             None => gone.push(rule),
@@ -99,7 +99,7 @@ fn compare_rules(before: &Policy, after: &Policy, changes: &mut Vec<Change>) {
         match twin {
             Some(at) => {
                 let other = left.remove(at);
-                compare(&field, &print::http(rule), &print::http(other), changes);
+                compare(&field, &spelled_out(rule), &spelled_out(other), changes);
             }
             None => compare(&field, &print::http(rule), &Value::Null, changes),
         }
@@ -107,6 +107,17 @@ fn compare_rules(before: &Policy, after: &Policy, changes: &mut Vec<Change>) {
     for rule in left {
         compare(&format!("dynamic.network.http.{}", label(rule)), &Value::Null, &print::http(rule), changes);
     }
+}
+
+/// A rule with what it means where it says nothing, so that every change has two sides.
+fn spelled_out(rule: &crate::model::HttpRule) -> Value {
+    let mut value = print::http(rule);
+    if let Value::Object(fields) = &mut value {
+        fields.insert("methods".to_owned(), print::methods_meant(&rule.methods));
+        fields.insert("ports".to_owned(), print::ports(&rule.ports));
+        fields.insert("scheme".to_owned(), rule.scheme.as_str().into());
+    }
+    value
 }
 
 fn label(rule: &crate::model::HttpRule) -> String {

@@ -37,7 +37,9 @@ pub use document::Document;
 pub use explain::{Explanation, Outcome, RuleTrace, explain};
 pub use files::{FileRules, FileScope, FileVerdict, PathRefused, ResolvedPaths, WORKSPACE};
 pub use model::{DeniedPattern, EnvEntry, FilesystemRules, Fixed, Mode, Policy, PolicyPath, Protection};
-pub use names::{EnvName, Host, HostError, HostName, Method, Port, RuleName, Scheme};
+pub use names::{
+    EnvName, Host, HostError, HostName, Method, Port, RuleName, SANDBOX_VARIABLE, Scheme, TRUST_VARIABLES,
+};
 pub use patterns::{
     FileGlob, FileGlobError, HostPattern, HostPatternError, PathPattern, PathPatternError, TextGlob,
 };

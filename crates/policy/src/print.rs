@@ -3,7 +3,7 @@
 mod network;
 mod sandbox;
 
-pub(crate) use network::http;
+pub(crate) use network::{http, methods_meant, ports};
 pub(crate) use sandbox::fixed;
 use serde_json::{Map, Value, json};
 

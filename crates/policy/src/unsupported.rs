@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chiton_secret::SecretRef;
+use chiton_secret::{Scheme, SecretRef};
 
 use crate::model::{
     Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, RequestLimits, Resources, TlsMode, WorkspaceMode,
@@ -33,11 +33,17 @@ impl fmt::Display for Unsupported {
 /// Everything in a policy that is not enforced yet. `run` and `apply` refuse a policy that has any.
 #[must_use]
 pub fn unsupported(policy: &Policy) -> Vec<Unsupported> {
+    unsupported_at(policy, |index| index)
+}
+
+/// The same of a policy from which rules that could not be read are missing: `place` says which one in the document
+/// the rule of an index is.
+pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) -> Vec<Unsupported> {
     let mut found = Found::default();
     found.when(!policy.extends.is_empty(), &["extends"], "");
     fixed(&policy.fixed, &mut found);
     for (index, rule) in policy.dynamic.http.iter().enumerate() {
-        http(rule, &index.to_string(), &mut found);
+        http(rule, &place(index).to_string(), &mut found);
     }
     found.when(!policy.dynamic.tcp.is_empty(), &["dynamic", "network", "tcp"], "");
     found.when(policy.dynamic.llm.len() > 1, &["dynamic", "llm_routing"], " with more than one route");
@@ -106,10 +112,22 @@ fn http(rule: &HttpRule, index: &str, found: &mut Found) {
 fn llm(route: &LlmRoute, found: &mut Found) {
     let provider = format!(": {}", route.provider);
     found.when(route.provider.facts().is_none(), &["dynamic", "llm_routing", "provider"], &provider);
+    if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
+        let place = ["dynamic", "llm_routing", "inject_backend_credential"];
+        found.when(is_planned(scheme), &place, &format!(": {scheme}://"));
+    }
     let mut field = |used, name| found.when(used, &["dynamic", "llm_routing", name], "");
     field(route.base_url.is_some(), "base_url");
     field(route.models.is_some(), "models");
     field(!route.model_alias.is_empty(), "model_alias");
     field(route.limits != LlmLimits::default(), "limits");
     field(!route.fallback.is_empty(), "fallback");
+}
+
+/// Whether no backend keeps secrets of this scheme yet.
+fn is_planned(scheme: Scheme) -> bool {
+    match scheme {
+        Scheme::Vault | Scheme::AwsSm => true,
+        Scheme::Local | Scheme::Env | Scheme::File => false,
+    }
 }

@@ -67,11 +67,30 @@ fn rules_whose_order_would_decide() {
 fn warnings_of_the_reference_policy() {
     let policy = Policy::parse(REFERENCE).unwrap();
     assert_snapshot!(policy.warnings.render("chiton.yaml", false));
-    assert_eq!(unsupported(&policy), []);
+    let unsupported: Vec<String> = unsupported(&policy).iter().map(ToString::to_string).collect();
+    assert_eq!(unsupported, ["not supported yet: `dynamic.llm_routing.inject_backend_credential: vault://`"]);
     assert_eq!(
         secret_refs(&policy).iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["vault://llm/openai"]
     );
+}
+
+#[test]
+fn a_place_is_the_documents_also_beside_rules_that_cannot_be_read() {
+    let text =
+        "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        websocket: true\n";
+    let diagnostics = Policy::parse(text).unwrap_err().render("chiton.yaml", false);
+    assert!(diagnostics.contains("not supported yet: `dynamic.network.http[1].websocket`"), "{diagnostics}");
+    assert!(diagnostics.contains("chiton.yaml:6:"), "{diagnostics}");
+}
+
+#[test]
+fn the_sandboxs_own_variables_are_not_the_policys() {
+    for text in ["{CHITON_SANDBOX: other}", "{SSL_CERT_FILE: /tmp/mine}", "[CURL_CA_BUNDLE]"] {
+        let errors = Policy::parse(&format!("static: {{process: {{env: {text}}}}}")).unwrap_err();
+        let errors = errors.render("chiton.yaml", false);
+        assert!(errors.contains("the sandbox sets this variable itself"), "{errors}");
+    }
 }
 
 #[test]

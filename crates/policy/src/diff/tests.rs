@@ -54,3 +54,23 @@ fn an_absent_static_half_is_unchanged() {
     assert!(diff(&one, &policy("{}")).is_empty());
     assert!(!diff(&policy("{}"), &one).is_empty());
 }
+
+#[test]
+fn what_is_not_written_is_compared_as_it_is_meant() {
+    let rule = |rest: &str| policy(&format!("dynamic: {{network: {{http: [{{host: a.test{rest}}}]}}}}"));
+    let told = |one: &str, two: &str| diff(&rule(one), &rule(two)).to_string();
+    assert_eq!(
+        told(", methods: [GET]", ""),
+        "dynamic\n  dynamic.network.http.a.test.methods (widened)\n    - [\"GET\",\"HEAD\"]\n    \
+         + [\"GET\",\"HEAD\",\"OPTIONS\"]\n"
+    );
+    assert!(told("", ", methods: [GET]").contains("methods (narrowed)"));
+    assert!(told("", ", methods: ['*']").contains("methods (widened)"));
+    assert!(told(", methods: ['*']", "").contains("methods (narrowed)"));
+    assert!(told(", methods: [POST]", "").contains("methods\n    - [\"POST\"]\n    + "));
+    assert_eq!(told(", methods: [HEAD, GET]", ", methods: [GET]"), "");
+    let ports = told(", ports: [8443]", "");
+    assert!(ports.contains("ports\n    - [8443]\n    + [443]"), "{ports}");
+    let scheme = told(", name: r", ", name: r, scheme: http, ports: [443]");
+    assert!(scheme.contains("scheme\n    - \"https\"\n    + \"http\""), "{scheme}");
+}

@@ -44,9 +44,9 @@ pub(super) fn effect(field: &str, old: &Value, new: &Value) -> Effect {
             _ => by_count(fewer, more),
         };
     }
-    // An absent `methods` is a list of its own.
+    // In a `deny` an absent `methods` is any; of a rule it is spelled out.
     if last == "methods" && !old.is_null() && !new.is_null() {
-        return by_count(fewer, more);
+        return by_count(fewer || has_any(old), more || has_any(new));
     }
     Effect::Changed
 }
@@ -61,6 +61,10 @@ fn whole_rule(rule: &Value, with_allow: Effect) -> Effect {
         (false, true, Effect::Narrowed) => Effect::Widened,
         _ => Effect::Changed,
     }
+}
+
+fn has_any(methods: &Value) -> bool {
+    methods.as_array().is_some_and(|methods| methods.iter().any(|method| method == "*"))
 }
 
 fn by_count(fewer: bool, more: bool) -> Effect {

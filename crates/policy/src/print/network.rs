@@ -79,7 +79,19 @@ fn methods(methods: &MethodSet) -> Value {
     }
 }
 
-fn ports(ports: &[Port]) -> Value {
+/// With what is meant and not written, in one order.
+pub(crate) fn methods_meant(methods_: &MethodSet) -> Value {
+    let MethodSet::These(these) = methods_ else { return methods(methods_) };
+    let mut names: Vec<&str> = these.iter().map(crate::Method::as_str).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    names.sort_unstable();
+    names.dedup();
+    json!(names)
+}
+
+pub(crate) fn ports(ports: &[Port]) -> Value {
     ports.iter().map(|port| json!(port.get())).collect()
 }
 
