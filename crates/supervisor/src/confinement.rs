@@ -5,6 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use chiton_api::control::{CreateSandbox, EnforcementReport, Failure, FilesystemPolicy, Listeners};
 use rustix::process::Pid;
 
+use crate::environment::Environment;
+
 /// The confinement of one sandbox. The methods are called in the order in which they stand here.
 pub(crate) trait Confinement {
     /// Makes the namespaces and captures the network.
@@ -13,8 +15,8 @@ pub(crate) trait Confinement {
     /// Builds the view and fixes the locks that every program gets.
     fn view(&mut self, policy: &FilesystemPolicy) -> Result<EnforcementReport, Failure>;
 
-    /// Which variables get a placeholder, for the routed providers.
-    fn key_variables(&self) -> Vec<&'static str>;
+    /// The variables that the policy gives.
+    fn variables(&self) -> Environment;
 
     /// In the first process inside: what only it can do. Returns when the other one judges. What is known only
     /// then is added to the report.

@@ -1,9 +1,9 @@
 //! The variables that a program inside finds: the sandbox's own, the policy's, those of its start. Nothing
-//! else of the caller's.
+//! else of the caller's. Of one name the later wins, but for what [`EnvName::is_sandboxs`] keeps.
 
 use std::{collections::BTreeMap, path::Path};
 
-use chiton_api::control::FilesystemPolicy;
+use chiton_policy::{EnvEntry, EnvName, Policy, TRUST_VARIABLES};
 
 /// The agent's home inside.
 pub(crate) const HOME: &str = "/home/agent";
@@ -14,30 +14,38 @@ const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What the agent finds where it expects a provider's key; the real one never comes in.
 const PLACEHOLDER: &str = "chiton-placeholder";
 
-const TRUST: [&str; 10] = [
-    "SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-    "CARGO_HTTP_CAINFO",
-    "AWS_CA_BUNDLE",
-    "npm_config_cafile",
-    "DENO_CERT",
-];
-
 /// A program's variables.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// The sandbox's variables, the same for every program.
-pub(crate) fn of_sandbox(name: &str, policy: &FilesystemPolicy, key_variables: &[&str]) -> Environment {
-    let own = [("HOME", HOME), ("PATH", SEARCH_PATH), ("USER", "agent"), ("LOGNAME", "agent")];
-    let own = own.into_iter().chain([("LANG", "C.UTF-8"), ("CHITON_SANDBOX", name)]);
-    let trust = TRUST.into_iter().map(|variable| (variable, BUNDLE));
-    let keys = key_variables.iter().map(|variable| (*variable, PLACEHOLDER));
-    let pairs = own.chain(trust).chain(keys).map(|(k, v)| (k.to_owned(), v.to_owned()));
-    pairs.chain(policy.env.clone()).collect()
+/// What a policy gives: placeholders for the routed providers' keys, and its own values. What it passes through
+/// comes with its value from the caller.
+pub(crate) fn of_policy(policy: &Policy) -> Environment {
+    let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
+    let keys = providers.map(|facts| (facts.key_variable, PLACEHOLDER));
+    let given = policy.fixed.process.env.iter().filter_map(|entry| match entry {
+        EnvEntry::Give { name, value } => Some((name.as_str(), value.as_str())),
+        EnvEntry::Pass(_) => None,
+    });
+    keys.chain(given).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The sandbox's variables, the same for every program: its own, the policy's, those of the command line.
+pub(crate) fn of_sandbox(name: &str, policys: Environment, sent: &Environment) -> Environment {
+    let usual = [("HOME", HOME), ("PATH", SEARCH_PATH), ("USER", "agent"), ("LOGNAME", "agent")];
+    let usual = usual.into_iter().chain([("LANG", "C.UTF-8")]);
+    let mut all: Environment = usual.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    all.extend(policys);
+    with(&all, sent)
+        .into_iter()
+        .chain(TRUST_VARIABLES.map(|variable| (variable.to_owned(), BUNDLE.to_owned())))
+        .chain([(chiton_policy::SANDBOX_VARIABLE.to_owned(), name.to_owned())])
+        .collect()
+}
+
+/// Variables, and over them those of one start.
+pub(crate) fn with(variables: &Environment, given: &Environment) -> Environment {
+    let given = given.iter().filter(|(name, _)| !EnvName::is_sandboxs(name));
+    variables.iter().chain(given).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Where a program starts that did not say: the workspace where there is one, else the home.
@@ -49,22 +57,36 @@ pub(crate) fn working_directory(has_workspace: bool) -> &'static Path {
 mod tests {
     use super::*;
 
+    fn set(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn of(text: &str, sent: &[(&str, &str)]) -> Environment {
+        of_sandbox("demo", of_policy(&Policy::parse(text).unwrap()), &set(sent))
+    }
+
     #[test]
-    fn the_policy_may_replace_what_the_sandbox_sets() {
-        let policy = FilesystemPolicy {
-            policy: String::new(),
-            workspace: None,
-            home: "/home/u".into(),
-            extra_read_only: Vec::new(),
-            own_folders: Vec::new(),
-            policy_file: None,
-            authority_pem: String::new(),
-            env: [("LANG".to_owned(), "de_DE.UTF-8".to_owned())].into(),
-        };
-        let env = of_sandbox("demo", &policy, &["OPENAI_API_KEY"]);
+    fn the_command_line_wins_over_the_policy_and_the_policy_over_the_sandbox() {
+        let policy = "static: {process: {env: {LANG: de_DE.UTF-8, CI: '1', NOTHING: '', PASSED: }}}";
+        let env = of(policy, &[("CI", "2"), ("PASSED", "on")]);
         assert_eq!(env["LANG"], "de_DE.UTF-8");
+        assert_eq!((env["CI"].as_str(), env["PASSED"].as_str(), env["NOTHING"].as_str()), ("2", "on", ""));
+        assert_eq!(of(policy, &[])["CI"], "1");
+        assert!(!of(policy, &[]).contains_key("PASSED"));
+    }
+
+    #[test]
+    fn a_routed_provider_has_a_placeholder() {
+        let policy = "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://a'}}";
+        assert_eq!(of(policy, &[])["OPENAI_API_KEY"], "chiton-placeholder");
+    }
+
+    #[test]
+    fn nobody_sets_the_sandboxs_name_and_trust() {
+        let env = of("{}", &[("CHITON_SANDBOX", "other"), ("SSL_CERT_FILE", "/tmp/mine")]);
         assert_eq!(env["CHITON_SANDBOX"], "demo");
-        assert_eq!(env["OPENAI_API_KEY"], "chiton-placeholder");
         assert_eq!(env["SSL_CERT_FILE"], env["npm_config_cafile"]);
+        let exec = with(&env, &set(&[("CHITON_SANDBOX", "other"), ("A", "1")]));
+        assert_eq!((exec["CHITON_SANDBOX"].as_str(), exec["A"].as_str()), ("demo", "1"));
     }
 }

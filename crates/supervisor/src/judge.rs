@@ -108,7 +108,7 @@ fn server(prepared: Prepared, events: OwnedFd) -> Result<Server, Failure> {
         .filter_map(|step| if let Step::Memory { path, .. } = step { Some(path.clone()) } else { None });
     let blocked = plan.seccomp.calls.keys().copied().filter(|number| plan.seccomp.is_blocked(*number));
     let config = LookupConfig {
-        rules: Box::new(Standings::new(rules.files, rules.git_at_start)),
+        rules: Box::new(Standings::new(rules.files)),
         host_proc,
         root: folder("/")?,
         live,

@@ -18,6 +18,7 @@ use rustix::process::Pid;
 
 use crate::{
     confinement::Confinement,
+    environment::Environment,
     failure::{refused, status},
     judge,
     partner::{self, Message},
@@ -90,10 +91,10 @@ impl Confinement for Kernel {
         Ok(report)
     }
 
-    fn key_variables(&self) -> Vec<&'static str> {
+    fn variables(&self) -> Environment {
         match self {
-            Self::Viewed(prepared, _) => prepared.rules.key_variables.clone(),
-            Self::Fresh | Self::Created(..) | Self::Entered(_) => Vec::new(),
+            Self::Viewed(prepared, _) => prepared.rules.variables.clone(),
+            Self::Fresh | Self::Created(..) | Self::Entered(_) => Environment::new(),
         }
     }
 

@@ -218,8 +218,7 @@ impl<C: Confinement> Prologue<C> {
         report: EnforcementReport,
     ) -> Option<Viewed<C>> {
         let (sandbox, captured) = self.created?;
-        let keys = self.confinement.key_variables();
-        let environment = environment::of_sandbox(&sandbox.name, policy, &keys);
+        let environment = environment::of_sandbox(&sandbox.name, self.confinement.variables(), &policy.env);
         let has_workspace = policy.workspace.is_some();
         let proxied = self.proxied;
         let standing = Standing { captured, proxied, report, environment, has_workspace };

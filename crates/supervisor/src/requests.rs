@@ -54,7 +54,7 @@ impl<C: Confinement> Init<C> {
         self.check_launch(launch.main)?;
         let mut variables = self.standing.environment.clone();
         variables.extend(launch.terminal.map(|_| ("TERM".to_owned(), "xterm-256color".to_owned())));
-        variables.extend(launch.env.clone());
+        variables = environment::with(&variables, &launch.env);
         let usual = || environment::working_directory(self.standing.has_workspace).to_owned();
         let directory: PathBuf = launch.cwd.clone().unwrap_or_else(usual);
         let order = Order { launch, environment: &variables, directory: &directory };

@@ -7,7 +7,10 @@ use chiton_api::control::{Failure, FilesystemPolicy};
 use chiton_confine::{StaticRules, plan::DeniedPath};
 use chiton_policy::{DeniedPattern, FileRules, FileScope, Policy, Protection};
 
-use crate::failure::status;
+use crate::{
+    environment::{self, Environment},
+    failure::status,
+};
 
 const WORKSPACE: &str = "/workspace";
 
@@ -18,10 +21,8 @@ pub(crate) struct Rules {
     pub(crate) fixed: StaticRules,
     /// For the judgement of lookups.
     pub(crate) files: FileRules,
-    /// Variables that get a placeholder, for the routed providers.
-    pub(crate) key_variables: Vec<&'static str>,
-    /// Whether the workspace has a `.git`.
-    pub(crate) git_at_start: bool,
+    /// The variables that it gives.
+    pub(crate) variables: Environment,
     /// The policy file, as it is called inside.
     pub(crate) policy_file: Option<PathBuf>,
 }
@@ -42,9 +43,8 @@ impl Rules {
         let refused = |e: chiton_policy::PathRefused| status(125, e.to_string());
         let files = FileRules::new(&policy.fixed.filesystem, &scope).map_err(refused)?;
         let fixed = fixed(&policy, &scope).map_err(refused)?;
-        let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
-        let key_variables = providers.map(|facts| facts.key_variable).collect();
-        Ok(Self { fixed, files, key_variables, git_at_start: scope.git_at_start, policy_file })
+        let variables = environment::of_policy(&policy);
+        Ok(Self { fixed, files, variables, policy_file })
     }
 }
 

@@ -19,22 +19,19 @@ pub(crate) struct Standings {
     files: FileRules,
     literals: Vec<Literal>,
     has_patterns: bool,
-    /// Whether the workspace had a `.git` at the start.
-    git_at_start: bool,
 }
 
 impl Standings {
     /// From the policy's.
-    pub(crate) fn new(files: FileRules, git_at_start: bool) -> Self {
+    pub(crate) fn new(files: FileRules) -> Self {
         let literal = |glob: &FileGlob, standing| Literal { path: PathBuf::from(glob.as_str()), standing };
         let denied = files.denied_patterns().filter(|glob| glob.is_literal());
-        let protected = files.protected_paths().filter(|(_, p)| git_at_start || *p != Protection::GitFile);
         let literals = denied
             .map(|glob| literal(glob, Standing::Denied))
-            .chain(protected.map(|(glob, _)| literal(glob, Standing::Protected)))
+            .chain(files.protected_paths().map(|(glob, kind)| literal(glob, protected(kind))))
             .collect();
         let has_patterns = files.denied_patterns().any(|glob| !glob.is_literal());
-        Self { files, literals, has_patterns, git_at_start }
+        Self { files, literals, has_patterns }
     }
 
     /// The literal that a path leads to or below when letter case does not count, with the rest of the path.
@@ -52,13 +49,26 @@ impl Standings {
     }
 }
 
+/// How what is protected by default stands.
+fn protected(protection: Protection) -> Standing {
+    match protection {
+        // A repository that the agent makes is its own; a file would lead the host to one elsewhere.
+        Protection::GitFile => Standing::FolderOnly,
+        Protection::GitHooks
+        | Protection::GitConfig
+        | Protection::GitModules
+        | Protection::Envrc
+        | Protection::Vscode
+        | Protection::Idea
+        | Protection::PolicyFile => Standing::Protected,
+    }
+}
+
 impl Rules for Standings {
     fn judge(&self, path: &Path) -> Standing {
         match self.files.judge(path.as_os_str().as_bytes()) {
             FileVerdict::Denied => Standing::Denied,
-            // A `.git` that the agent makes is its own.
-            FileVerdict::Protected(Protection::GitFile) if !self.git_at_start => Standing::Open,
-            FileVerdict::Protected(_) => Standing::Protected,
+            FileVerdict::Protected(protection) => protected(protection),
             FileVerdict::ReadOnly => Standing::ReadOnly,
             // What the policy does not name is the sandbox's own: the view's mounts decide.
             FileVerdict::ReadWrite | FileVerdict::Outside => Standing::Open,
@@ -85,7 +95,10 @@ impl Rules for Standings {
         self.near_literal(path).or_else(|| {
             let lower = bytes.to_ascii_lowercase();
             let near = PathBuf::from(std::ffi::OsString::from_vec(lower));
-            let strict = matches!(self.judge(&near), Standing::Denied | Standing::Protected);
+            let strict = match self.judge(&near) {
+                Standing::Denied | Standing::Protected | Standing::FolderOnly => true,
+                Standing::Open | Standing::ReadOnly => false,
+            };
             (strict && near != path).then_some(near)
         })
     }
@@ -107,7 +120,7 @@ mod tests {
                     denied_paths: [/workspace/Secret, '**/.env', '/workspace/*/keys']\n";
         let policy = Policy::parse(text).unwrap();
         let scope = FileScope { home: "/home/u".into(), git_at_start, ..FileScope::default() };
-        Standings::new(FileRules::new(&policy.fixed.filesystem, &scope).unwrap(), git_at_start)
+        Standings::new(FileRules::new(&policy.fixed.filesystem, &scope).unwrap())
     }
 
     #[test]
@@ -118,7 +131,7 @@ mod tests {
             ("/usr/bin/env", Standing::Open),
             ("/opt/tools/x", Standing::ReadOnly),
             ("/workspace/.git/hooks/pre-commit", Standing::Protected),
-            ("/workspace/.git", Standing::Protected),
+            ("/workspace/.git", Standing::FolderOnly),
             ("/workspace/.git/index", Standing::Open),
             ("/workspace/a/.env/b", Standing::Denied),
             ("/workspace/Secret/x", Standing::Denied),
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn a_repository_that_the_agent_makes_is_its_own() {
         let rules = standings(false);
-        assert_eq!(rules.judge(Path::new("/workspace/.git")), Standing::Open);
+        assert_eq!(rules.judge(Path::new("/workspace/.git")), Standing::FolderOnly);
         assert_eq!(rules.judge(Path::new("/workspace/.git/hooks/x")), Standing::Open);
         assert_eq!(rules.judge(Path::new("/workspace/.envrc")), Standing::Protected);
     }
