@@ -16,7 +16,6 @@ use chiton_driver::{
 
 use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
-    hint,
     host_id::host_id,
     process::ProcessId,
     proxy::{AttachError, Proxies},
@@ -218,12 +217,7 @@ impl ComputeDriver for NativeDriver {
             }
             Err(error) => {
                 let _ = self.destroy_sandbox(&handle).await;
-                Err(match error {
-                    DriverError::Failed(failure) if !rustix::process::geteuid().is_root() => {
-                        hint::explain(failure, |path| std::fs::read_to_string(path).ok())
-                    }
-                    error => error,
-                })
+                Err(error)
             }
         }
     }

@@ -6,7 +6,6 @@
 
 mod driver;
 mod folder;
-mod hint;
 mod host_id;
 mod process;
 mod proxy;

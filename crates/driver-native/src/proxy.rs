@@ -73,9 +73,7 @@ impl Proxies {
         if next.closed || next.spare.as_ref().is_some_and(|spare| !spare.held.has_ended()) {
             return Ok(());
         }
-        next.count += 1;
-        let name = format!("{}-{}", std::process::id(), next.count);
-        let spare = self.start(&name)?;
+        let spare = self.start(&next.name())?;
         if let Some(dead) = next.spare.replace(spare) {
             let _ = dead.folder.remove();
         }
@@ -94,9 +92,22 @@ impl Proxies {
 
     /// A proxy for a sandbox: the spare, or one that is started now.
     pub(crate) fn take(&self) -> io::Result<Spare> {
-        self.refill()?;
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.spare.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        let (waiting, name) = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.closed {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            (next.spare.take(), next.name())
+        };
+        match waiting {
+            Some(spare) if !spare.held.has_ended() => Ok(spare),
+            // Its own, not the next spare: that one another start may take.
+            None => self.start(&name),
+            Some(dead) => {
+                let _ = dead.folder.remove();
+                self.start(&name)
+            }
+        }
     }
 
     fn start(&self, name: &str) -> io::Result<Spare> {
@@ -106,6 +117,14 @@ impl Proxies {
         let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd()])?;
         folder.write_spare_record(id)?;
         Ok(Spare { id, held, folder })
+    }
+}
+
+impl Waiting {
+    /// The next folder's name, no other gateway's.
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("{}-{}", std::process::id(), self.count)
     }
 }
 
@@ -164,5 +183,33 @@ async fn exchange(
 impl Drop for Proxies {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_at_once_each_get_their_own() {
+        let runtime = tempfile::tempdir().unwrap();
+        let proxies = Proxies::new(Path::new("/bin/true"), runtime.path());
+        proxies.refill().unwrap();
+        let tokio = tokio::runtime::Handle::current();
+        let mut ids = Vec::new();
+        std::thread::scope(|scope| {
+            let one = || {
+                let _inside = tokio.enter();
+                let taken = proxies.take().unwrap().id();
+                proxies.refill().unwrap();
+                taken
+            };
+            let takers: Vec<_> = (0..20).map(|_| scope.spawn(one)).collect();
+            ids.extend(takers.into_iter().map(|taker| taker.join().unwrap()));
+        });
+        assert_eq!(ids.len(), 20);
+        assert!(ids.iter().enumerate().all(|(at, id)| !ids.iter().take(at).any(|other| other == id)));
+        proxies.close();
+        assert_eq!(proxies.take().unwrap_err().kind(), io::ErrorKind::NotConnected);
     }
 }
