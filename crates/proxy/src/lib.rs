@@ -33,6 +33,8 @@ mod upstream;
 use std::{io, os::unix::net::UnixListener, process::ExitCode};
 
 use chiton_tls::Roots;
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     control::{Control, System},
@@ -82,6 +84,8 @@ fn serve() -> Result<(), StartError> {
     let _ = chiton_audit::EventId::next();
     lockdown::lock_down()?;
     let served = runtime.block_on(async {
+        // An event file at its limit is an error to answer, not an end.
+        let _full = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let control = tokio::net::UnixListener::from_std(control)?;
         Control::new(system).serve(control).await
     });

@@ -30,6 +30,8 @@ pub(crate) const READ_CHUNK: usize = 64 << 10;
 pub(crate) const EXCHANGES: usize = 512;
 /// Memory of the whole process, beyond which it ends: the last resort, should all other bounds not do.
 pub(crate) const MEMORY: u64 = 1 << 30;
+/// The event file, beyond which everything is refused: refusals cost the agent nothing, and the host its disk.
+pub(crate) const EVENT_FILE: u64 = 4 << 30;
 /// Streams of one HTTP/2 connection.
 pub(crate) const STREAMS: u32 = 128;
 /// The decoded header list of one HTTP/2 request.

@@ -36,12 +36,18 @@ pub(crate) fn lock_down() -> Result<(), LockdownError> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed("core files"))?;
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(failed("open files"))?;
-    let memory = Rlimit { current: Some(limits::MEMORY), maximum: Some(limits::MEMORY) };
-    setrlimit(Resource::Data, memory).map_err(failed("memory"))?;
+    at_most(Resource::Data, limits::MEMORY).map_err(failed("memory"))?;
+    at_most(Resource::Fsize, limits::EVENT_FILE).map_err(failed("the event file's size"))?;
     process::set_undumpable().map_err(failed("undumpable"))?;
     process::set_no_new_privs().map_err(failed("no_new_privs"))?;
     give_up_files()?;
     seccomp::load(&filter()).map_err(failed("seccomp"))
+}
+
+/// Lowers a limit, and leaves one that is lower already.
+fn at_most(resource: Resource, most: u64) -> Result<(), rustix::io::Errno> {
+    let most = Some(getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most)));
+    setrlimit(resource, Rlimit { current: most, maximum: most })
 }
 
 fn give_up_files() -> Result<(), LockdownError> {
