@@ -56,10 +56,15 @@ pub(super) async fn make(gateway: &Gateway, making: Making) -> Result<Link, Gate
         .map_err(|source| GatewayError::Io { doing: "cannot keep the sandbox's authority", source })?;
     let handle = driver.create_sandbox(&sandbox_spec(&record, &folder)).await?;
     let view = filesystem_policy(gateway, &record, &base, material.certificate.clone());
-    driver.inject_filesystem_policy(&handle, view).await?;
     let revised = Revised { revision: record.revision, policy: revision.text.to_string(), credentials };
     let config = proxy_config(&record, material, revised, upstream);
-    driver.attach_network_proxy(&handle, config).await?;
+    // The two know nothing of each other; the supervisor starts nothing before it has both.
+    let (viewed, attached) = tokio::join!(
+        driver.inject_filesystem_policy(&handle, view),
+        driver.attach_network_proxy(&handle, config)
+    );
+    viewed?;
+    attached?;
     gateway.record(Told::of(&record, "start").allowed())?;
     let link = driver.start(&handle, &launch(&record, &session)).await?;
     gateway.store.started(&record.id, Timestamp::now()).await?;
