@@ -33,7 +33,8 @@ pub fn time(count: usize, mut command: impl FnMut() -> Command) -> Vec<Duration>
     (0..count).map(|_| once()).collect()
 }
 
-/// `bwrap` with everything unshared and its own `/proc`, `/dev` and `/tmp`, in this folder.
+/// `bwrap` with everything unshared and its own `/proc`, `/dev` and `/tmp`, in this folder. The arguments may begin
+/// with further options.
 pub fn bwrap(folder: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("bwrap");
     command.args([

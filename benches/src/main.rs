@@ -1,6 +1,6 @@
 //! Whole-process figures for docs/performance.md: `cargo run --release -p chiton-benches [PART…]`.
 //!
-//! Parts: `start`, `proxy`, `memory`, `apply`, `lookup`; all without an argument. Each prints medians beside its
+//! Parts: `start`, `proxy`, `memory`, `apply`, `lookup`, `npm`; all without an argument. Each prints medians beside its
 //! peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, and the release binary
 //! (`cargo build --release`). Figures, never a pass or fail.
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         // Runs inside a sandbox, and beside it for the direct connection.
         return client::run(rest);
     }
-    let all = ["start", "proxy", "memory", "apply", "lookup"].map(str::to_owned);
+    let all = ["start", "proxy", "memory", "apply", "lookup", "npm"].map(str::to_owned);
     let parts = if arguments.is_empty() { all.to_vec() } else { arguments };
     for part in parts {
         match part.as_str() {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             "apply" => sandbox::apply(),
             "proxy" => network::proxy(),
             "lookup" => lookup::lookup(),
+            "npm" => lookup::npm_install(),
             other => {
                 eprintln!("no such part: {other}");
                 return ExitCode::from(2);
