@@ -18,8 +18,12 @@ fn chiton(user: As) -> Chiton {
     chiton.write_workspace("vault/deep/key", SECRET);
     chiton.write_workspace("certs/server.pem", SECRET);
     chiton.write_workspace("plain.txt", "plain");
-    fs::hard_link(chiton.workspace().join(".env"), chiton.workspace().join("innocent.txt"))
-        .expect("a hard link");
+    // Each is masked by a mount, which hides the object that the other name has too.
+    for (of, name) in
+        [(".env", "innocent.txt"), ("vault/deep/key", "deep.txt"), ("certs/server.pem", "globbed.txt")]
+    {
+        fs::hard_link(chiton.workspace().join(of), chiton.workspace().join(name)).expect("a hard link");
+    }
     symlink(".env", chiton.workspace().join("link")).expect("a link");
     chiton
 }
@@ -32,7 +36,7 @@ fn sh(chiton: &Chiton, script: &str) -> Outcome {
 fn they_can_neither_be_read_nor_listed_nor_seen() {
     for user in [As::User, As::Root] {
         let chiton = chiton(user);
-        let script = "for p in .env ./.env /workspace/.env ../workspace/.env //workspace//.env link innocent.txt /proc/self/cwd/.env \
+        let script = "for p in .env ./.env /workspace/.env ../workspace/.env //workspace//.env link innocent.txt deep.txt globbed.txt /proc/self/cwd/.env \
             /proc/self/root/workspace/.env /proc/$$/cwd/.env /proc/1/root/workspace/.env vault/deep/key vault/../plain.txt certs/server.pem \
             vault/deep/../deep/key; do cat $p 2>&1; done; ls -a; ls vault certs; find . ; stat .env; test -e .env && echo EXISTS; \
             exec 5<. && cat /proc/self/fd/5/.env; cd vault && echo ENTERED; tar cf - . 2>/dev/null | cat; python3 -c 'import os; print(os.listdir(\".\"))'; true";
@@ -142,8 +146,11 @@ fn what_the_host_would_run_is_protected() {
     chiton.write_workspace(".git/config", "[core]\n");
     chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
     chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
+    let (config, linked) = (chiton.workspace().join(".git/config"), chiton.workspace().join("linked-config"));
+    fs::hard_link(config, linked).expect("a hard link");
     let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
-        rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
+        echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
+        mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
         echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
     let outcome = chiton.sandboxed(
         &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
@@ -154,7 +161,7 @@ fn what_the_host_would_run_is_protected() {
     let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
     assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
     assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
-    for name in [".envrc", ".vscode", ".idea", ".git/hooks/post-checkout", "other", "h"] {
+    for name in [".envrc", ".vscode", ".idea", ".git/hooks/post-checkout", ".git/commondir", ".git/config.worktree", "other", "h"] {
         assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
     }
 }
