@@ -61,12 +61,7 @@ pub fn bwrap(folder: &std::path::Path, arguments: &[&str]) -> Command {
         "--dev",
         "/dev",
     ]);
-    command.args(["--tmpfs", "/tmp", "--bind"]).arg(folder).arg("/workspace").args([
-        "--chdir",
-        "/workspace",
-        "--new-session",
-        "--",
-    ]);
-    command.args(arguments);
+    command.args(["--tmpfs", "/tmp", "--bind"]).arg(folder).arg("/workspace");
+    command.args(["--chdir", "/workspace", "--new-session"]).args(arguments);
     command
 }
