@@ -146,6 +146,9 @@ impl FileRules {
                 }
             }
         }
+        // The one that the next start takes by itself, whether or not it is there or in use now.
+        let next = Path::new(WORKSPACE).join("chiton.yaml");
+        protected.push((literal(next), Protection::PolicyFile));
         if let Some(file) = &scope.policy_file {
             protected.push((literal(file), Protection::PolicyFile));
         }

@@ -150,7 +150,7 @@ fn what_the_host_would_run_is_protected() {
     fs::hard_link(config, linked).expect("a hard link");
     let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
         echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
-        mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
+        mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; echo static: > chiton.yaml; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
         echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
     let outcome = chiton.sandboxed(
         &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
@@ -161,7 +161,17 @@ fn what_the_host_would_run_is_protected() {
     let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
     assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
     assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
-    for name in [".envrc", ".vscode", ".idea", ".git/hooks/post-checkout", ".git/commondir", ".git/config.worktree", "other", "h"] {
+    for name in [
+        ".envrc",
+        ".vscode",
+        ".idea",
+        ".git/hooks/post-checkout",
+        ".git/commondir",
+        ".git/config.worktree",
+        "chiton.yaml",
+        "other",
+        "h",
+    ] {
         assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
     }
 }

@@ -77,6 +77,13 @@ fn protections_are_lifted_by_name() {
 }
 
 #[test]
+fn the_policy_of_the_next_start_is_protected_before_there_is_one() {
+    let rules = rules(&[], &FileScope { policy_file: None, ..scope() });
+    assert_eq!(rules.judge(b"/workspace/chiton.yaml"), FileVerdict::Protected(Protection::PolicyFile));
+    assert_eq!(rules.judge(b"/workspace/examples/chiton.yaml"), FileVerdict::ReadWrite);
+}
+
+#[test]
 fn a_git_folder_that_the_agent_made_is_its_own() {
     let rules = rules(&[], &FileScope { git_at_start: false, ..scope() });
     assert_eq!(rules.judge(b"/workspace/.git/hooks/x"), FileVerdict::ReadWrite);
