@@ -52,6 +52,9 @@ pub enum FolderError {
     /// It is not there.
     #[error("`{0}` does not exist on this host: make it, or take it out of the policy")]
     Missing(PathBuf),
+    /// It is, or lies behind, a link in another folder of the sandbox.
+    #[error("`{0}` leads through a symbolic link in a folder that the agent is given: name what it leads to")]
+    Link(PathBuf),
     /// It would let the agent reach chiton's own files.
     #[error("`{path}` cannot enter the sandbox: it holds or lies in chiton's own folder `{own}`")]
     Own {

@@ -12,7 +12,7 @@ use chiton_sys::{
     process::{self, Fork},
 };
 use rustix::{
-    fs::{CWD, Mode, OFlags, fstat, open},
+    fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat2},
     mount::{OpenTreeFlags, open_tree},
     process::{WaitOptions, waitpid},
 };
@@ -50,14 +50,14 @@ impl IdMappings {
 
 /// Opens all, or fails with the first that cannot be.
 pub(crate) fn open_all(request: &FolderRequest, maps: &mut IdMappings) -> Result<Vec<OwnedFd>, FolderError> {
-    request.folders.iter().map(|folder| open_one(folder, &request.forbidden, maps)).collect()
+    request.folders.iter().map(|folder| open_one(folder, request, maps)).collect()
 }
 
-fn open_one(folder: &Folder, forbidden: &[PathBuf], maps: &mut IdMappings) -> Result<OwnedFd, FolderError> {
+fn open_one(folder: &Folder, request: &FolderRequest, maps: &mut IdMappings) -> Result<OwnedFd, FolderError> {
     let path = &folder.host;
     let fail = |doing| move |e: Errno| failed(path, doing, e);
-    let found = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail(Doing::Open))?;
-    refuse_own(path, &found, forbidden)?;
+    let found = look_up(path, &request.folders)?;
+    refuse_own(path, &found, &request.forbidden)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -74,6 +74,25 @@ fn open_one(folder: &Folder, forbidden: &[PathBuf], maps: &mut IdMappings) -> Re
         e => failed(path, Doing::Restrict, e),
     })?;
     Ok(mount)
+}
+
+/// Finds a folder. Below another one no link is followed: an agent of an earlier start could have put it there, and
+/// would be given what it leads to.
+fn look_up(path: &Path, folders: &[Folder]) -> Result<OwnedFd, FolderError> {
+    let fail = |e| failed(path, Doing::Open, e);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let above = folders.iter().map(|folder| &folder.host).filter(|above| path.starts_with(above));
+    let Some(above) = above.min_by_key(|above| above.components().count()).filter(|above| *above != path)
+    else {
+        return open(path, flags, Mode::empty()).map_err(fail);
+    };
+    let base = open(above, flags, Mode::empty()).map_err(fail)?;
+    let below = path.strip_prefix(above).unwrap_or(path);
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(base, below, flags, Mode::empty(), resolve).map_err(|e| match e {
+        Errno::LOOP => FolderError::Link(path.to_owned()),
+        e => fail(e),
+    })
 }
 
 /// By the descriptor's own name, so that no link hides where the path leads.
@@ -123,4 +142,28 @@ fn adopt(child: rustix::process::Pid, ready: &OwnedFd, uid: IdMap, gid: IdMap) -
     namespace::write_id_maps(Some(child), uid, gid, false).map_err(|e| crate::namespaces::errno(&e))?;
     let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
     rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_link_is_followed_below_another_folder() {
+        let dir = std::env::temp_dir().join(format!("chiton-look-up-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("work/real")).unwrap();
+        std::os::unix::fs::symlink("/etc", dir.join("work/planted")).unwrap();
+        std::os::unix::fs::symlink("work", dir.join("mine")).unwrap();
+        let folder = |host: &str| Folder {
+            host: dir.join(host),
+            inside: "/workspace".into(),
+            access: Access::ReadWrite,
+        };
+        let folders = [folder("work"), folder("work/real"), folder("work/planted"), folder("mine")];
+        let found: Vec<_> = folders.iter().map(|f| look_up(&f.host, &folders)).collect();
+        let behind = look_up(&dir.join("work/planted/ssl"), &folders);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(found.as_slice(), [Ok(_), Ok(_), Err(FolderError::Link(_)), Ok(_)]), "{found:?}");
+        assert!(matches!(behind, Err(FolderError::Link(_))), "{behind:?}");
+    }
 }
