@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::{Event, Request};
+use crate::{Event, LlmUse, Request, Response};
 
 impl Event {
     /// One line that is safe on a terminal: control and direction-changing characters are shown, not sent.
@@ -15,22 +15,40 @@ impl Event {
         if let Some(decision) = self.decision {
             let _ = write!(text, " {}", decision.as_str());
         }
-        let _ = write!(text, " {}", self.action);
+        let _ = write!(text, " {}", self.what());
+        if let Some(reason) = &self.reason {
+            let _ = write!(text, " ({reason})");
+        }
+        if let Some(rule) = &self.rule {
+            let _ = write!(text, " rule {}", Safe(rule));
+        }
+        text
+    }
+
+    /// What was tried or done, and what came of it, without who judged it and how: `exec /usr/bin/git with 2
+    /// arguments`, `response GET https://host:443/path → 200, 512 bytes in 35 ms`. As safe as [`Event::summary`].
+    #[must_use]
+    pub fn what(&self) -> String {
+        let mut text = self.action.to_string();
+        // A started program's own file; elsewhere who asked.
+        let started = self.action.as_str() == "exec";
+        if let Some(binary) = self.binary.as_ref().filter(|_| started) {
+            let _ = write!(text, " {}", Safe(binary));
+            if self.request.as_ref().is_some_and(|request| request.path.is_some()) {
+                text.push_str(" running");
+            }
+        }
         if let Some(request) = &self.request {
             let _ = write!(text, "{}", Asked(request));
         }
-        let figures = [
-            self.response.and_then(|response| response.status).map(|status| format!("→ {status}")),
-            self.reason.as_ref().map(|reason| format!("({reason})")),
-            self.rule.as_ref().map(|rule| format!("rule {}", Safe(rule))),
-            self.binary.as_ref().map(|binary| format!("by {}", Safe(binary))),
-            self.llm
-                .as_ref()
-                .and_then(|llm| llm.model.as_ref())
-                .map(|model| format!("model {}", Safe(model))),
-        ];
-        for figure in figures.into_iter().flatten() {
-            let _ = write!(text, " {figure}");
+        if let Some(response) = &self.response {
+            let _ = write!(text, "{}", Answered(response));
+        }
+        if let Some(llm) = &self.llm {
+            let _ = write!(text, "{}", Used(llm));
+        }
+        if let Some(binary) = self.binary.as_ref().filter(|_| !started) {
+            let _ = write!(text, " by {}", Safe(binary));
         }
         text
     }
@@ -64,7 +82,41 @@ impl fmt::Display for Asked<'_> {
                 self.0.query.as_slice().iter().map(|name| format!("{}=…", Safe(name))).collect();
             write!(f, "?{}", names.join("&"))?;
         }
-        arguments.map_or(Ok(()), |count| write!(f, " with {count} arguments"))
+        arguments
+            .map_or(Ok(()), |count| write!(f, " with {count} argument{}", if count == 1 { "" } else { "s" }))
+    }
+}
+
+struct Answered<'a>(&'a Response);
+
+impl fmt::Display for Answered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Response { status, bytes, duration_us } = self.0;
+        match status {
+            Some(status) => write!(f, " → {status}")?,
+            None => f.write_str(" → no answer")?,
+        }
+        if let Some(bytes) = bytes {
+            write!(f, ", {bytes} byte{}", if *bytes == 1 { "" } else { "s" })?;
+        }
+        duration_us.map_or(Ok(()), |micros| write!(f, " in {}.{} ms", micros / 1000, micros % 1000 / 100))
+    }
+}
+
+struct Used<'a>(&'a LlmUse);
+
+impl fmt::Display for Used<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LlmUse { model, input_tokens, output_tokens, .. } = self.0;
+        if let Some(model) = model {
+            write!(f, ", model {}", Safe(model))?;
+        }
+        for (tokens, way) in [(input_tokens, "read"), (output_tokens, "written")] {
+            if let Some(tokens) = tokens {
+                write!(f, ", {tokens} token{} {way}", if *tokens == 1 { "" } else { "s" })?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -167,7 +167,7 @@ fn a_summary_is_one_harmless_line() {
     let mut event = full();
     assert_eq!(
         event.summary(),
-        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403 (path_not_allowed) rule http[0] by /usr/bin/curl model gpt"
+        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403, 120 bytes in 0.0 ms, model gpt, 1 token read, 2 tokens written by /usr/bin/curl (path_not_allowed) rule http[0]"
     );
     event.request = Some(Request::file("/w/\u{1b}]0;evil\u{7}\r\n\u{202e}x"));
     event.rule = Some("a\u{9b}31mb".into());
@@ -175,6 +175,33 @@ fn a_summary_is_one_harmless_line() {
     assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line:?}");
     assert!(line.contains("\\u{1b}"), "{line}");
     assert!(event.to_line().is_ascii() || !event.to_line().contains(['\u{1b}', '\u{7}', '\r', '\n']));
+}
+
+#[test]
+fn every_line_says_what_was_done() {
+    let mut event = Event::new(Layer::Process, "exec");
+    event.binary = Some("/usr/bin/python3.11".into());
+    event.request = Some(Request { arguments: Some(1), ..Request::default() });
+    assert_eq!(event.what(), "exec /usr/bin/python3.11 with 1 argument");
+    event.request = Some(Request { arguments: Some(3), ..Request::file("/workspace/run.py") });
+    assert_eq!(event.what(), "exec /usr/bin/python3.11 running /workspace/run.py with 3 arguments");
+    event.binary = None;
+    event.request = Some(Request::file("/workspace/denied"));
+    assert_eq!(event.what(), "exec /workspace/denied");
+    let of = |action: &'static str, response| {
+        let full = full();
+        let mut event = Event::new(Layer::Network, action);
+        event.request = full.request.map(|request| Request { query: Default::default(), ..request });
+        event.response = response;
+        event.what()
+    };
+    assert_eq!(of("request", None), "request GET https://api.github.com:443/repos/o");
+    assert_eq!(of("inject", None), "inject GET https://api.github.com:443/repos/o");
+    let answer = Response { status: Some(200), bytes: Some(1), duration_us: Some(35_260) };
+    assert_eq!(
+        of("response", Some(answer)),
+        "response GET https://api.github.com:443/repos/o → 200, 1 byte in 35.2 ms"
+    );
 }
 
 proptest! {

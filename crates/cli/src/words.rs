@@ -26,6 +26,11 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{s}")
 }
 
+/// So many events, which the log's chain holds.
+pub(crate) fn hold(events: u64) -> String {
+    format!("{} {}", plural(events, "event"), if events == 1 { "holds" } else { "hold" })
+}
+
 /// A command as one cell: quoted where it needs it, and cut.
 pub(crate) fn command(argv: &[String]) -> String {
     let whole = argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
@@ -60,6 +65,11 @@ mod tests {
         assert_eq!(span(119), "1 minute");
         assert_eq!(span(7200), "2 hours");
         assert_eq!(span(86400 * 3), "3 days");
+    }
+
+    #[test]
+    fn one_holds_and_several_hold() {
+        assert_eq!([0, 1, 2].map(hold), ["0 events hold", "1 event holds", "2 events hold"]);
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn print_event(line: &str, output: Output) -> Result<(), CliError> {
         event.time,
         Safe::line(event.sandbox.as_deref().unwrap_or("-")).to_string(),
         event.layer.as_str(),
-        Safe::line(&what(&event)),
+        event.what(),
     );
     for (name, value) in
         [("reason", event.reason.as_ref().map(|r| r.as_str())), ("rule", event.rule.as_deref())]
@@ -171,32 +171,6 @@ fn print_event(line: &str, output: Output) -> Result<(), CliError> {
     output.line(text)
 }
 
-/// What was tried, in the words of its layer.
-pub(crate) fn what(event: &Event) -> String {
-    let mut text = event.action.as_str().to_owned();
-    let Some(request) = &event.request else {
-        if let Some(binary) = &event.binary {
-            text.push_str(&format!(" {binary}"));
-        }
-        return text;
-    };
-    if let Some(method) = &request.method {
-        text = method.clone();
-    }
-    let scheme = request.scheme.as_ref().map(|s| format!("{}://", s.as_str())).unwrap_or_default();
-    let host = request.host.as_deref().unwrap_or_default();
-    let port = request.port.filter(|_| !host.is_empty()).map(|p| format!(":{p}")).unwrap_or_default();
-    let path = request.path.as_deref().unwrap_or_default();
-    let target = format!("{scheme}{host}{port}{path}");
-    if !target.is_empty() {
-        text.push_str(&format!(" {target}"));
-    }
-    if !request.query.is_empty() {
-        text.push_str(&format!("?{}", request.query.as_slice().join("&")));
-    }
-    text
-}
-
 fn verify(context: &Context) -> Result<(), CliError> {
     let client = context.client()?;
     let reply: VerifyReply = client.send("POST", "/v1/audit/verify", &serde_json::json!({}))?;
@@ -204,16 +178,12 @@ fn verify(context: &Context) -> Result<(), CliError> {
         context.output.document(&reply)?;
     }
     if let Some(fault) = reply.fault {
-        return Err(CliError::new(format!("the audit log was tampered with: {fault}")).hint(format!(
-            "{} before it can be trusted; keep a copy of the file",
-            words::plural(reply.events, "event")
-        )));
+        return Err(CliError::new(format!("the audit log was tampered with: {fault}"))
+            .hint(format!("{} before it; keep a copy of the file", words::hold(reply.events))));
     }
     if !context.output.json {
         let tail = words::plural(reply.unchained, "event");
-        context
-            .output
-            .line(format!("ok: {} hold, {tail} not chained yet", words::plural(reply.events, "event")))?;
+        context.output.line(format!("ok: {}, {tail} not chained yet", words::hold(reply.events)))?;
     }
     Ok(())
 }
