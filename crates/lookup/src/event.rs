@@ -52,7 +52,8 @@ struct Count {
     since: u64,
 }
 
-/// Reports the first refusal of a path at once, and counts the ones that follow.
+/// Reports the first refusal of a path at once, and counts the ones that follow. What one process asks again
+/// is one attempt: `touch` makes a file and, refused, still sets its times.
 #[derive(Default)]
 pub(crate) struct Throttle {
     seen: Mutex<Seen>,
@@ -71,11 +72,15 @@ impl Throttle {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let times = match seen.counts.get_mut(&(path.to_path_buf(), wanted)) {
             Some(count) if now.duration_since(count.reported) < QUIET => {
-                count.since = count.since.saturating_add(1);
+                if count.process != process {
+                    count.process = process;
+                    count.since = count.since.saturating_add(1);
+                }
                 return;
             }
             Some(count) => {
                 count.reported = now;
+                count.process = process;
                 std::mem::take(&mut count.since).saturating_add(1)
             }
             None => {
@@ -117,5 +122,36 @@ impl Throttle {
 fn report(sink: &dyn Sink, (path, wanted): &(PathBuf, Wanted), count: &Count) {
     if count.since > 0 {
         sink.file_refused(count.process, path, *wanted, count.since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(Mutex<Vec<(u32, u64)>>);
+
+    impl Sink for Counted {
+        fn exec_started(&self, _process: u32, _started: &Started<'_>) {}
+        fn exec_denied(&self, _process: u32, _file: &Path) {}
+        fn file_refused(&self, process: u32, _file: &Path, _wanted: Wanted, times: u64) {
+            self.0.lock().unwrap().push((process, times));
+        }
+        fn call_refused(&self, _process: u32, _number: u32) {}
+    }
+
+    #[test]
+    fn what_one_process_asks_again_is_one_attempt() {
+        let (throttle, sink) = (Throttle::default(), Counted::default());
+        for process in [7, 7, 7] {
+            throttle.refused(&sink, process, Path::new("/w/.env"), Wanted::Lookup);
+        }
+        assert_eq!(*sink.0.lock().unwrap(), [(7, 1)]);
+        for process in [8, 8, 9] {
+            throttle.refused(&sink, process, Path::new("/w/.env"), Wanted::Lookup);
+        }
+        throttle.close(&sink);
+        assert_eq!(*sink.0.lock().unwrap(), [(7, 1), (9, 2)]);
     }
 }

@@ -233,8 +233,13 @@ impl<'a> Request<'a> {
             Standing::Open => Ok(()),
             Standing::FolderOnly if what == Kind::Directory => Ok(()),
             Standing::ReadOnly => Err(Errno::ROFS),
-            Standing::FolderOnly | Standing::Protected | Standing::Denied => {
+            Standing::FolderOnly | Standing::Protected => {
                 self.refuse(&entry.path, Wanted::Change);
+                Err(Errno::ACCESS)
+            }
+            // It is refused for the same reason as every other look at this name.
+            Standing::Denied => {
+                self.refuse(&entry.path, Wanted::Lookup);
                 Err(Errno::ACCESS)
             }
         }
