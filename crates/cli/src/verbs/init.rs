@@ -122,14 +122,16 @@ static:
       - /tmp
 ";
 
+// `\x20`: the line's continuation would take the indent away.
+
 const READ_ONLY: &str = "\
-    # Read and run only; programs that live in your home enter by a line here.
+\x20   # Read and run only; programs that live in your home enter by a line here.
     # read_only_paths:
     #   - ~/.nvm
 ";
 
 const DENIED: &str = "\
-    # Never seen inside, under whatever name, whether they exist yet or not.
+\x20   # Never seen inside, under whatever name, whether they exist yet or not.
     denied_paths:
       - \"**/.env\"
       - \"**/.env.*\"
@@ -158,7 +160,7 @@ dynamic:
 ";
 
 const LLM: &str = "\
-  # The agent's model calls: its own key is removed, and yours added outside of the sandbox.
+\x20 # The agent's model calls: its own key is removed, and yours added outside of the sandbox.
   # Store it once: chiton secret set PROVIDER
   llm_routing:
     provider: PROVIDER
@@ -178,6 +180,25 @@ mod tests {
             let text = template(agent, Path::new("/home/nobody"));
             assert!(Document::parse(&text).is_ok(), "{text}");
             assert_eq!(text.contains("\n  llm_routing:"), agent.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn comments_stand_where_they_belong() {
+        for agent in [Some(Agent::Codex), None] {
+            let text = template(agent, Path::new("/home/nobody"));
+            let indent = |line: &str| line.len() - line.trim_start().len();
+            let mut lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+            lines.reverse();
+            let mut below = None;
+            for line in lines {
+                if line.trim_start().starts_with('#') {
+                    // Of what follows, or an example below what stands above.
+                    assert!(below.is_none_or(|below| indent(line) >= below), "{line:?} in\n{text}");
+                } else {
+                    below = Some(indent(line));
+                }
+            }
         }
     }
 
