@@ -4,8 +4,6 @@ use chiton_secret::SecretValue;
 
 /// Shorter values cannot be told from ordinary text in a response.
 const SHORTEST: usize = 8;
-/// Longer ones do not fit the headers that servers accept.
-const LONGEST: usize = 16 * 1024;
 
 /// Why a value cannot be used. Never the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +33,7 @@ pub fn usable(value: &SecretValue) -> Result<(), Unusable> {
     match bytes.len() {
         0 => Err(Unusable::Empty),
         length if length < SHORTEST => Err(Unusable::TooShort(length)),
-        length if length > LONGEST => Err(Unusable::TooLong(length)),
+        length if length > SecretValue::LONGEST => Err(Unusable::TooLong(length)),
         _ if bytes.iter().any(u8::is_ascii_control) => Err(Unusable::Control),
         _ => Ok(()),
     }

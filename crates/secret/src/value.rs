@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 pub struct SecretValue(Zeroizing<Vec<u8>>);
 
 impl SecretValue {
+    /// No credential is longer, in bytes: it would not fit the headers that servers accept.
+    pub const LONGEST: usize = 16 * 1024;
+
     /// Takes over the bytes of a credential.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {

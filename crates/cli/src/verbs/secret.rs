@@ -16,8 +16,8 @@ use crate::{
     verbs::each,
 };
 
-/// A secret is not longer.
-const MAX_VALUE: u64 = 64 << 10;
+/// No more is read than tells that it is too long.
+const MOST_READ: u64 = SecretValue::LONGEST as u64 + 2;
 
 /// The local encrypted store.
 #[derive(Debug, Subcommand)]
@@ -76,7 +76,7 @@ fn read_value(name: &str) -> Result<SecretValue, CliError> {
         terminal::read_hidden(&format!("value of {name}: "))?.into_bytes()
     } else {
         let mut bytes = Vec::new();
-        io::stdin().lock().take(MAX_VALUE + 1).read_to_end(&mut bytes)?;
+        io::stdin().lock().take(MOST_READ + 1).read_to_end(&mut bytes)?;
         // `echo KEY | chiton secret set NAME`: the line's end is not the key's.
         while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             bytes.pop();
@@ -86,8 +86,10 @@ fn read_value(name: &str) -> Result<SecretValue, CliError> {
     if bytes.is_empty() {
         return Err(CliError::new("the value is empty; nothing was stored"));
     }
-    if bytes.len() as u64 > MAX_VALUE {
-        return Err(CliError::new("the value is longer than 64 KiB; nothing was stored"));
+    if bytes.len() > SecretValue::LONGEST {
+        let most = SecretValue::LONGEST >> 10;
+        return Err(CliError::new(format!("the value is longer than {most} KiB; nothing was stored"))
+            .hint("a credential is what one header can carry: store the key alone"));
     }
     Ok(SecretValue::new(bytes))
 }
