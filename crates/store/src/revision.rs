@@ -1,12 +1,14 @@
 //! Revisions of a sandbox's policy. One is stored, pending, before it is pushed to the proxy.
 
+use std::path::Path;
+
 use chiton_api::{http::Push, name::SandboxId};
 use jiff::Timestamp;
 use sqlx::{Connection, Row};
 
 use crate::{
     Store, StoreError,
-    record::{from_word, number, signed, time},
+    record::{from_word, number, signed, time, to_json},
 };
 
 /// A revision as it is stored.
@@ -83,17 +85,25 @@ impl Store {
         Ok(())
     }
 
-    /// A sandbox that has ended gets another document, static half and all; the next start enforces it.
+    /// A sandbox that has ended gets another document, static half and all, from this file; the next start
+    /// enforces it.
     ///
     /// # Errors
-    /// Those of SQLite.
-    pub async fn replace_policy(&self, id: &SandboxId, revision: u64) -> Result<(), StoreError> {
+    /// Those of SQLite; a path that is no text.
+    pub async fn replace_policy(
+        &self,
+        id: &SandboxId,
+        revision: u64,
+        file: Option<&Path>,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE sandboxes SET revision = ?2, policy = (SELECT policy FROM revisions \
-             WHERE sandbox = ?1 AND revision = ?2) WHERE id = ?1 AND state IN ('stopped', 'failed')",
+             WHERE sandbox = ?1 AND revision = ?2), spec = json_set(spec, '$.policy_file', json(?3)) \
+             WHERE id = ?1 AND state IN ('stopped', 'failed')",
         )
         .bind(id.as_str())
         .bind(signed(revision))
+        .bind(to_json(&file)?)
         .execute(&mut *self.connection().await)
         .await?;
         Ok(())

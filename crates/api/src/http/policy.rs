@@ -1,5 +1,7 @@
 //! Policies of running sandboxes.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +16,11 @@ pub struct ApplyRequest {
     /// workspace, and its program is started again, detached.
     #[serde(default)]
     pub recreate: bool,
+    /// The file that it is from, which takes the place of the one before when the sandbox is made again. None:
+    /// that one stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub policy_file: Option<PathBuf>,
 }
 
 /// The new revision is enforced.

@@ -57,7 +57,9 @@ pub(super) async fn apply(
     let differs = !Document::parse(&record.policy)?.differing(&document).is_empty();
     if request.recreate && differs {
         // Goes on when the asker is gone.
-        let recreating = tokio::spawn(async move { sandbox::recreate(&gateway, &record, document).await });
+        let file = request.policy_file;
+        let recreating =
+            tokio::spawn(async move { sandbox::recreate(&gateway, &record, document, file).await });
         return Ok(Json(recreating.await.map_err(|_| GatewayError::Lost)??));
     }
     Ok(Json(gateway.running(&record)?.apply(document).await?))

@@ -4,7 +4,7 @@
 //! after the other, since the sandbox's own task does it. A proxy that refuses keeps the one before. When
 //! nobody can say which one a proxy enforces, it is replaced by one that enforces the one before.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chiton_api::{
     control::Revised,
@@ -14,7 +14,7 @@ use chiton_store::Record;
 use jiff::Timestamp;
 
 use super::{
-    check::{check_record, resolved},
+    check::{check_record, policy_file, resolved},
     create::restart,
     network::PushError,
     task::Task,
@@ -77,6 +77,7 @@ pub(crate) async fn recreate(
     gateway: &Arc<Gateway>,
     record: &Record,
     document: Document,
+    file: Option<PathBuf>,
 ) -> Result<ApplyReply, GatewayError> {
     if record.remove {
         return Err(GatewayError::WrongState {
@@ -95,7 +96,11 @@ pub(crate) async fn recreate(
     }
     let store = &gateway.store;
     let revision = store.add_revision(&record.id, &document.text, &document.digest, Timestamp::now()).await?;
-    store.replace_policy(&record.id, revision).await?;
+    let file = match file {
+        Some(file) => policy_file(&file, &record.spec.workspace),
+        None => record.spec.policy_file.clone(),
+    };
+    store.replace_policy(&record.id, revision, file.as_deref()).await?;
     let ended = store.find(record.id.as_str()).await?;
     restart(gateway, &ended, Session::default()).await?;
     Ok(ApplyReply { revision, digest: document.digest, cut: 0, recreated: true })

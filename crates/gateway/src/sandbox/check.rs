@@ -1,6 +1,11 @@
 //! Everything that is checked and resolved before a sandbox begins to exist, so that bad input leaves nothing behind.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use chiton_api::{
     control::{Credential, Upstream},
@@ -44,8 +49,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     let extra = request.extra_read_only.iter().map(|path| limits.shown_inside("the read-only path", path));
     let extra_read_only = extra.collect::<Result<_, _>>()?;
     check_host_paths(&limits, &document, &home)?;
-    let policy_file = request.policy_file.as_ref().and_then(|path| fs::canonicalize(path).ok());
-    let policy_file = policy_file.filter(|path| path.starts_with(&workspace));
+    let policy_file = request.policy_file.as_ref().and_then(|path| policy_file(path, &workspace));
     let spec = Spec {
         workspace,
         home,
@@ -55,6 +59,11 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
         extra_read_only,
     };
     Ok(Checked { spec, document, driver, upstream, session: request.session.clone() })
+}
+
+/// The policy's file, where the agent could reach it: in the workspace.
+pub(super) fn policy_file(path: &Path, workspace: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok().filter(|path| path.starts_with(workspace))
 }
 
 /// Checks again what may have changed since a record was made, with the document that it shall have.
@@ -111,7 +120,7 @@ fn check_host_paths(limits: &Limits, document: &Document, home: &Path) -> Result
     Ok(())
 }
 
-fn canonical_home(home: &Path) -> Result<std::path::PathBuf, GatewayError> {
+fn canonical_home(home: &Path) -> Result<PathBuf, GatewayError> {
     if !home.is_absolute() {
         return Err(GatewayError::BadRequest("`home` is not an absolute path".into()));
     }
@@ -133,6 +142,9 @@ pub(crate) fn check_words(argv: &[String], env: &BTreeMap<String, String>) -> Re
     }
     if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return bad("a variable's name is empty, or holds `=` or a NUL");
+    }
+    if let Some(name) = env.keys().find(|name| chiton_policy::EnvName::is_sandboxs(name)) {
+        return bad(&format!("the sandbox sets `{name}` itself; leave it out"));
     }
     Ok(())
 }

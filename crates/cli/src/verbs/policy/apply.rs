@@ -25,7 +25,11 @@ impl ApplyArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let source = Source::named(&self.file)?;
         source.checked()?;
-        let request = ApplyRequest { policy: source.text().to_owned(), recreate: self.recreate };
+        let request = ApplyRequest {
+            policy: source.text().to_owned(),
+            recreate: self.recreate,
+            policy_file: source.file(),
+        };
         let target = sandbox_target(&self.sandbox, "/policy")?;
         let progress = Progress::of("waiting until it is enforced");
         let reply: ApplyReply = context.client()?.send("PUT", &target, &request)?;
