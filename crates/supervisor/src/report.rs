@@ -12,7 +12,10 @@ pub(crate) fn of(plan: &ConfinementPlan) -> EnforcementReport {
         "{} processes and {} descriptors, no core files; no control group yet",
         plan.limits.processes, plan.limits.descriptors
     );
-    let shared = plan.folders.folders.len();
+    let shared = match plan.folders.folders.len() {
+        1 => "1 folder".to_owned(),
+        count => format!("{count} folders"),
+    };
     EnforcementReport {
         layers: vec![
             layer("namespaces", "user, mount, pid, network, IPC, UTS and cgroup of its own".into()),
@@ -20,7 +23,7 @@ pub(crate) fn of(plan: &ConfinementPlan) -> EnforcementReport {
                 "capture",
                 "every connection and every DNS question goes to the proxy, the rest is dropped".into(),
             ),
-            layer("view", format!("{shared} folders of the host, the rest is the sandbox's own")),
+            layer("view", format!("{shared} of the host, the rest is the sandbox's own")),
             layer("lookup", "every path is judged when it is looked up".into()),
             layer("limits", limits),
             identity_layer(plan),
