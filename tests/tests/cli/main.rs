@@ -8,6 +8,7 @@ mod policy;
 mod run;
 mod secrets;
 mod terminal;
+mod words;
 
 /// The workspace and `/tmp`, nothing else.
 const POLICY: &str = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n";

@@ -101,6 +101,34 @@ fn variables_are_given_or_passed_on_and_no_others() {
 }
 
 #[test]
+fn the_policys_values_are_inside_for_run_and_exec() {
+    for user in [As::User, As::Root] {
+        let mut chiton = Chiton::new(user);
+        chiton.variable("PASSED", "caller");
+        let values = "      CI: \"1\"\n      GREETING: hello\n      HOME: /tmp\n      PASSED:\n";
+        let policy = chiton.policy(&format!("{POLICY}  process:\n    env:\n{values}"));
+        let policy = policy.to_str().expect("UTF-8");
+        let script = "echo $CI.$GREETING.$HOME.$PASSED";
+        let main = format!("{script}; sleep 1000");
+        let run = ["run", "-d", "-n", "box", "-p", policy, "-e", "GREETING=bye", "--", "sh", "-c", &main];
+        let _ = chiton.run(&run).expect_status(0);
+        let exec = ["exec", "box", "sh", "-c", script];
+        assert_eq!(chiton.run(&exec).stdout, "1.bye./tmp.caller\n");
+        let given = ["exec", "-e", "CI=2", "box", "sh", "-c", script];
+        assert_eq!(chiton.run(&given).stdout, "2.bye./tmp.caller\n");
+        let _ = chiton.run(&["stop", "-t", "0", "box"]);
+        assert_eq!(chiton.run(&["logs", "box"]).stdout, "1.bye./tmp.caller\n");
+        for name in ["CHITON_SANDBOX", "SSL_CERT_FILE"] {
+            let refused = chiton.run(&["run", "-e", &format!("{name}=x"), "--", "true"]).expect_status(125);
+            assert!(refused.stderr.contains(&format!("the sandbox sets `{name}` itself")), "{refused:?}");
+            let policy = chiton.policy(&format!("{POLICY}  process:\n    env: [{name}]\n"));
+            let refused = chiton.sandboxed(&policy, &["true"]).expect_status(125);
+            assert!(refused.stderr.contains("the sandbox sets this variable itself"), "{refused:?}");
+        }
+    }
+}
+
+#[test]
 fn a_program_of_the_callers_home_is_explained_and_let_in() {
     let mut chiton = Chiton::new(As::User);
     let tool = chiton.write("home/tools/bin/tool", "#!/bin/sh\necho hello from the tool\n");
