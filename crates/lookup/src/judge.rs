@@ -12,7 +12,7 @@ use std::{
 
 use chiton_sys::{Errno, Result};
 use rustix::{
-    fs::{AtFlags, IFlags, Mode, OFlags},
+    fs::{IFlags, Mode, OFlags},
     mount::OpenTreeFlags,
 };
 
@@ -209,23 +209,24 @@ impl Judge {
         rustix::fs::openat(fd, below, flags, Mode::empty())
     }
 
-    /// What literals lead to that are symlinks now.
+    /// Where literals lead that have a symlink in them now: the object is denied by its own name too.
     pub(crate) fn follow_literals(rules: &dyn Rules, root: &OwnedFd, own: &OwnedFd) -> Vec<Literal> {
-        let mut found = Vec::new();
-        for literal in rules.literals() {
-            let Ok(below) = literal.path.strip_prefix("/") else { continue };
-            let is_symlink = rustix::fs::statat(root, below, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFLNK);
-            if !is_symlink {
-                continue;
-            }
-            let target = rustix::fs::openat(root, below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            if let Ok(path) = target.and_then(|fd| path_of(own, &fd)) {
-                found.push(Literal { path, standing: literal.standing });
-            }
-        }
-        found
+        let led = |literal: &Literal| {
+            let path = followed(root, own, &literal.path)?;
+            (path != literal.path).then_some(Literal { path, standing: literal.standing })
+        };
+        rules.literals().iter().filter_map(led).collect()
     }
+}
+
+/// Where a path leads, its last name included, or that name in the folder that the rest leads to.
+fn followed(root: &OwnedFd, own: &OwnedFd, path: &Path) -> Option<PathBuf> {
+    let open = |path: &Path| {
+        let below = path.strip_prefix("/").ok().filter(|below| !below.as_os_str().is_empty())?;
+        let fd = rustix::fs::openat(root, below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        path_of(own, &fd).ok()
+    };
+    open(path).or_else(|| Some(open(path.parent()?)?.join(path.file_name()?)))
 }
 
 /// The path that a held object has now, in the view.

@@ -404,3 +404,28 @@ fn a_directory_that_moves_under_a_walk_leads_to_nothing_denied() {
         assert_eq!((said.out.as_str(), said.code), ("", Some(0)), "{}", said.err);
     });
 }
+
+#[test]
+fn a_denied_path_through_a_link_is_denied_where_it_leads() {
+    let rig = Rig::prepared(
+        |work| {
+            std::fs::create_dir_all(work.join("releases/5")).unwrap();
+            std::fs::write(work.join("releases/5/key"), SECRET).unwrap();
+            std::os::unix::fs::symlink("releases/5", work.join("current")).unwrap();
+        },
+        |work, rules| rules.deny(work.join("current/key")).deny(work.join("current/later")),
+        &[],
+    );
+    std::fs::write(rig.work.join("releases/5/later"), SECRET).unwrap();
+    let lines = [
+        "cat current/key",
+        "cat releases/5/key",
+        "cd current && cat key",
+        "cat releases/5/later",
+        "mv releases/5 six && cat six/key",
+        "mv releases r && cat r/5/key",
+    ];
+    for (line, (out, code)) in lines.iter().zip(each(&rig, &lines)) {
+        assert!(!out.contains("TOP") && code != 0, "{line}: {out}");
+    }
+}
