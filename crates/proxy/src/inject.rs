@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chiton_llm::{
     Dialect, PreparedRequest, UsageChunkFilter, UsageReader,
-    redact::{ACCEPT_ENCODING, ContentCoding, Redactor, UnknownCoding},
+    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCoding},
 };
 use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -15,7 +15,7 @@ use crate::{
     events::{Events, NotWritten},
     limits,
     message::{Request, RequestBody},
-    revision::Revision,
+    revision::{Redactors, Revision},
     upstream::relay::Cleaner,
 };
 
@@ -49,7 +49,7 @@ pub(crate) enum Refusal {
 /// What is to be done to a response on a route.
 #[derive(Debug)]
 pub(crate) struct Cleaning {
-    redactor: Redactor,
+    redactors: Redactors,
     dialect: Option<Dialect>,
     usage_added: bool,
 }
@@ -87,7 +87,7 @@ async fn route(
         chiton_llm::strip_headers(&mut prepared.headers);
         prepared.target = stripped_target(permit);
     }
-    let mut redactor = Redactor::NONE;
+    let mut redactors = Redactors::NONE;
     if let Some(reference) = grant.inject() {
         let (Some(dialect), Some(value)) = (dialect, revision.credential(reference, permit.host())) else {
             return Err(unavailable(
@@ -99,7 +99,7 @@ async fn route(
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
         }
         events.injected(permit).map_err(Refusal::NotWritten)?;
-        redactor = revision.redactor.clone();
+        redactors = revision.redactors.clone();
     }
     // Only what can be undone is asked for, and always the whole: a value must not come back in two parts.
     let coded = prepared.headers.remove(header::ACCEPT_ENCODING).is_some();
@@ -112,7 +112,7 @@ async fn route(
         Some(dialect) => ask_for_usage(dialect, permit, prepared).await?,
         None => false,
     };
-    prepared.cleaning = Some(Cleaning { redactor, dialect, usage_added });
+    prepared.cleaning = Some(Cleaning { redactors, dialect, usage_added });
     Ok(())
 }
 
@@ -182,14 +182,14 @@ impl Cleaning {
     /// Cleans a response's head, and says how its body is to be cleaned.
     pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, UnknownCoding> {
         let coding = ContentCoding::of(headers)?;
-        self.redactor.scrub_headers(headers);
+        self.redactors.scrub_headers(headers);
         headers.remove(header::CONTENT_ENCODING);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::ACCEPT_RANGES);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
         let filter = self.usage_added.then(UsageChunkFilter::default);
-        let scrubber = self.redactor.scrubber(coding).of_content_type(kind);
-        Ok(Cleaner { scrubber, redactor: self.redactor, usage, filter })
+        let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
+        Ok(Cleaner { scrubber, redactors: self.redactors, usage, filter })
     }
 }

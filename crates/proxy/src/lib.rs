@@ -11,6 +11,8 @@ mod control;
 mod dns;
 mod dropped;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod headers;
 mod hello;
 mod http1;

@@ -6,6 +6,7 @@ use chiton_api::control::{Credential, Revised};
 use chiton_llm::redact::{Redactor, Unredactable};
 use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy};
 use chiton_secret::{SecretRef, SecretValue};
+use http::{HeaderMap, HeaderName};
 
 /// Why a revision is not taken. The one in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +37,38 @@ pub(crate) struct Revision {
     /// What is allowed.
     pub(crate) compiled: CompiledPolicy,
     /// Takes all its credentials out of what comes back.
-    pub(crate) redactor: Redactor,
+    pub(crate) redactors: Redactors,
     credentials: HashMap<SecretRef, Value>,
+}
+
+/// What takes credentials out of responses.
+#[derive(Clone, Debug)]
+pub(crate) struct Redactors {
+    /// Out of bodies, and the values of fields.
+    pub(crate) values: Redactor,
+    /// Finds them in the names of fields, which have lower case only.
+    names: Redactor,
+}
+
+impl Redactors {
+    /// Where nothing was put in.
+    pub(crate) const NONE: Self = Self { values: Redactor::NONE, names: Redactor::NONE };
+
+    fn new(credentials: &[Credential]) -> Result<Self, Unredactable> {
+        let lower = |value: &SecretValue| SecretValue::new(value.dangerous_expose().to_ascii_lowercase());
+        let lower: Vec<_> = credentials.iter().map(|credential| lower(&credential.value)).collect();
+        let values = Redactor::new(credentials.iter().map(|credential| &credential.value))?;
+        Ok(Self { values, names: Redactor::new(&lower)? })
+    }
+
+    /// Cleans fields; one with a credential in its name is removed.
+    pub(crate) fn scrub_headers(&self, headers: &mut HeaderMap) {
+        self.values.scrub_headers(headers);
+        let named = |name: &&HeaderName| self.names.scrub(name.as_str().as_bytes()).is_some();
+        for name in headers.keys().filter(named).cloned().collect::<Vec<_>>() {
+            headers.remove(name);
+        }
+    }
 }
 
 struct Value {
@@ -54,10 +85,10 @@ impl Revision {
         if let Some(first) = unsupported.first() {
             return Err(RevisionError::Unsupported(first.to_string()));
         }
-        let redactor = Redactor::new(revised.credentials.iter().map(|credential| &credential.value))?;
+        let redactors = Redactors::new(&revised.credentials)?;
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
-        Ok(Self { number: revised.revision, compiled, redactor, credentials })
+        Ok(Self { number: revised.revision, compiled, redactors, credentials })
     }
 
     /// The value of a reference, where there is one and it may go to this host.

@@ -95,7 +95,7 @@ fn unseen(answer: &str, what: &str) {
 async fn headers_trailers_and_error_pages_are_cleaned() {
     let ca = TestCa::new();
     let reply = format!(
-        "HTTP/1.1 401 No\r\nx-got: Bearer {SECRET}\r\nlocation: https://x/?k={SECRET}\r\nset-cookie: k={SECRET}\r\n\
+        "HTTP/1.1 401 No\r\nx-got: Bearer {SECRET}\r\nX-{SECRET}: 1\r\nlocation: https://x/?k={SECRET}\r\nset-cookie: k={SECRET}\r\n\
          transfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n5\r\nerror\r\na\r\n: {}\r\n{:x}\r\n{}\r\n0\r\nx-end: {SECRET}\r\n\r\n",
         &SECRET[..8],
         SECRET.len() - 8,

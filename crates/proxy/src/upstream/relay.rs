@@ -6,24 +6,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use chiton_llm::{
-    UsageChunkFilter, UsageReader,
-    redact::{Redactor, Scrubber},
-};
+use chiton_llm::{UsageChunkFilter, UsageReader, redact::Scrubber};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::forward::Lease;
-use crate::{message::BodyError, running::Exchange};
+use crate::{message::BodyError, revision::Redactors, running::Exchange};
 
 /// What is done to a body that may hold an injected value, or tells its usage.
 pub(crate) struct Cleaner {
     /// Undoes the content's encoding and takes injected values out.
     pub(crate) scrubber: Scrubber,
     /// The same values, for trailers.
-    pub(crate) redactor: Redactor,
+    pub(crate) redactors: Redactors,
     /// Reads the usage.
     pub(crate) usage: Option<UsageReader>,
     /// Takes out the usage that the caller did not ask for.
@@ -151,7 +148,7 @@ impl RelayedBody {
         self.finish();
         let mut trailers = trailers?;
         if let Some(cleaner) = &self.cleaner {
-            cleaner.redactor.scrub_headers(&mut trailers);
+            cleaner.redactors.scrub_headers(&mut trailers);
         }
         crate::headers::strip_hop_by_hop(&mut trailers);
         trailers.remove(http::header::CONTENT_LENGTH);

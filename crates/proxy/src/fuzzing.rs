@@ -1,0 +1,129 @@
+//! What must hold of the readers of hostile bytes, whatever they read: for the fuzz targets, and as a test.
+
+use bytes::BytesMut;
+use hickory_proto::op::Message;
+
+use crate::{
+    dns::{
+        names::{DnsName, Names, NoStandIn, StandIn},
+        server::{Resolve, answer},
+    },
+    hello::{FirstBytes, first_bytes},
+    http1::{
+        body::{Decoded, Decoder},
+        head::{Framing, Head, take_head},
+    },
+};
+
+/// A head is read alike whole and byte by byte, and so is the body after it.
+pub fn http1(bytes: &[u8]) {
+    let (whole, mut rest) = head(bytes, bytes.len());
+    let (piecewise, _) = head(bytes, 1);
+    let told = |head: &Head| format!("{head:?}");
+    assert_eq!(whole.as_ref().map(told), piecewise.as_ref().map(told), "a head that depends on its pieces");
+    let framing = whole.map_or(Framing::Chunked, |head| head.framing);
+    if matches!(framing, Framing::Chunked) && rest.is_empty() {
+        rest = BytesMut::from(bytes);
+    }
+    assert_eq!(
+        body(framing, &rest, rest.len()),
+        body(framing, &rest, 1),
+        "a body that depends on its pieces"
+    );
+}
+
+/// What the first bytes are does not change with what follows.
+pub fn client_hello(bytes: &[u8]) {
+    let whole = first_bytes(bytes);
+    for end in 0..bytes.len() {
+        let begun = first_bytes(bytes.get(..end).unwrap_or_default());
+        assert!(begun == FirstBytes::More || begun == whole, "{begun:?} after {end} bytes, then {whole:?}");
+    }
+}
+
+/// An answer is a message with the question's number, and not much longer than the question.
+pub fn dns_question(bytes: &[u8]) {
+    let Some(reply) = answer(bytes, &Anyone(Names::default())) else { return };
+    assert!(reply.len() <= bytes.len() + 512, "{} bytes for {}", reply.len(), bytes.len());
+    let read = Message::from_vec(&reply).map(|message| message.metadata.id.to_be_bytes());
+    assert_eq!(read.ok().as_ref(), bytes.first_chunk(), "an answer to another question");
+}
+
+struct Anyone(Names);
+
+impl Resolve for Anyone {
+    fn stand_in(&self, name: &DnsName) -> Result<StandIn, NoStandIn> {
+        self.0.stand_in(name, true, || true)
+    }
+}
+
+fn head(bytes: &[u8], step: usize) -> (Option<Head>, BytesMut) {
+    let (mut buffer, mut scanned) = (BytesMut::new(), 0);
+    for piece in bytes.chunks(step.max(1)) {
+        buffer.extend_from_slice(piece);
+        match take_head(&mut buffer, &mut scanned) {
+            Ok(None) => {}
+            Ok(Some(head)) => return (Some(head), buffer),
+            Err(_) => return (None, BytesMut::new()),
+        }
+    }
+    (None, BytesMut::new())
+}
+
+/// The bytes of a body, and how it ended: `None` where it is broken or cut short.
+fn body(framing: Framing, bytes: &[u8], step: usize) -> Option<(Vec<u8>, String)> {
+    let (mut decoder, mut buffer, mut read) = (Decoder::new(framing), BytesMut::new(), Vec::new());
+    let mut pieces = bytes.chunks(step.max(1));
+    loop {
+        match decoder.decode(&mut buffer).ok()? {
+            Decoded::Data(data) => read.extend_from_slice(&data),
+            Decoded::Trailers(trailers) => return Some((read, format!("{trailers:?}"))),
+            Decoded::End => return Some((read, String::new())),
+            Decoded::More => buffer.extend_from_slice(pieces.next()?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEDS: [&[u8]; 6] = [
+        b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+        b"\r\nPUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\x03www\x04test\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0",
+        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\xc0\x0c\0\x1c\0\x01",
+        b"\x16\x03\x01\0\x37\x01\0\0\x33\x03\x0300000000000000000000000000000000\0\0\x02\x13\x01\x01\0\0\x08\xfe\x0d\0\x04\0\0\0\0",
+    ];
+    const SALT: &[u8] = b"\r\n\t :;,0aAfF\0\x01\xc0\xff\x0c\x16{%";
+
+    #[test]
+    fn mutations_of_what_is_usual() {
+        // A small generator: the same mutations in every run.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for seed in SEEDS {
+            for _ in 0..3_000 {
+                let mut bytes = seed.to_vec();
+                for _ in 0..=next(4) {
+                    let at = next(bytes.len());
+                    match next(4) {
+                        0 => bytes[at] = SALT[next(SALT.len())],
+                        1 => bytes.insert(at, SALT[next(SALT.len())]),
+                        2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                        _ => bytes[at] ^= 1 << next(8),
+                    }
+                }
+                http1(&bytes);
+                client_hello(&bytes);
+                dns_question(&bytes);
+            }
+        }
+    }
+}
