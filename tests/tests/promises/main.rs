@@ -11,4 +11,5 @@ mod p08_no_privilege;
 mod p09_tightening;
 mod p10_bad_input;
 mod p11_everything_written;
+mod p12_host_is_not_starved;
 mod p13_faults_fail_closed;
