@@ -12,7 +12,7 @@ pub(crate) const FIRST_BYTES: Duration = Duration::from_secs(15);
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 /// How long a kept-alive connection may be idle between two requests.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
-/// How long a body may stand still.
+/// How long a body may stand still, on either side.
 pub(crate) const BODY_STALL: Duration = Duration::from_secs(300);
 /// The head of a request, HTTP/1.
 pub(crate) const HEAD: usize = 64 << 10;

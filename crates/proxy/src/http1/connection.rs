@@ -288,7 +288,9 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
             };
             let done = feed.decoder.is_done();
             // The service may have stopped listening; what comes is then read and dropped.
-            let unheard = feed.pieces.send(Ok(piece)).await.is_err();
+            let taken = timeout(limits::BODY_STALL, feed.pieces.send(Ok(piece))).await;
+            let Ok(taken) = taken else { return Err(Ended::Gone) };
+            let unheard = taken.is_err();
             if done {
                 self.complete = true;
                 return Ok(());
