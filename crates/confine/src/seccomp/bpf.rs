@@ -321,6 +321,13 @@ mod tests {
     }
 
     #[test]
+    fn a_process_cannot_say_that_its_memory_is_laid_out_otherwise() {
+        assert_eq!(judge(libc::SYS_prctl, [35, 14, 0, 0, 0, 0]), EPERM);
+        assert_eq!(judge(libc::SYS_prctl, [0xFFFF_0000_0000 | 35, 14, 0, 0, 0, 0]), EPERM);
+        assert_eq!(judge(libc::SYS_prctl, [38, 1, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
     fn a_blocked_call_takes_its_siblings_along() {
         let chmod = u32::try_from(libc::SYS_chmod).unwrap();
         assert!(siblings(chmod).contains(&u32::try_from(libc::SYS_fchmodat2).unwrap()));

@@ -24,6 +24,9 @@ pub enum Condition {
     OrdinarySocketPair,
     /// `personality`: asking, and what debuggers need.
     HarmlessPersonality,
+    /// `prctl`: refused where a process would say something else of its memory's layout: where the stack begins
+    /// tells whether a program that was let start runs.
+    LayoutStays,
     /// `open`: asked about, refused where it would make a file with set-id bits.
     OpenWithoutSetId {
         /// Which argument holds the flags.
@@ -67,6 +70,7 @@ const BTRFS: u32 = 0x9400;
 const CLONE_RANGES: &[u32] = &[0x4004_9409, 0x4020_940D, 0xC018_9436];
 /// PER_LINUX, PER_LINUX32 and both without randomised addresses; the last only asks.
 const PERSONALITIES: &[u32] = &[0, 8, 0x0002_0000, 0x0002_0008, 0x0004_0000, 0xFFFF_FFFF];
+const PR_SET_MM: u32 = 35;
 /// O_CREAT and the bit of O_TMPFILE that is not O_DIRECTORY.
 const CREATING: u32 = 0o100 | 0o20_000_000;
 const STREAMS: &[u32] = &[1, 5];
@@ -88,6 +92,11 @@ impl Condition {
             Self::HarmlessPersonality => {
                 let mut code = vec![bpf::load_low(0)];
                 code.extend(bpf::any_of(PERSONALITIES, ALLOW, EPERM));
+                code
+            }
+            Self::LayoutStays => {
+                let mut code = vec![bpf::load_low(0)];
+                code.extend(bpf::any_of(&[PR_SET_MM], EPERM, ALLOW));
                 code
             }
             Self::OpenWithoutSetId { flags, mode } => {

@@ -123,7 +123,6 @@ pub(super) const ALLOW: &[c_long] = &[
     libc::SYS_munlock,
     libc::SYS_mlockall,
     libc::SYS_munlockall,
-    libc::SYS_prctl,
     libc::SYS_arch_prctl,
     libc::SYS_setrlimit,
     libc::SYS_sync,
