@@ -108,3 +108,33 @@ fn loosening_works_without_a_restart() {
     assert_eq!(ask(), "200");
     let _ = world.chiton.run(&["rm", "-f", "tight"]).expect_success();
 }
+
+#[test]
+fn what_waits_for_an_agent_that_does_not_read_is_thrown_away() {
+    // The agent takes a little, waits for the new revision, and then asks its own kernel for the rest.
+    let script = r#"
+import os, socket, ssl, time
+raw = socket.create_connection(("api.example.com", 443))
+raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+s = ssl.create_default_context().wrap_socket(raw, server_hostname="api.example.com")
+s.sendall(b"GET /bytes?n=100000000 HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
+s.recv(1); time.sleep(0.5); open("begun", "w").close()
+while not os.path.exists("go"): time.sleep(0.02)
+got = 0
+try:
+    while part := s.recv(65536): got += len(part)
+except OSError: pass
+print(got < 1 << 20)
+"#;
+    let world = World::echo(&["api.example.com"]);
+    world.chiton.write_workspace("held.py", script);
+    let policy = world.chiton.policy(&http_policy(OPEN));
+    let policy = policy.to_str().expect("a path");
+    let arguments = ["run", "-d", "-n", "tight", "-p", policy, "--", "/usr/bin/python3", "held.py"];
+    let _ = world.chiton.run(&arguments).expect_success();
+    wait_for(&world, "begun");
+    apply(&world, SHUT);
+    world.chiton.write_workspace("go", "");
+    let _ = world.chiton.run(&["wait", "tight"]).expect_success();
+    assert_eq!(world.chiton.run(&["logs", "tight"]).expect_success().stdout, "True\n");
+}
