@@ -10,5 +10,5 @@ pub mod local;
 mod value;
 
 pub use backends::{Backends, ResolveError, Resolved, SecretStore};
-pub use local::{HostList, KeySource, LocalError, LocalStore, SecretInfo, SecretName};
+pub use local::{HostList, KeySource, Keyring, KeyringError, LocalError, LocalStore, SecretInfo, SecretName};
 pub use value::{Unusable, trim_line_end, usable};

@@ -12,9 +12,9 @@ use chiton_secret::SecretValue;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{LocalError, disk::Disk};
+use super::{LocalError, disk::Disk, keyring::Keyring};
 
-const KEY_LENGTH: usize = 32;
+pub(super) const KEY_LENGTH: usize = 32;
 const NONCE_LENGTH: usize = 12;
 const TAG_LENGTH: usize = 16;
 const FILE_PREFIX: &str = "chiton-key-1:";
@@ -26,6 +26,8 @@ pub enum KeySource {
     File,
     /// Derived from a passphrase by Argon2id.
     Passphrase(SecretValue),
+    /// In the desktop's keyring, made with the first secret.
+    Keyring(Keyring),
 }
 
 /// How the key of a store is come by: the head of its file.
@@ -33,7 +35,16 @@ pub enum KeySource {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Derivation {
     File,
-    Argon2id { salt: String, memory_kib: u32, passes: u32, lanes: u32 },
+    /// Under this name in the keyring.
+    Keyring {
+        name: String,
+    },
+    Argon2id {
+        salt: String,
+        memory_kib: u32,
+        passes: u32,
+        lanes: u32,
+    },
 }
 
 /// RFC 9106's second recommendation: 64 MiB, three passes, four lanes.
@@ -45,33 +56,35 @@ const MOST_MEMORY_KIB: u32 = 1024 * 1024;
 const MOST_PASSES: u32 = 64;
 
 impl KeySource {
-    /// A passphrase where the environment gives one (`CHITON_SECRETS_PASSPHRASE`, or the file, such as
-    /// `/dev/fd/3`, that `CHITON_SECRETS_PASSPHRASE_FILE` names), else the key file.
+    /// What the environment's `CHITON_SECRETS_KEY` says: `file`, `passphrase` or `keyring`. Where it says
+    /// nothing: a passphrase when there is one (`CHITON_SECRETS_PASSPHRASE`, or the file, such as `/dev/fd/3`,
+    /// that `CHITON_SECRETS_PASSPHRASE_FILE` names), else the key file.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When it says something else, or two things, or the passphrase's file cannot be read.
     pub fn from_environment() -> Result<Self, LocalError> {
         Self::from_variables(|name| std::env::var_os(name))
     }
 
     pub(super) fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, LocalError> {
-        let get = |name| get(name).filter(|value| !value.is_empty());
-        if let Some(passphrase) = get("CHITON_SECRETS_PASSPHRASE") {
-            return Ok(Self::Passphrase(SecretValue::new(passphrase.into_vec())));
+        let get = |name: &str| get(name).filter(|value| !value.is_empty());
+        let chosen = get("CHITON_SECRETS_KEY").map(|chosen| chosen.to_string_lossy().into_owned());
+        match (chosen.as_deref(), passphrase(get)?) {
+            (None | Some("file"), None) => Ok(Self::File),
+            (None | Some("passphrase"), Some(passphrase)) => Ok(Self::Passphrase(passphrase)),
+            (Some("passphrase"), None) => Err(LocalError::EmptyPassphrase),
+            (Some("keyring"), None) => Ok(Self::Keyring(Keyring::new(get))),
+            (Some("file"), Some(_)) => Err(LocalError::TwoKeys("file")),
+            (Some("keyring"), Some(_)) => Err(LocalError::TwoKeys("keyring")),
+            (Some(other), _) => Err(LocalError::UnknownKey(other.to_owned())),
         }
-        let Some(path) = get("CHITON_SECRETS_PASSPHRASE_FILE").map(PathBuf::from) else {
-            return Ok(Self::File);
-        };
-        let read = std::fs::read(&path);
-        let value =
-            read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
-        Ok(Self::Passphrase(crate::trim_line_end(SecretValue::new(value))))
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::File => "key file",
             Self::Passphrase(_) => "passphrase",
+            Self::Keyring(_) => "key of the keyring",
         }
     }
 
@@ -79,6 +92,10 @@ impl KeySource {
     pub(super) fn make(&self, disk: &Disk) -> Result<(Key, Derivation), LocalError> {
         match self {
             Self::File => Ok((file_key(disk, true)?, Derivation::File)),
+            Self::Keyring(keyring) => {
+                let (key, name) = keyring.make()?;
+                Ok((Key(key), Derivation::Keyring { name }))
+            }
             Self::Passphrase(_) => {
                 let mut salt = [0; 16];
                 rand::fill(&mut salt).map_err(|_| LocalError::Crypto("make random numbers"))?;
@@ -93,29 +110,66 @@ impl KeySource {
         }
     }
 
-    /// The key of a store that is there.
+    /// The key of a store that is there. The store says what it was made with, and gets no other.
     pub(super) fn derive(&self, derivation: &Derivation, disk: &Disk) -> Result<Key, LocalError> {
         match (derivation, self) {
-            // The store says what it was made with; a passphrase beside a key file is not asked for.
-            (Derivation::File, _) => file_key(disk, false),
-            (Derivation::Argon2id { .. }, Self::File) => Err(LocalError::Locked),
-            (Derivation::Argon2id { salt, memory_kib, passes, lanes }, Self::Passphrase(passphrase)) => {
-                if passphrase.is_empty() {
-                    return Err(LocalError::EmptyPassphrase);
+            (Derivation::File, Self::File) => file_key(disk, false),
+            (Derivation::Keyring { name }, Self::Keyring(keyring)) => {
+                // It becomes an argument of a program.
+                if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(disk.damaged("the name of its key"));
                 }
+                Ok(Key(keyring.read(name)?))
+            }
+            (Derivation::Argon2id { salt, memory_kib, passes, lanes }, Self::Passphrase(passphrase)) => {
                 if *memory_kib > MOST_MEMORY_KIB || *passes > MOST_PASSES {
                     return Err(disk.damaged("its key needs more memory or time than any version asks for"));
                 }
-                let bad = |_| disk.damaged("the head of the key");
                 let salt = STANDARD.decode(salt).map_err(|_| disk.damaged("the key's salt"))?;
-                let params = Params::new(*memory_kib, *passes, *lanes, Some(KEY_LENGTH)).map_err(bad)?;
-                let mut key = Zeroizing::new([0; KEY_LENGTH]);
-                let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-                argon.hash_password_into(passphrase.dangerous_expose(), &salt, &mut *key).map_err(bad)?;
-                Ok(Key(key))
+                let params = Params::new(*memory_kib, *passes, *lanes, Some(KEY_LENGTH));
+                stretch(passphrase, &salt, params, disk)
             }
+            (Derivation::Argon2id { .. }, Self::File) => Err(LocalError::Locked),
+            (Derivation::Argon2id { .. }, Self::Keyring(_)) => Err(LocalError::OtherKey {
+                made: "a passphrase",
+                mend: "unset CHITON_SECRETS_KEY and set CHITON_SECRETS_PASSPHRASE",
+            }),
+            (Derivation::File, Self::Passphrase(_) | Self::Keyring(_)) => Err(LocalError::OtherKey {
+                made: "a key file",
+                mend: "unset CHITON_SECRETS_KEY and CHITON_SECRETS_PASSPHRASE",
+            }),
+            (Derivation::Keyring { .. }, Self::File | Self::Passphrase(_)) => Err(LocalError::OtherKey {
+                made: "a key in the keyring",
+                mend: "set CHITON_SECRETS_KEY=keyring and no passphrase",
+            }),
         }
     }
+}
+
+fn passphrase(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<SecretValue>, LocalError> {
+    if let Some(passphrase) = get("CHITON_SECRETS_PASSPHRASE") {
+        return Ok(Some(SecretValue::new(passphrase.into_vec())));
+    }
+    let Some(path) = get("CHITON_SECRETS_PASSPHRASE_FILE").map(PathBuf::from) else { return Ok(None) };
+    let read = std::fs::read(&path);
+    let value = read.map_err(|source| LocalError::Io { doing: "read the passphrase from", path, source })?;
+    Ok(Some(crate::trim_line_end(SecretValue::new(value))))
+}
+
+fn stretch(
+    passphrase: &SecretValue,
+    salt: &[u8],
+    params: argon2::Result<Params>,
+    disk: &Disk,
+) -> Result<Key, LocalError> {
+    if passphrase.is_empty() {
+        return Err(LocalError::EmptyPassphrase);
+    }
+    let bad = |_| disk.damaged("the head of the key");
+    let mut key = Zeroizing::new([0; KEY_LENGTH]);
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(bad)?);
+    argon.hash_password_into(passphrase.dangerous_expose(), salt, &mut *key).map_err(bad)?;
+    Ok(Key(key))
 }
 
 fn file_key(disk: &Disk, make: bool) -> Result<Key, LocalError> {

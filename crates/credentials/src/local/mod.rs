@@ -4,12 +4,12 @@
 //! without the key; values cannot, and a change to anything in the file is found whenever the key is at
 //! hand. A store that is damaged is never written over.
 //!
-//! The key is a file or a passphrase. A desktop's keyring is not asked: it speaks over D-Bus, which a static
-//! binary without a session does not have; the kernel's own forgets at the next start of the machine.
+//! The key is a file, a passphrase, or in the desktop's keyring; the store remembers which.
 
 mod disk;
 mod format;
 mod key;
+mod keyring;
 mod names;
 
 use std::{
@@ -26,6 +26,7 @@ use format::{Document, Entry};
 use key::Key;
 
 pub use key::KeySource;
+pub use keyring::{Keyring, KeyringError};
 pub use names::{BadHost, BadName, HostList, SecretName};
 
 /// Secrets in a folder of mode 0700: `secrets.chiton`, and `secrets.key` where the key is a file.
@@ -99,6 +100,25 @@ pub enum LocalError {
         "the secret store is locked by a passphrase; set CHITON_SECRETS_PASSPHRASE (or CHITON_SECRETS_PASSPHRASE_FILE)"
     )]
     Locked,
+    /// The store was made with another kind of key.
+    #[error(
+        "the secret store was made with {made}, and the gateway was started with another; {mend}, and start it again (`chiton gateway stop`), or move the store away"
+    )]
+    OtherKey {
+        /// What it was made with.
+        made: &'static str,
+        /// How the gateway comes by that.
+        mend: &'static str,
+    },
+    /// There is no such kind of key.
+    #[error("CHITON_SECRETS_KEY is `{0}`; expected `file`, `passphrase` or `keyring`")]
+    UnknownKey(String),
+    /// The environment says two things.
+    #[error("CHITON_SECRETS_KEY is `{0}`, but a passphrase is given too; unset one of the two")]
+    TwoKeys(&'static str),
+    /// The keyring gives no key.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The store was made with another key.
     #[error("the {0} does not open the secret store")]
     WrongKey(&'static str),

@@ -1,3 +1,5 @@
+mod keyring;
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use chiton_secret::SecretValue;
@@ -193,6 +195,7 @@ fn the_environment_says_where_the_key_comes_from() {
         match KeySource::from_variables(get) {
             Ok(KeySource::Passphrase(passphrase)) => Some(passphrase.dangerous_expose().to_vec()),
             Ok(KeySource::File) => None,
+            Ok(KeySource::Keyring(_)) => Some(b"keyring".to_vec()),
             Err(error) => Some(error.to_string().into()),
         }
     };
@@ -203,6 +206,17 @@ fn the_environment_says_where_the_key_comes_from() {
     assert_eq!(source(&[file, ("CHITON_SECRETS_PASSPHRASE", "first")]).as_deref(), Some(&b"first"[..]));
     let missing = source(&[("CHITON_SECRETS_PASSPHRASE_FILE", "/nowhere/p")]).unwrap();
     assert!(String::from_utf8(missing).unwrap().starts_with("cannot read the passphrase from `/nowhere/p`"));
+    let told = |chosen: &'static str, more: &[(&str, &str)]| {
+        let told = source(&[&[("CHITON_SECRETS_KEY", chosen)], more].concat());
+        told.map(|told| String::from_utf8(told).unwrap())
+    };
+    assert_eq!(told("file", &[]), None);
+    assert_eq!(told("keyring", &[]).as_deref(), Some("keyring"));
+    assert_eq!(told("passphrase", &[file]).as_deref(), Some("from a file"));
+    assert!(told("passphrase", &[]).unwrap().contains("empty"));
+    assert!(told("keyring", &[file]).unwrap().contains("unset one"));
+    assert!(told("file", &[file]).unwrap().contains("unset one"));
+    assert!(told("Keyring", &[]).unwrap().contains("`Keyring`"));
 }
 
 #[test]
