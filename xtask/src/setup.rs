@@ -22,6 +22,9 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("go", "golang-go", "golang"),
     ("gcc", "gcc", "gcc"),
     ("setpriv", "util-linux", "util-linux"),
+    ("secret-tool", "libsecret-tools", "libsecret"),
+    ("gnome-keyring-daemon", "gnome-keyring", "gnome-keyring"),
+    ("dbus-run-session", "dbus-daemon", "dbus-daemon"),
 ];
 
 /// Python modules of the system that tests use inside.
