@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use chiton_api::{
@@ -14,7 +15,7 @@ use chiton_audit::{Decision, Event, Layer};
 use chiton_driver::{ComputeDriver, SandboxHandle};
 use chiton_store::{Record, Store};
 use jiff::Timestamp;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
 use crate::{
     audit::{AuditError, AuditLog},
@@ -22,6 +23,11 @@ use crate::{
     sandbox::Live,
     secrets::Secrets,
 };
+
+/// No sandbox is longer in the making.
+const MAKING: Duration = Duration::from_secs(10);
+/// How often it is asked whether it is made.
+const PERIOD: Duration = Duration::from_millis(10);
 
 /// The gateway's state. The store is the arbiter of who may do what; `live` only says whom to ask.
 pub(crate) struct Gateway {
@@ -74,13 +80,25 @@ impl Gateway {
         self.lock().get(id).cloned()
     }
 
-    /// As [`Gateway::live`], or why not.
-    pub(crate) fn running(&self, record: &Record) -> Result<Arc<Live>, GatewayError> {
-        self.live(&record.id).ok_or_else(|| GatewayError::WrongState {
-            name: record.name.to_string(),
-            state: record.state.as_str(),
-            hint: "`chiton start` starts one that has ended",
-        })
+    /// As [`Gateway::live`], or why not. One that is being made is waited for: its program may run a moment before
+    /// its task says so.
+    pub(crate) async fn running(&self, record: &Record) -> Result<Arc<Live>, GatewayError> {
+        let began = Instant::now();
+        loop {
+            let now = self.store.find_also_removed(record.id.as_str()).await?;
+            // Asked after the record: what was made meanwhile is found.
+            if let Some(live) = self.live(&record.id) {
+                return Ok(live);
+            }
+            if !now.state.is_live() || began.elapsed() > MAKING {
+                return Err(GatewayError::WrongState {
+                    name: record.name.to_string(),
+                    state: now.state.as_str(),
+                    hint: "`chiton start` starts one that has ended",
+                });
+            }
+            sleep(PERIOD).await;
+        }
     }
 
     pub(crate) fn set_live(&self, id: &SandboxId, live: Arc<Live>) {

@@ -62,5 +62,5 @@ pub(super) async fn apply(
             tokio::spawn(async move { sandbox::recreate(&gateway, &record, document, file).await });
         return Ok(Json(recreating.await.map_err(|_| GatewayError::Lost)??));
     }
-    Ok(Json(gateway.running(&record)?.apply(document).await?))
+    Ok(Json(gateway.running(&record).await?.apply(document).await?))
 }

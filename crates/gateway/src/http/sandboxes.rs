@@ -118,7 +118,7 @@ pub(super) async fn stop(
     Body(request): Body<StopRequest>,
 ) -> Result<Json<Sandbox>, GatewayError> {
     let record = gateway.find(&name).await?;
-    let live = gateway.running(&record)?;
+    let live = gateway.running(&record).await?;
     live.stop(Duration::from_millis(request.grace_ms)).await;
     let ended = gateway.store.find_also_removed(record.id.as_str()).await?;
     Ok(Json(sandbox(ended)))
@@ -142,7 +142,7 @@ pub(super) async fn signal(
         )));
     }
     let record = gateway.find(&name).await?;
-    let live = gateway.running(&record)?;
+    let live = gateway.running(&record).await?;
     live.driver.signal(&live.handle, request.signal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -161,7 +161,7 @@ pub(super) async fn wait(
     match gateway.live(&record.id) {
         Some(live) => live.until_ended().await,
         None if record.state.is_live() => {
-            gateway.running(&record)?;
+            gateway.running(&record).await?.until_ended().await;
         }
         None => {}
     }

@@ -86,7 +86,7 @@ pub(super) async fn exec(
     let upgrade = upgrade.required()?;
     sandbox::check_words(&request.argv, &request.env)?;
     let record = gateway.find(&name).await?;
-    let live = gateway.running(&record)?;
+    let live = gateway.running(&record).await?;
     let ExecRequest { argv, env, cwd, terminal, stdin } = request;
     let launch = Launch { main: false, argv, env, cwd, terminal, attach: true, stdin };
     let link = live.driver.start(&live.handle, &launch).await?;
@@ -106,7 +106,7 @@ pub(super) async fn attach(
 ) -> Result<Response, GatewayError> {
     let upgrade = upgrade.required()?;
     let record = gateway.find(&name).await?;
-    let live = gateway.running(&record)?;
+    let live = gateway.running(&record).await?;
     let link = live.driver.attach(&live.handle).await?;
     Ok(session(&record, upgrade, link, Some(live)))
 }
