@@ -77,8 +77,9 @@ pub enum StartError {
 
 /// Workers that a listener starts with.
 const FIRST_WORKERS: usize = 2;
-/// Workers that stay when there is nothing to do.
-const IDLE_WORKERS: usize = 3;
+/// Workers that stay when there is nothing to do: as many as programs of many threads keep busy at once, or a
+/// worker would be made and ended for every call of theirs.
+const IDLE_WORKERS: usize = 16;
 /// Workers of one listener, at most. As many may block as [`crate::waits`] allows, and others still serve.
 const MOST_WORKERS: usize = 48;
 const X86_64: u32 = 0xc000_003e;
