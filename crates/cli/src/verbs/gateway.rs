@@ -1,13 +1,18 @@
 //! `chiton gateway`: the control plane, which the other commands start on demand.
 
-use std::process::ExitCode;
+use std::{os::fd::OwnedFd, process::ExitCode};
 
 use chiton_api::http::{Status as GatewayStatus, StopGateway, Stopping};
 use clap::{Args, Subcommand};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use serde_json::json;
 
 use crate::{
     Serve,
+    client::Client,
     context::Context,
     error::{CliError, Status},
     output::{Output, note},
@@ -82,14 +87,32 @@ fn print(output: Output, status: &GatewayStatus) -> Result<(), CliError> {
     facts.iter().try_for_each(|(name, value)| output.line(format!("{name:<10} {}", Safe::line(value))))
 }
 
+/// The gateway's process; none where it cannot be asked or held.
+fn process_of(client: &Client) -> Option<OwnedFd> {
+    let status: GatewayStatus = client.get("/v1/status").ok()?;
+    let pid = Pid::from_raw(i32::try_from(status.pid).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Waits for the process itself: its lock is free a moment before.
+fn await_exit(process: &OwnedFd) {
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let _ended = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit));
+}
+
 fn stop(args: StopArgs, context: &Context) -> Result<(), CliError> {
     let Some(client) = context.running()? else {
         note("no gateway runs");
         return Ok(());
     };
     let progress = Progress::of("stopping");
+    // Held before the request: the number of a process that has ended may be another's.
+    let process = process_of(&client);
     let stopping: Stopping = client.send("POST", "/v1/stop", &StopGateway { all: args.all })?;
     client.await_end()?;
+    if let Some(process) = process {
+        await_exit(&process);
+    }
     drop(progress);
     if context.output.json {
         return context.output.document(&stopping);
