@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// No message is longer: a policy is at most 1 MiB, its credentials less.
+/// No message is longer: a policy is at most 4 MiB, its credentials less.
 pub const MAX_MESSAGE: usize = 8 << 20;
 /// No session frame carries more.
 pub const MAX_SESSION_PAYLOAD: usize = 64 << 10;
