@@ -29,9 +29,22 @@ impl Hash {
     }
 }
 
+impl Hash {
+    /// Appends its digits: what [`Display`](fmt::Display) writes, without its machinery. Every event needs two.
+    fn push_to(self, line: &mut String) {
+        let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
+        for byte in self.0 {
+            line.push(digit(byte >> 4));
+            line.push(digit(byte & 0xf));
+        }
+    }
+}
+
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = String::with_capacity(DIGITS);
+        self.push_to(&mut digits);
+        f.write_str(&digits)
     }
 }
 
@@ -104,13 +117,14 @@ impl Chain {
     pub fn linked(self, event: &Event) -> (String, Chain) {
         let mut line = event.to_line();
         line.pop();
+        line.reserve(2 * DIGITS + PREV.len() + HASH.len() + 4);
         line.push_str(PREV);
-        line.push_str(&self.head.to_string());
+        self.head.push_to(&mut line);
         line.push_str("\"}");
         let head = Hash::of(line.as_bytes());
         line.pop();
         line.push_str(HASH);
-        line.push_str(&head.to_string());
+        head.push_to(&mut line);
         line.push_str("\"}");
         (line, Chain { head })
     }

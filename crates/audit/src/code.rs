@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 const LONGEST: usize = 64;
 
 /// A word of `a-z`, digits, `_`, `.`, `-` and `:`, at most 64 bytes. Whatever else is given becomes `_`, so
 /// that a code can stand in a header, a terminal or a query unescaped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
 pub struct Code(Cow<'static, str>);
 
 impl Code {
@@ -40,9 +40,9 @@ impl From<String> for Code {
     }
 }
 
-impl From<Code> for String {
-    fn from(code: Code) -> Self {
-        code.0.into_owned()
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 

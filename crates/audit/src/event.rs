@@ -270,10 +270,19 @@ impl Event {
     /// One line of JSON, without the line's end, texts cut to a length that a log can bear.
     #[must_use]
     pub fn to_line(&self) -> String {
-        let mut bounded = self.clone();
-        bounded.cut_texts();
+        if self.has_long_text() {
+            let mut bounded = self.clone();
+            bounded.cut_texts();
+            return bounded.as_json();
+        }
+        self.as_json()
+    }
+
+    fn as_json(&self) -> String {
+        let mut line = Vec::with_capacity(512);
         // A struct of texts and numbers always serialises; a non-finite figure becomes `null`.
-        serde_json::to_string(&bounded).unwrap_or_default()
+        let _ = serde_json::to_writer(&mut line, self);
+        String::from_utf8(line).unwrap_or_default()
     }
 
     /// Reads a line of a spool or of the log, with or without its link.
@@ -284,6 +293,16 @@ impl Event {
         let (body, link) =
             crate::chain::split(line).map_or((line.into(), None), |(body, link)| (body, Some(link)));
         Ok(Linked { event: serde_json::from_str(&body)?, link })
+    }
+
+    fn has_long_text(&self) -> bool {
+        let of_request = self
+            .request
+            .as_ref()
+            .map_or([None, None, None], |r| [r.method.as_deref(), r.host.as_deref(), r.path.as_deref()]);
+        let model = self.llm.as_ref().and_then(|llm| llm.model.as_deref());
+        let own = [self.sandbox.as_deref(), self.rule.as_deref(), self.binary.as_deref(), model];
+        own.into_iter().chain(of_request).flatten().any(|text| text.len() > LONGEST_TEXT)
     }
 
     fn cut_texts(&mut self) {

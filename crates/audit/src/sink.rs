@@ -15,6 +15,23 @@ pub trait Sink {
     /// # Errors
     /// When it could not be kept. Nothing of it remains.
     fn append(&mut self, event: &Event) -> Result<(), SinkError>;
+
+    /// Keeps an event on which no effect depends, as the figures of a response that has ended: it is written with
+    /// the next one, or by [`flush`](Sink::flush).
+    ///
+    /// # Errors
+    /// As [`append`](Sink::append), where it has to be written now.
+    fn defer(&mut self, event: &Event) -> Result<(), SinkError> {
+        self.append(event)
+    }
+
+    /// Writes what was deferred.
+    ///
+    /// # Errors
+    /// When it could not be kept. Nothing of it remains.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// Why an event could not be kept.
@@ -36,9 +53,16 @@ pub enum SinkError {
 #[derive(Debug)]
 pub struct Spool {
     file: File,
+    /// As it is at the end of the file.
     chain: Chain,
     end: u64,
+    /// Lines that are to be written, and the chain as it will be then.
+    waiting: Vec<u8>,
+    next: Chain,
 }
+
+/// So much may wait.
+const WAITING: usize = 16 * 1024;
 
 /// More than the longest line: every text at its longest, every character escaped.
 const BLOCK: u64 = 512 * 1024;
@@ -72,21 +96,50 @@ impl Spool {
     fn cut(mut file: File, chain: Chain, end: u64) -> Result<Self, SinkError> {
         file.set_len(end).map_err(SinkError::Resume)?;
         file.seek(SeekFrom::Start(end)).map_err(SinkError::Resume)?;
-        Ok(Self { file, chain, end })
+        Ok(Self { file, chain, end, waiting: Vec::new(), next: chain })
+    }
+
+    fn add(&mut self, event: &Event) {
+        let (line, next) = self.next.linked(event);
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
+        self.next = next;
     }
 }
 
 impl Sink for Spool {
     fn append(&mut self, event: &Event) -> Result<(), SinkError> {
-        let (mut line, next) = self.chain.linked(event);
-        line.push('\n');
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
+        self.add(event);
+        self.flush()
+    }
+
+    fn defer(&mut self, event: &Event) -> Result<(), SinkError> {
+        self.add(event);
+        if self.waiting.len() < WAITING { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&self.waiting);
+        let length = u64::try_from(self.waiting.len()).unwrap_or(0);
+        self.waiting.clear();
+        if let Err(error) = written {
             // Half a line is worse than none; when even that fails, the next start cuts it.
             let _ = self.file.set_len(self.end).and_then(|()| self.file.seek(SeekFrom::Start(self.end)));
+            self.next = self.chain;
             return Err(SinkError::Write(error));
         }
-        self.chain = next;
-        self.end += u64::try_from(line.len()).unwrap_or(0);
+        self.chain = self.next;
+        self.end += length;
         Ok(())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // That it could not be written shows at the next event, where there is one.
+        let _ = self.flush();
     }
 }

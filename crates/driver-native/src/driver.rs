@@ -138,7 +138,10 @@ impl NativeDriver {
             held.end().await.map_err(io)?;
         }
         match record.proxy.and_then(ProcessId::hold) {
-            Some(proxy) => proxy.end().await.map_err(io),
+            Some(proxy) => {
+                proxy.ask_to_end().await;
+                proxy.end().await.map_err(io)
+            }
             None => Ok(()),
         }
     }

@@ -15,6 +15,9 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
 
+/// How long a process that is asked to end may write what it has left to write.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// How long a killed process may take until it is gone.
 const DEATH: Duration = Duration::from_secs(10);
 
@@ -73,7 +76,18 @@ impl ProcessId {
 impl Held {
     /// Kills it. One that has ended is fine.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+        self.send(Signal::KILL)
+    }
+
+    /// Asks it to end, and waits a little until it has.
+    pub(crate) async fn ask_to_end(&self) {
+        if self.send(Signal::TERM).is_ok() {
+            let _ = tokio::time::timeout(LAST_WORDS, self.ended()).await;
+        }
+    }
+
+    fn send(&self, signal: Signal) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(e) => Err(e.into()),
         }

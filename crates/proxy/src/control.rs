@@ -95,6 +95,13 @@ impl Control {
         }
     }
 
+    /// What was deferred is written: the process ends.
+    pub(crate) async fn write_last_events(&self) {
+        if let Stage::Serving { proxy, .. } = &*self.stage.lock().await {
+            let _ = proxy.events.flush();
+        }
+    }
+
     async fn converse(self: Arc<Self>, stream: UnixStream) {
         let mut link = Link { stream, bytes: Zeroizing::default(), descriptors: Vec::new() };
         while let Ok(Some(request)) = link.receive().await {

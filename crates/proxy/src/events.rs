@@ -1,7 +1,8 @@
 //! What is written of every decision, before the agent sees its effect.
 //!
 //! A request is one event when it is judged, and one when its response has ended; a refusal is one. When the event
-//! file cannot be written nothing goes out: the caller answers as if the sandbox had no network.
+//! file cannot be written nothing goes out: the caller answers as if the sandbox had no network. Only the figures of
+//! a response that has ended may be a moment late (docs/decisions/0015).
 
 use std::{
     net::SocketAddr,
@@ -16,11 +17,15 @@ use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, S
 use chiton_llm::Usage;
 use chiton_policy::{Denial, Intent, Provider, Reason, RequestPermit};
 use http::StatusCode;
+use tokio::sync::Notify;
 
 use crate::{
     accept::{Refused, Target},
     dns::names::DnsName,
 };
+
+/// How late the figures of a response may be written.
+const DEFERRED: Duration = Duration::from_millis(20);
 
 /// An event that says a name got a stand-in. Their order in the file is the table of stand-ins.
 pub(crate) const STAND_IN: &str = "stand_in";
@@ -33,6 +38,8 @@ pub(crate) struct NotWritten(#[from] chiton_audit::SinkError);
 /// Writes the events of one sandbox.
 pub(crate) struct Events {
     sink: Mutex<Box<dyn Sink + Send>>,
+    /// Something was deferred.
+    deferred: Notify,
     sandbox: String,
     denied: AtomicU64,
 }
@@ -69,7 +76,7 @@ fn decision_of(permit: &RequestPermit) -> Decision {
 impl Events {
     /// Into this sink.
     pub(crate) fn new(sink: Box<dyn Sink + Send>, sandbox: String) -> Self {
-        Self { sink: Mutex::new(sink), sandbox, denied: AtomicU64::new(0) }
+        Self { sink: Mutex::new(sink), deferred: Notify::new(), sandbox, denied: AtomicU64::new(0) }
     }
 
     /// The sandbox's name.
@@ -91,6 +98,29 @@ impl Events {
     /// Of what nothing depends on any more: that it could not be written shows at the next decision.
     fn note(&self, event: Event) {
         let _ = self.write(event);
+    }
+
+    /// Figures, on which no effect depends: written with the next event, or [`DEFERRED`] later.
+    fn defer(&self, mut event: Event) {
+        event.sandbox = Some(self.sandbox.clone());
+        if self.sink.lock().unwrap_or_else(PoisonError::into_inner).defer(&event).is_ok() {
+            self.deferred.notify_one();
+        }
+    }
+
+    /// Writes what was deferred, in time.
+    pub(crate) async fn write_deferred(&self) {
+        loop {
+            self.deferred.notified().await;
+            tokio::time::sleep(DEFERRED).await;
+            // That it could not be written shows at the next decision.
+            let _ = self.flush();
+        }
+    }
+
+    /// Writes what was deferred.
+    pub(crate) fn flush(&self) -> Result<(), NotWritten> {
+        Ok(self.sink.lock().unwrap_or_else(PoisonError::into_inner).flush()?)
     }
 
     /// A request was allowed, and may go upstream when this returns.
@@ -172,8 +202,10 @@ impl Events {
                 output_tokens: usage.output_tokens,
                 usd: None,
             });
+            // What it cost must not be lost, should the process be killed.
+            return self.note(event);
         }
-        self.note(event);
+        self.defer(event);
     }
 
     /// A running exchange ends because a new revision does not allow it, or not in this way.

@@ -88,8 +88,15 @@ fn serve() -> Result<(), StartError> {
     let served = runtime.block_on(async {
         // An event file at its limit is an error to answer, not an end.
         let _full = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
-        let control = tokio::net::UnixListener::from_std(control)?;
-        Control::new(system).serve(control).await
+        let mut ended = signal(SignalKind::terminate())?;
+        let listener = tokio::net::UnixListener::from_std(control)?;
+        let control = Control::new(system);
+        let served = tokio::select! {
+            served = control.clone().serve(listener) => served,
+            _ = ended.recv() => Ok(()),
+        };
+        control.write_last_events().await;
+        served
     });
     // What still runs is dropped with the process: no response is completed by an end of ours.
     runtime.shutdown_background();

@@ -81,6 +81,8 @@ impl Listening {
             let serving = dropped::serve(socket, proxy.clone());
             tasks.spawn(async move { drop(serving.await) });
         }
+        let events = proxy.events.clone();
+        tasks.spawn(async move { events.write_deferred().await });
         Ok(Self(tasks))
     }
 }

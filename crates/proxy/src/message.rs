@@ -24,6 +24,9 @@ pub(crate) enum BodyError {
     /// The stream failed.
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// The server broke off.
+    #[error("the server broke off: {0}")]
+    Upstream(#[source] crate::upstream::http1::Http1Error),
     /// A new revision does not allow it any more.
     #[error("cut by a new revision of the policy")]
     Cut,

@@ -22,7 +22,7 @@ use crate::{
     state::Proxy,
     upstream::{
         dial::DialError,
-        forward::{Answered, ForwardError, OutgoingHead},
+        forward::{ForwardError, OutgoingHead, UpstreamBody},
         relay::RelayedBody,
     },
 };
@@ -186,12 +186,11 @@ fn unwritten(error: &NotWritten) -> Response {
 /// Passes a response on: its head now, its body as it comes.
 fn relay(
     route: &Route,
-    answered: Answered,
+    answered: http::Response<UpstreamBody>,
     cleaning: Option<inject::Cleaning>,
     mut exchange: Exchange,
 ) -> Response {
-    let Answered { response, lease } = answered;
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, body) = answered.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::strip_misleading(&mut parts.headers);
     let cleaner = match cleaning.map(|cleaning| cleaning.begin(&mut parts.headers)).transpose() {
@@ -202,9 +201,8 @@ fn relay(
         }
     };
     exchange.completes_as(Completion::of(&route.permit, parts.status));
-    let mut response = http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(
-        body, cleaner, lease, exchange,
-    ))));
+    let mut response =
+        http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(body, cleaner, exchange))));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{Notify, mpsc};
@@ -51,26 +51,45 @@ enum State {
     Done,
 }
 
+/// Whose body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    /// An agent: one spelling only.
+    Agent,
+    /// A server: extensions of chunks carry nothing and are passed over, and trailers that must not come are dropped.
+    Server,
+}
+
 /// Takes a body off a byte stream.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     state: State,
+    sender: Sender,
 }
 
 impl Decoder {
-    /// A decoder for a body of this framing.
+    /// A decoder for an agent's body of this framing.
     pub(crate) const fn new(framing: Framing) -> Self {
+        Self::of(framing, Sender::Agent)
+    }
+
+    /// A decoder for a server's.
+    pub(crate) const fn of_response(framing: Framing) -> Self {
+        Self::of(framing, Sender::Server)
+    }
+
+    const fn of(framing: Framing, sender: Sender) -> Self {
         let state = match framing {
             Framing::Empty => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkSize,
         };
-        Self { state }
+        Self { state, sender }
     }
 
     /// Whether the whole body was read.
     pub(crate) const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Length(0))
     }
 
     /// Takes the next piece off the front of `buffer`.
@@ -84,7 +103,7 @@ impl Decoder {
                 State::ChunkData(left) => return Ok(take_data(buffer, left)),
                 State::ChunkSize => match take_line(buffer, limits::CHUNK_LINE).ok_or(FramingError::Chunk)? {
                     None => return Ok(Decoded::More),
-                    Some(line) => match chunk_size(&line).ok_or(FramingError::Chunk)? {
+                    Some(line) => match chunk_size(&line, self.sender).ok_or(FramingError::Chunk)? {
                         0 => self.state = State::Trailers(HeaderMap::new(), 0),
                         size => self.state = State::ChunkData(size),
                     },
@@ -104,7 +123,7 @@ impl Decoder {
                     };
                     *length += line.len();
                     if !line.is_empty() {
-                        add_trailer(trailers, &line, *length)?;
+                        add_trailer(trailers, &line, *length, self.sender)?;
                         continue;
                     }
                     let trailers = std::mem::take(trailers);
@@ -139,15 +158,33 @@ fn take_line(buffer: &mut BytesMut, limit: usize) -> Option<Option<Bytes>> {
     }
 }
 
-/// Digits and nothing else. Extensions carry no meaning for us and hide requests from others: refused.
-fn chunk_size(line: &[u8]) -> Option<u64> {
+/// Digits and nothing else. Extensions carry no meaning for us and hide requests from others: refused of an agent.
+fn chunk_size(line: &[u8], sender: Sender) -> Option<u64> {
+    let line = match sender {
+        Sender::Agent => line,
+        Sender::Server => line.split(|byte| *byte == b';').next()?.trim_ascii_end(),
+    };
     if line.is_empty() || line.len() > 15 || !line.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     u64::from_str_radix(std::str::from_utf8(line).ok()?, 16).ok()
 }
 
-fn add_trailer(trailers: &mut HeaderMap, line: &Bytes, length: usize) -> Result<(), FramingError> {
+/// Appends a chunk's size, in hexadecimal.
+pub(crate) fn put_hex(out: &mut BytesMut, number: usize) {
+    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = u32::try_from((number >> (place * 4)) & 0xf).unwrap_or(0);
+        out.put_u8(char::from_digit(digit, 16).map_or(b'0', |digit| digit as u8));
+    }
+}
+
+fn add_trailer(
+    trailers: &mut HeaderMap,
+    line: &Bytes,
+    length: usize,
+    sender: Sender,
+) -> Result<(), FramingError> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or(FramingError::Trailer)?;
     let (name, value) = (line.slice(..colon), line.slice(colon + 1..));
     let value = line.slice_ref(value.trim_ascii());
@@ -156,8 +193,10 @@ fn add_trailer(trailers: &mut HeaderMap, line: &Bytes, length: usize) -> Result<
         return Err(FramingError::Trailer);
     }
     let name = HeaderName::from_bytes(&name).map_err(|_| FramingError::Trailer)?;
-    if forbidden_trailer(&name) {
-        return Err(FramingError::Trailer);
+    match (forbidden_trailer(&name), sender) {
+        (false, _) => {}
+        (true, Sender::Agent) => return Err(FramingError::Trailer),
+        (true, Sender::Server) => return Ok(()),
     }
     let value = HeaderValue::from_maybe_shared(value).map_err(|_| FramingError::Trailer)?;
     trailers.append(name, value);

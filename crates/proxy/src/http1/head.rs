@@ -95,7 +95,7 @@ fn early(buffer: &[u8]) -> Result<(), HeadError> {
 }
 
 /// The length of the head with its empty line, whatever ends its lines.
-fn end_of_head(buffer: &[u8], mut from: usize) -> Option<usize> {
+pub(super) fn end_of_head(buffer: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let rest = buffer.get(from..)?;
         let newline = from + rest.iter().position(|byte| *byte == b'\n')?;
@@ -186,7 +186,7 @@ fn raw_ambiguity(raw: &[u8]) -> Option<&'static str> {
     None
 }
 
-fn header_map(raw: &Bytes, fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+pub(super) fn header_map(raw: &Bytes, fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
@@ -222,7 +222,7 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, &'static st
     }
 }
 
-fn digits(text: &[u8]) -> Option<u64> {
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -240,7 +240,7 @@ fn expect(version: Version, headers: &HeaderMap) -> Result<bool, &'static str> {
     }
 }
 
-fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
+pub(super) fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
         let values = headers.get_all(header::CONNECTION).iter();
         values

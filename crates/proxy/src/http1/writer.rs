@@ -7,7 +7,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::head::Version;
+use super::{body::put_hex, head::Version};
 use crate::message::{BodyError, Last, Response, ResponseBody};
 
 /// What the request says about how its response is written.
@@ -188,14 +188,6 @@ async fn write_data<W: AsyncWrite + Unpin>(
     to.write_all_buf(&mut all).await?;
     out.clear();
     Ok(())
-}
-
-fn put_hex(out: &mut BytesMut, number: usize) {
-    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    for place in (0..digits).rev() {
-        let digit = u32::try_from((number >> (place * 4)) & 0xf).unwrap_or(0);
-        out.put_u8(char::from_digit(digit, 16).map_or(b'0', |digit| digit as u8));
-    }
 }
 
 async fn finish<W: AsyncWrite + Unpin>(

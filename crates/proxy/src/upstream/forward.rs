@@ -1,6 +1,7 @@
 //! Sends the judged request and takes the head of its response.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,7 +16,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     dial::{DialError, Dialled, Dialler},
-    pool::{Http1, Identity, Plan, Pool, Sender},
+    http1::{self, Http1Error, Idle, RequestHead},
+    pool::{Http2, Identity, Plan, Pool, Sender},
 };
 use crate::{
     judge::Route,
@@ -107,7 +109,7 @@ pub(crate) enum ForwardError {
         host: String,
         /// Why.
         #[source]
-        source: hyper::Error,
+        source: BrokenOff,
     },
     /// The canonical request cannot be written as a URI.
     #[error("the request's target cannot be sent")]
@@ -115,6 +117,17 @@ pub(crate) enum ForwardError {
     /// The server switched protocols without being asked.
     #[error("`{0}` answered with a protocol that nobody asked for")]
     Switched(String),
+}
+
+/// How a server broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenOff {
+    /// On HTTP/1.
+    #[error(transparent)]
+    Http1(#[from] Http1Error),
+    /// On HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
 /// The head of a request, canonical, without anything of one hop.
@@ -128,25 +141,62 @@ pub(crate) struct OutgoingHead {
     pub(crate) trailers: bool,
 }
 
-/// A response, and the connection to give back when its body has ended.
-pub(crate) struct Answered {
-    /// The response.
-    pub(crate) response: http::Response<Incoming>,
-    /// For HTTP/1: whose turn is over with the body.
-    pub(crate) lease: Option<Lease>,
+/// The body of a response.
+pub(crate) enum UpstreamBody {
+    /// On a connection of its own, for now.
+    Http1(Box<http1::ResponseBody>, Lease),
+    /// On a shared one.
+    Http2(Incoming),
+    /// It has ended.
+    Ended,
 }
 
-/// An HTTP/1 connection in use.
+/// Where an HTTP/1 connection goes back to.
 pub(crate) struct Lease {
     upstream: Arc<Upstream>,
     identity: Identity,
-    sender: Http1,
 }
 
-impl Lease {
+impl UpstreamBody {
     /// The response has ended in good order: the connection may serve another.
-    pub(crate) fn give_back(self) {
-        self.upstream.pool.give_back(&self.identity, self.sender);
+    pub(crate) fn release(&mut self) {
+        if let Self::Http1(body, lease) = std::mem::replace(self, Self::Ended)
+            && let Some(idle) = body.into_idle()
+        {
+            lease.upstream.pool.give_back(&lease.identity, idle);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body, _) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
+            Self::Ended => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body, _) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+            Self::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body, _) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+            Self::Ended => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -166,7 +216,7 @@ impl Upstream {
         head: OutgoingHead,
         body: RequestBody,
         over: &CancellationToken,
-    ) -> Result<Answered, ForwardError> {
+    ) -> Result<http::Response<UpstreamBody>, ForwardError> {
         let identity = route.identity();
         let mut body = SentBody::new(body, over);
         loop {
@@ -190,12 +240,8 @@ impl Upstream {
         let mut waited = false;
         loop {
             let alone = match self.pool.plan(identity) {
-                Plan::Use(Sender::Http1(mut sender)) => {
-                    if sender.ready().await.is_ok() {
-                        return Ok((Sender::Http1(sender), false));
-                    }
-                    continue;
-                }
+                // The pool has looked whether the server still keeps it.
+                Plan::Use(Sender::Http1(idle)) => return Ok((Sender::Http1(idle), false)),
                 Plan::Use(Sender::Http2(mut sender)) => {
                     if sender.ready().await.is_ok() {
                         return Ok((Sender::Http2(sender), false));
@@ -224,26 +270,24 @@ impl Upstream {
 
     async fn open(&self, route: &Route) -> Result<Sender, ForwardError> {
         let Dialled { connection, http2 } = self.dialler.dial(route).await?;
-        let broke_off = |source| ForwardError::Upstream { host: route.host.to_string(), source };
-        let io = TokioIo::new(connection);
-        if http2 {
-            let mut builder = conn::http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(limits::STREAM_WINDOW)
-                .initial_connection_window_size(limits::CONNECTION_WINDOW)
-                .max_frame_size(limits::FRAME)
-                .max_send_buf_size(limits::SEND_BUFFER)
-                .max_header_list_size(limits::HEADER_LIST);
-            let (sender, connection) = builder.handshake(io).await.map_err(broke_off)?;
-            tokio::spawn(connection);
-            Ok(Sender::Http2(sender))
-        } else {
-            let builder = conn::http1::Builder::new();
-            let (sender, connection) = builder.handshake(io).await.map_err(broke_off)?;
-            tokio::spawn(connection);
-            Ok(Sender::Http1(sender))
+        if !http2 {
+            return Ok(Sender::Http1(Idle::new(connection)));
         }
+        let mut builder = conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(limits::STREAM_WINDOW)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW)
+            .max_frame_size(limits::FRAME)
+            .max_send_buf_size(limits::SEND_BUFFER)
+            .max_header_list_size(limits::HEADER_LIST);
+        let opened = builder.handshake(TokioIo::new(connection)).await;
+        let (sender, connection) = opened.map_err(|source| ForwardError::Upstream {
+            host: route.host.to_string(),
+            source: source.into(),
+        })?;
+        tokio::spawn(connection);
+        Ok(Sender::Http2(sender))
     }
 
     async fn send(
@@ -253,66 +297,68 @@ impl Upstream {
         head: &OutgoingHead,
         body: SentBody,
         identity: &Identity,
-    ) -> Result<Result<Answered, Failed>, ForwardError> {
-        let (sent, lease) = match sender {
-            Sender::Http1(mut sender) => {
-                let request = http1_request(route, head, body)?;
-                let sent = sender.try_send_request(request).await;
-                (sent, Some(Lease { upstream: self.clone(), identity: identity.clone(), sender }))
+    ) -> Result<Result<http::Response<UpstreamBody>, Failed>, ForwardError> {
+        let answered = match sender {
+            Sender::Http1(idle) => {
+                let lease = Lease { upstream: self.clone(), identity: identity.clone() };
+                send_http1(idle, route, head, body, lease).await
             }
-            Sender::Http2(mut sender) => {
-                let request = http2_request(route, head, body)?;
-                (sender.try_send_request(request).await, None)
-            }
+            Sender::Http2(sender) => send_http2(sender, http2_request(route, head, body)?).await,
         };
-        Ok(match sent {
+        match answered {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(ForwardError::Switched(route.host.to_string()));
+                Err(ForwardError::Switched(route.host.to_string()))
             }
-            Ok(response) => Ok(Answered { response, lease }),
-            Err(mut failed) => {
-                let unsent = failed.take_message().map(Request::into_body);
-                Err(Failed { unsent, source: failed.into_error() })
-            }
-        })
+            answered => Ok(answered),
+        }
+    }
+}
+
+async fn send_http1(
+    idle: Idle,
+    route: &Route,
+    head: &OutgoingHead,
+    body: SentBody,
+    lease: Lease,
+) -> Result<http::Response<UpstreamBody>, Failed> {
+    let written = RequestHead {
+        method: &head.method,
+        target: &route.target,
+        authority: &route.authority,
+        headers: &head.headers,
+        trailers: head.trailers,
+    };
+    let mut exchange = idle.send(&written, body);
+    match poll_fn(|cx| exchange.poll_head(cx)).await {
+        Ok(mut answered) => {
+            let headers = std::mem::take(&mut answered.headers);
+            let body = exchange.into_body(&answered);
+            let mut response = http::Response::new(UpstreamBody::Http1(Box::new(body), lease));
+            *response.status_mut() = answered.status;
+            *response.headers_mut() = headers;
+            Ok(response)
+        }
+        Err(error) => Err(Failed { unsent: exchange.unsent(), source: error.into() }),
+    }
+}
+
+async fn send_http2(
+    mut sender: Http2,
+    request: Request<SentBody>,
+) -> Result<http::Response<UpstreamBody>, Failed> {
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(response.map(UpstreamBody::Http2)),
+        Err(mut failed) => {
+            let unsent = failed.take_message().map(Request::into_body);
+            Err(Failed { unsent, source: failed.into_error().into() })
+        }
     }
 }
 
 /// A request that got no response; with its body where nothing of it was sent.
 struct Failed {
     unsent: Option<SentBody>,
-    source: hyper::Error,
-}
-
-fn http1_request(
-    route: &Route,
-    head: &OutgoingHead,
-    body: SentBody,
-) -> Result<Request<SentBody>, ForwardError> {
-    let target = PathAndQuery::from_maybe_shared(route.target.clone()).map_err(|_| ForwardError::Target)?;
-    let mut request = Request::new(body);
-    *request.uri_mut() = Uri::from(target);
-    *request.method_mut() = head.method.clone();
-    let mut headers = head.headers.clone();
-    let host = HeaderValue::from_str(&route.authority).map_err(|_| ForwardError::Target)?;
-    headers.insert(header::HOST, host);
-    join_cookies(&mut headers);
-    match request.body().size_hint().exact() {
-        Some(length) if length > 0 || takes_body(&head.method) => {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
-        Some(_) => {}
-        // hyper leaves out the body of a GET that it cannot measure, unless it is told.
-        None => {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    if head.trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-    }
-    *request.headers_mut() = headers;
-    Ok(request)
+    source: BrokenOff,
 }
 
 fn http2_request(
@@ -341,21 +387,6 @@ fn http2_request(
 }
 
 /// A method whose empty body is worth a `Content-Length: 0`.
-fn takes_body(method: &Method) -> bool {
+pub(super) fn takes_body(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::PATCH].contains(method)
-}
-
-/// HTTP/2 may split cookies over fields, HTTP/1 may not.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    if let (Some(first), Some(_)) = (cookies.next(), cookies.next()) {
-        let mut joined = first.as_bytes().to_vec();
-        for cookie in headers.get_all(header::COOKIE).iter().skip(1) {
-            joined.extend_from_slice(b"; ");
-            joined.extend_from_slice(cookie.as_bytes());
-        }
-        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-            headers.insert(header::COOKIE, joined);
-        }
-    }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod forward;
+pub(crate) mod http1;
 pub(crate) mod pool;
 pub(crate) mod relay;
 pub(crate) mod resolve;

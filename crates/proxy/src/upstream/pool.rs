@@ -8,9 +8,9 @@ use std::{
 };
 
 use chiton_policy::{Host, RuleName, Scheme};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
-use super::forward::SentBody;
+use super::{forward::SentBody, http1::Idle};
 use crate::limits;
 
 /// Whose connection it is.
@@ -28,15 +28,13 @@ pub(crate) struct Identity {
     pub(crate) revision: u64,
 }
 
-/// HTTP/1: one request at a time.
-pub(crate) type Http1 = http1::SendRequest<SentBody>;
 /// HTTP/2: shared.
 pub(crate) type Http2 = http2::SendRequest<SentBody>;
 
 /// A way to send one request.
 pub(crate) enum Sender {
     /// Given back when the response has ended.
-    Http1(Http1),
+    Http1(Idle),
     /// A clone.
     Http2(Http2),
 }
@@ -44,7 +42,7 @@ pub(crate) enum Sender {
 /// What is known of one identity.
 #[derive(Default)]
 struct Entry {
-    idle: Vec<(Instant, Http1)>,
+    idle: Vec<(Instant, Idle)>,
     shared: Option<(Instant, Http2)>,
     speaks_http1: bool,
     dialling: Arc<tokio::sync::Mutex<()>>,
@@ -94,9 +92,9 @@ impl Pool {
         }
         let mut taken = 0;
         let mut found = None;
-        while let Some((since, sender)) = entry.idle.pop() {
+        while let Some((since, mut sender)) = entry.idle.pop() {
             taken += 1;
-            if since.elapsed() < limits::POOL_IDLE && !sender.is_closed() {
+            if since.elapsed() < limits::POOL_IDLE && sender.is_open() {
                 found = Some(sender);
                 break;
             }
@@ -130,9 +128,9 @@ impl Pool {
     }
 
     /// Keeps a connection whose response has ended.
-    pub(crate) fn give_back(&self, identity: &Identity, sender: Http1) {
+    pub(crate) fn give_back(&self, identity: &Identity, sender: Idle) {
         let mut inner = self.inner();
-        if sender.is_closed() || inner.revision > identity.revision || inner.idle >= limits::POOL_TOTAL {
+        if inner.revision > identity.revision || inner.idle >= limits::POOL_TOTAL {
             return;
         }
         let entry = inner.entries.entry(identity.clone()).or_default();
@@ -154,7 +152,7 @@ impl Pool {
     pub(crate) fn prune(&self) {
         let mut inner = self.inner();
         inner.entries.retain(|_, entry| {
-            entry.idle.retain(|(since, sender)| since.elapsed() < limits::POOL_IDLE && !sender.is_closed());
+            entry.idle.retain_mut(|(since, sender)| since.elapsed() < limits::POOL_IDLE && sender.is_open());
             let stale =
                 |(used, shared): &(Instant, Http2)| used.elapsed() > limits::POOL_IDLE || shared.is_closed();
             if entry.shared.as_ref().is_some_and(stale) {

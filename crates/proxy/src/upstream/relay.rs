@@ -9,10 +9,9 @@ use bytes::Bytes;
 use chiton_llm::{UsageChunkFilter, UsageReader, redact::Scrubber};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::forward::Lease;
+use super::forward::UpstreamBody;
 use crate::{message::BodyError, revision::Redactors, running::Exchange};
 
 /// What is done to a body that may hold an injected value, or tells its usage.
@@ -29,10 +28,9 @@ pub(crate) struct Cleaner {
 
 /// The body of an upstream response. Its exchange ends with it.
 pub(crate) struct RelayedBody {
-    body: Incoming,
+    body: UpstreamBody,
     cleaner: Option<Box<Cleaner>>,
     state: State,
-    lease: Option<Lease>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     exchange: Exchange,
 }
@@ -41,19 +39,17 @@ enum State {
     Flowing,
     /// The server is done; the cleaner may not be.
     Ending(Option<HeaderMap>),
+    /// The server broke off. Said one turn later, so that what came before still reaches the agent: a reset of an
+    /// HTTP/2 stream takes back what is not written yet.
+    Broken(Option<BodyError>),
     Done,
 }
 
 impl RelayedBody {
     /// Joins a body with the exchange that it is of.
-    pub(crate) fn new(
-        body: Incoming,
-        cleaner: Option<Box<Cleaner>>,
-        lease: Option<Lease>,
-        exchange: Exchange,
-    ) -> Self {
+    pub(crate) fn new(body: UpstreamBody, cleaner: Option<Box<Cleaner>>, exchange: Exchange) -> Self {
         let cut = Box::pin(exchange.over().clone().cancelled_owned());
-        let mut relayed = Self { body, cleaner, state: State::Flowing, lease, cut, exchange };
+        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, exchange };
         if relayed.body.is_end_stream() {
             // No body at all, as for HEAD: nothing that an encoding could be undone of.
             relayed.server_done();
@@ -63,9 +59,7 @@ impl RelayedBody {
     }
 
     fn server_done(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
+        self.body.release();
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.scrubber.end();
         }
@@ -109,9 +103,13 @@ impl RelayedBody {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let State::Ending(trailers) = &mut self.state {
-                let trailers = trailers.take();
-                return Poll::Ready(self.last_frame(trailers).map(Ok));
+            match &mut self.state {
+                State::Flowing | State::Done => {}
+                State::Ending(trailers) => {
+                    let trailers = trailers.take();
+                    return Poll::Ready(self.last_frame(trailers).map(Ok));
+                }
+                State::Broken(error) => return Poll::Ready(error.take().map(Err)),
             }
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match (frame.into_data(), &mut self.cleaner) {
@@ -128,7 +126,11 @@ impl RelayedBody {
                         self.state = State::Ending(frame.into_trailers().ok());
                     }
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => {
+                    self.state = State::Broken(Some(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 None => {
                     self.server_done();
                     self.state = State::Ending(None);
@@ -193,9 +195,8 @@ impl Body for RelayedBody {
     fn size_hint(&self) -> SizeHint {
         match (&self.state, &self.cleaner) {
             (State::Done, _) => SizeHint::with_exact(0),
-            (State::Flowing | State::Ending(_), Some(_)) => SizeHint::default(),
             (State::Flowing, None) => self.body.size_hint(),
-            (State::Ending(_), None) => SizeHint::default(),
+            (State::Flowing | State::Ending(_) | State::Broken(_), _) => SizeHint::default(),
         }
     }
 }
