@@ -9,6 +9,7 @@ mod folder;
 mod host_id;
 mod process;
 mod proxy;
+mod spare;
 mod supervisor;
 mod wire;
 
