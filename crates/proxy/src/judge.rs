@@ -79,6 +79,7 @@ impl Route {
             port: self.port,
             rule: self.permit.rule().cloned(),
             revision: self.permit.revision(),
+            worker: std::thread::current().id(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Threads that serve connections, where the machine has as many cores: more would take from other sandboxes.
+pub(crate) const WORKERS: usize = 4;
 /// Connections of the agent that are served at once; further ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS: usize = 1024;
 /// The first bytes of a connection: the whole `ClientHello`.

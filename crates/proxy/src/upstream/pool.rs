@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    thread::ThreadId,
     time::Instant,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Identity {
     pub(crate) rule: Option<RuleName>,
     /// The revision that the permit is of.
     pub(crate) revision: u64,
+    /// The thread that dialled it, whose event loop wakes its readers.
+    pub(crate) worker: ThreadId,
 }
 
 /// HTTP/2: shared.
