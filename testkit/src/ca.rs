@@ -39,6 +39,17 @@ impl TestCa {
         std::fs::write(path, &self.pem).expect("the authority's file");
     }
 
+    /// A certificate for these names and its key, both PEM, for a server that is a program of its own.
+    #[must_use]
+    pub fn leaf_pem(&self, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params.signed_by(&key, &self.issuer).expect("a leaf");
+        (leaf.pem(), key.serialize_pem())
+    }
+
     /// What a server for these names needs; `protocols` are those of ALPN, the preferred first.
     #[must_use]
     pub fn server_config(&self, names: &[&str], protocols: &[&str]) -> Arc<ServerConfig> {
