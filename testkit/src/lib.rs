@@ -6,6 +6,7 @@
 pub mod ca;
 pub mod harness;
 pub mod log;
+pub mod program;
 pub mod raw;
 pub mod routes;
 pub mod server;
@@ -13,6 +14,7 @@ pub mod server;
 pub use ca::TestCa;
 pub use harness::{As, Chiton, Outcome};
 pub use log::Seen;
+pub use program::Program;
 pub use raw::RawUpstream;
 pub use routes::Router;
 pub use server::{Answer, Received, Upstream};

@@ -85,6 +85,11 @@ impl Received {
         whole
     }
 
+    /// Adds to the body that is recorded of this request.
+    pub fn record(&self, bytes: &[u8]) {
+        self.log.record_body(self.index, bytes);
+    }
+
     /// Reads the body to its end without keeping it, and counts.
     pub async fn drain(&mut self) -> u64 {
         let mut count = 0;

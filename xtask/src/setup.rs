@@ -31,7 +31,14 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
 const MODULES: &[(&str, &str, &str)] =
     &[("pip", "python3-pip", "python3-pip"), ("requests", "python3-requests", "python3-requests")];
 
-const PYTHON: &[&str] = &["openai==3.54.0", "anthropic==2.12.0", "httpx==0.28.1"];
+const PYTHON: &[&str] = &[
+    "openai==3.54.0",
+    "anthropic==2.12.0",
+    "httpx==0.28.1",
+    "websockets==15.0.1",
+    "h2==4.3.0",
+    "grpcio==1.85.3",
+];
 const NODE: &[&str] = &["@anthropic-ai/claude-code@2.1.197", "@openai/codex@0.169.0"];
 
 /// The folder with all of it.

@@ -4,10 +4,12 @@
 //! refused with what stopped the rule that came nearest. A route's host is judged by its route alone.
 
 pub(crate) mod rule;
+mod upgrade;
 
 use std::sync::Arc;
 
 use rule::Stage;
+pub use upgrade::decide_websocket;
 
 use crate::{
     canonical::{Ambiguity, Intent},

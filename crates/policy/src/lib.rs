@@ -29,7 +29,7 @@ mod unsupported;
 
 pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
 pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
-pub use decide::{Decision, decide};
+pub use decide::{Decision, decide, decide_websocket};
 pub use denial::{Denial, Reason};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use diff::{Change, Effect, PolicyDiff, diff, static_diff};

@@ -116,10 +116,15 @@ impl RequestPermit {
         self.http_rule().map_or(&[], |rule| &rule.allowed_addresses)
     }
 
-    /// Whether this request may be upgraded to a WebSocket.
+    /// Whether this request may be upgraded to a WebSocket; in mode `audit` any GET that no rule allows may.
     #[must_use]
     pub fn websocket(&self) -> bool {
-        self.intent.method().as_str() == "GET" && self.http_rule().is_some_and(|rule| rule.websocket)
+        let open = match &self.grant {
+            Grant::Rule(rule) => rule.websocket,
+            Grant::Audit(_) => true,
+            Grant::Route(_) => false,
+        };
+        open && self.intent.method().as_str() == "GET"
     }
 
     /// The credential of the rule.

@@ -101,7 +101,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
     field(rule.binaries.is_some(), "binaries");
-    field(rule.websocket, "websocket");
     field(!rule.allowed_addresses.is_empty(), "allowed_addresses");
     field(rule.credential.is_some(), "credential");
     field(rule.limits != RequestLimits::default(), "limits");

@@ -13,6 +13,8 @@ use crate::{
         body::{Decoded, Decoder},
         head::{Framing, Head, take_head},
     },
+    limits,
+    websocket::frame::{self, Piece, Reader, Side, Violation},
 };
 
 /// A head is read alike whole and byte by byte, and so is the body after it.
@@ -47,6 +49,37 @@ pub fn dns_question(bytes: &[u8]) {
     assert!(reply.len() <= bytes.len() + 512, "{} bytes for {}", reply.len(), bytes.len());
     let read = Message::from_vec(&reply).map(|message| message.metadata.id.to_be_bytes());
     assert_eq!(read.ok().as_ref(), bytes.first_chunk(), "an answer to another question");
+}
+
+/// Frames are read alike whole and byte by byte, and what is written of them is read as the same. The first byte says
+/// whose they are.
+pub fn websocket(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let (side, compression) = (if first & 1 == 0 { Side::Server } else { Side::Agent }, first & 2 != 0);
+    let whole = pieces(side, compression, bytes, bytes.len());
+    assert_eq!(whole, pieces(side, compression, bytes, 1), "pieces that depend on how they came");
+    let mut written = BytesMut::new();
+    for piece in &whole.0 {
+        assert!(piece.payload.len() <= limits::WEBSOCKET_PIECE, "a piece of {} bytes", piece.payload.len());
+        frame::put(&mut written, piece, (side == Side::Agent).then_some([1, 2, 3, 4]));
+    }
+    let again = pieces(side, compression, &written, written.len());
+    assert_eq!((&whole.0, None), (&again.0, again.1), "pieces that are not read as they were written");
+}
+
+fn pieces(side: Side, compression: bool, bytes: &[u8], step: usize) -> (Vec<Piece>, Option<Violation>) {
+    let (mut reader, mut buffer, mut taken) = (Reader::new(side, compression), BytesMut::new(), Vec::new());
+    for arrived in bytes.chunks(step.max(1)) {
+        buffer.extend_from_slice(arrived);
+        loop {
+            match reader.take(&mut buffer) {
+                Ok(Some(piece)) => taken.push(piece),
+                Ok(None) => break,
+                Err(violation) => return (taken, Some(violation)),
+            }
+        }
+    }
+    (taken, None)
 }
 
 struct Anyone(Names);
@@ -88,7 +121,9 @@ fn body(framing: Framing, bytes: &[u8], step: usize) -> Option<(Vec<u8>, String)
 mod tests {
     use super::*;
 
-    const SEEDS: [&[u8]; 6] = [
+    const SEEDS: [&[u8]; 8] = [
+        b"\x02\xc1\x03abc\x89\x01p\x01\x02de\x80\x7e\x00\x03abc\x88\x02\x03\xe8",
+        b"\x01\x81\x83\x01\x02\x03\x04abc\x89\x80\x01\x02\x03\x04\x88\x82\0\0\0\0\x03\xe8",
         b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
         b"\r\nPUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
@@ -123,6 +158,7 @@ mod tests {
                 http1(&bytes);
                 client_hello(&bytes);
                 dns_question(&bytes);
+                websocket(&bytes);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::header;
+use http::{Method, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,6 +11,7 @@ use crate::{
     limits,
     message::{Aborted, Request, RequestBody, Response},
     service::Handler,
+    websocket::{self, Ask},
 };
 
 /// Serves `io` until it ends.
@@ -21,6 +22,7 @@ where
 {
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
+        .enable_connect_protocol()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits::STREAMS)
         .max_header_list_size(limits::HEADER_LIST)
@@ -51,26 +53,42 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H>
     type Error = Reset;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Reset>> + Send>>;
 
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
         let handler = self.handler.clone();
+        let stream = hyper::upgrade::on(&mut request);
         let request = message(request);
-        Box::pin(async move { handler.call(request).await.map_err(|Aborted| Reset) })
+        Box::pin(async move {
+            let mut response = handler.call(request).await.map_err(|Aborted| Reset)?;
+            if let Some(relay) = websocket::switched(&mut response) {
+                websocket::serve_http2(relay, stream);
+            }
+            Ok(response)
+        })
     }
 }
 
 fn message(request: http::Request<Incoming>) -> Request {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let ambiguity =
+    let mut ambiguity =
         (parts.headers.get_all(header::HOST).iter().count() > 1).then_some("it has more than one `Host`");
+    let (mut method, mut websocket) = (parts.method, None);
+    // An extended CONNECT (RFC 8441) is judged as the GET that it stands for.
+    if let Some(protocol) = parts.extensions.get::<hyper::ext::Protocol>() {
+        match Ask::of_connect(protocol.as_str(), &parts.headers) {
+            Ok(ask) => (method, websocket) = (Method::GET, Some(ask)),
+            Err(why) => ambiguity = Some(why),
+        }
+    }
     let body =
         if hyper::body::Body::is_end_stream(&body) { RequestBody::Empty } else { RequestBody::Http2(body) };
     Request {
-        method: parts.method,
+        method,
         target: target.into(),
         authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
         headers: parts.headers,
         ambiguity,
+        websocket,
         body,
     }
 }

@@ -179,6 +179,11 @@ fn denied(permit: &RequestPermit, reason: Reason, said: &str) -> Refusal {
 }
 
 impl Cleaning {
+    /// What has to be taken out of whatever comes back, where anything was put in.
+    pub(crate) fn redactors(&self) -> Option<Redactors> {
+        (!self.redactors.values.is_empty()).then(|| self.redactors.clone())
+    }
+
     /// Cleans a response's head, and says how its body is to be cleaned.
     pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, UnknownCoding> {
         let coding = ContentCoding::of(headers)?;

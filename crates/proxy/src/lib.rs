@@ -31,6 +31,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod websocket;
 
 use std::{io, os::unix::net::UnixListener, process::ExitCode};
 

@@ -74,3 +74,9 @@ pub(crate) const SEND_BUFFER: usize = 256 << 10;
 pub(crate) const MODEL_CALL: usize = 32 << 20;
 /// All such bodies together; further ones wait.
 pub(crate) const MODEL_CALLS: usize = 128 << 20;
+/// What is held of one WebSocket frame; a longer one is passed on in fragments of this length.
+pub(crate) const WEBSOCKET_PIECE: usize = 16 << 10;
+/// How long the other side of a WebSocket may take to close when one has.
+pub(crate) const WEBSOCKET_CLOSE: Duration = Duration::from_secs(10);
+/// How long an agent has to answer a close frame of ours before its connection is reset.
+pub(crate) const WEBSOCKET_CUT: Duration = Duration::from_millis(250);

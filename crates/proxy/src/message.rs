@@ -10,7 +10,11 @@ use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{http1::body::ChannelBody, upstream::relay::RelayedBody};
+use crate::{
+    http1::body::ChannelBody,
+    upstream::relay::RelayedBody,
+    websocket::{Ask, Relay},
+};
 
 /// Why a body ends before its end. The other side sees an abort, never a complete shorter body.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     /// What the codec found ambiguous already.
     pub(crate) ambiguity: Option<&'static str>,
+    /// It asks for a WebSocket.
+    pub(crate) websocket: Option<Ask>,
     /// The body.
     pub(crate) body: RequestBody,
 }
@@ -106,6 +112,8 @@ pub(crate) enum ResponseBody {
     Own(Option<Bytes>),
     /// Of an upstream server, on its way to the agent.
     Relayed(Box<RelayedBody>),
+    /// None: what follows the head is a WebSocket.
+    Switched(Box<Relay>),
 }
 
 impl Body for ResponseBody {
@@ -119,6 +127,7 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -126,6 +135,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(bytes) => bytes.is_none(),
             Self::Relayed(body) => body.is_end_stream(),
+            Self::Switched(_) => true,
         }
     }
 
@@ -133,6 +143,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Relayed(body) => body.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }

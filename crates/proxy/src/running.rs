@@ -36,6 +36,8 @@ struct Inner {
 struct Registered {
     intent: Intent,
     grant: Grant,
+    /// It opens a WebSocket: the GET alone is not enough.
+    websocket: bool,
     over: CancellationToken,
     connection: CancellationToken,
 }
@@ -58,6 +60,15 @@ impl Grant {
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+/// A WebSocket is judged as the GET that opens it, and by whether the rule opens any.
+fn judge(revision: &Revision, intent: &Intent, websocket: bool) -> Decision {
+    if websocket {
+        chiton_policy::decide_websocket(&revision.compiled, intent)
+    } else {
+        chiton_policy::decide(&revision.compiled, intent)
     }
 }
 
@@ -118,10 +129,15 @@ impl Running {
     }
 
     /// Judges a request by the revision of this moment.
-    pub(crate) fn admit(self: &Arc<Self>, intent: &Intent, connection: &CancellationToken) -> Admission {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        intent: &Intent,
+        websocket: bool,
+        connection: &CancellationToken,
+    ) -> Admission {
         let mut inner = self.inner();
         let revision = inner.revision.clone();
-        let permit = match chiton_policy::decide(&revision.compiled, intent) {
+        let permit = match judge(&revision, intent, websocket) {
             Decision::Allow(permit) => permit,
             Decision::Deny(denial) => return Admission::Refused(denial, revision),
         };
@@ -136,6 +152,7 @@ impl Running {
         let registered = Registered {
             intent: intent.clone(),
             grant: Grant::of(&permit),
+            websocket,
             over: over.clone(),
             connection: connection.clone(),
         };
@@ -152,14 +169,21 @@ impl Running {
         let number = cut.len() as u64;
         if !self.wait_for(&cut, Duration::from_millis(20)).await {
             // Blocked on an agent that does not read: its whole connection goes.
-            for registered in
-                self.inner().exchanges.iter().filter(|(id, _)| cut.contains(id)).map(|(_, it)| it)
-            {
-                registered.connection.cancel();
-            }
+            self.end_connections(&cut, false);
+            // That of a WebSocket may still answer the close frame that it was told.
+            self.wait_for(&cut, limits::WEBSOCKET_CUT).await;
+            self.end_connections(&cut, true);
             self.wait_for(&cut, Duration::from_secs(2)).await;
         }
         number
+    }
+
+    fn end_connections(&self, ids: &[u64], websockets: bool) {
+        for (_, registered) in self.inner().exchanges.iter().filter(|(id, _)| ids.contains(id)) {
+            if websockets || !registered.websocket {
+                registered.connection.cancel();
+            }
+        }
     }
 
     fn swap(&self, revision: Arc<Revision>) -> Vec<u64> {
@@ -167,7 +191,8 @@ impl Running {
         inner.revision = revision.clone();
         let mut cut = Vec::new();
         for (id, registered) in &inner.exchanges {
-            let denial = match chiton_policy::decide(&revision.compiled, &registered.intent) {
+            let websocket = registered.websocket;
+            let denial = match judge(&revision, &registered.intent, websocket) {
                 Decision::Allow(permit) if Grant::of(&permit) == registered.grant => continue,
                 Decision::Allow(_) => None,
                 Decision::Deny(denial) => Some(denial),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chiton_audit as audit;
 use chiton_policy::{Denial, Reason, Scheme};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         forward::{ForwardError, OutgoingHead, UpstreamBody},
         relay::RelayedBody,
     },
+    websocket::{self, Ask, OpenError, Opened, Relay},
 };
 
 /// Answers requests; what every codec serves.
@@ -65,18 +66,19 @@ impl Service {
                 return Ok(self.refuse(&denial, Some(self.asked(&request)), revision));
             }
         };
-        match self.proxy.running.admit(&intent, &self.connection) {
+        match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {
             Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
             Admission::Admitted(admitted) => self.admitted(*admitted, request).await,
         }
     }
 
-    async fn admitted(&self, admitted: Admitted, request: Request) -> Result<Response, Aborted> {
+    async fn admitted(&self, admitted: Admitted, mut request: Request) -> Result<Response, Aborted> {
         let Admitted { permit, revision, mut exchange } = admitted;
         if let Err(error) = self.proxy.events.allowed(&permit) {
             return Ok(unwritten(&error));
         }
         let over = exchange.over().clone();
+        let websocket = request.websocket.take();
         let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
         let prepared = tokio::select! {
             biased;
@@ -95,6 +97,9 @@ impl Service {
             headers.remove(name);
         }
         let route = Route::new(permit, target);
+        if let Some(ask) = websocket {
+            return self.open(&route, ask, headers, cleaning, exchange).await;
+        }
         let head = OutgoingHead { method, headers, trailers };
         let forward = self.proxy.upstream.forward(&route, head, body, &over);
         let answered = tokio::select! {
@@ -106,6 +111,60 @@ impl Service {
         match answered {
             Ok(answered) => Ok(relay(&route, answered, cleaning, exchange)),
             Err(error) => Ok(self.failed(&route, &error, &mut exchange)),
+        }
+    }
+
+    /// Opens a WebSocket, or passes on why the server does not.
+    async fn open(
+        &self,
+        route: &Route,
+        ask: Ask,
+        headers: HeaderMap,
+        cleaning: Option<inject::Cleaning>,
+        mut exchange: Exchange,
+    ) -> Result<Response, Aborted> {
+        let redactors = cleaning.as_ref().and_then(inject::Cleaning::redactors);
+        // What comes back must be readable where a credential has to be taken out of it.
+        let extensions = redactors.is_none();
+        let over = exchange.over().clone();
+        let opened = tokio::select! {
+            biased;
+            () = over.cancelled() => return Err(Aborted),
+            opened = websocket::open(&self.proxy.upstream.dialler, route, headers, extensions) => opened,
+        };
+        match opened {
+            Ok(Opened::Switched(answer, agreed, stream)) => {
+                let mut headers = ask.answer(answer);
+                headers::strip_misleading(&mut headers);
+                if let Some(redactors) = &redactors {
+                    redactors.scrub_headers(&mut headers);
+                }
+                let status = if ask.is_http2() { StatusCode::OK } else { StatusCode::SWITCHING_PROTOCOLS };
+                exchange.completes_as(Completion::of(&route.permit, StatusCode::SWITCHING_PROTOCOLS));
+                let relay = Box::new(Relay::new(stream, agreed, redactors, exchange));
+                let mut response = http::Response::new(ResponseBody::Switched(relay));
+                *response.status_mut() = status;
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+            // Over HTTP/2 any success would open a stream that nobody serves.
+            Ok(Opened::Answered(response)) if ask.is_http2() && response.status().is_success() => {
+                let said = format!(
+                    "`{}` did not open the WebSocket, and answered {}",
+                    route.host,
+                    response.status()
+                );
+                exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
+                Ok(refuse::plain(StatusCode::BAD_GATEWAY, &said))
+            }
+            Ok(Opened::Answered(response)) => {
+                Ok(relay(route, response.map(UpstreamBody::Hyper), cleaning, exchange))
+            }
+            Err(OpenError::Dial(error)) => Ok(self.failed(route, &error.into(), &mut exchange)),
+            Err(error) => {
+                exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
+                Ok(refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string()))
+            }
         }
     }
 

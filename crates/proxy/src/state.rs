@@ -85,6 +85,7 @@ impl Proxy {
         let dialler = Dialler {
             resolver: Resolver::new(parts.system, &parts.resolve)?,
             tls: client_config(&parts.roots, Alpn::Http2OrHttp1)?,
+            tls_http1: client_config(&parts.roots, Alpn::Http1)?,
         };
         Ok(Arc::new(Self {
             terminator: Terminator::new(Arc::new(leaves))?,

@@ -8,6 +8,7 @@ pub mod npm;
 pub mod openai;
 pub mod pypi;
 mod tar;
+pub mod websocket;
 mod zip;
 
 use std::{future::Future, sync::Arc};

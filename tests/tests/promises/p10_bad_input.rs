@@ -24,7 +24,7 @@ fn a_bad_policy_never_replaces_a_good_one() {
             "vault",
         ),
         (good.replace("/tmp", "/opt"), "allowed_paths"),
-        (http_policy(&["{host: api.example.com, websocket: true}"]), "websocket"),
+        ("dynamic: {llm_routing: {provider: openai, models: [a]}}\n".to_owned(), "models"),
         ("dynamic: {network: {tcp: [{host: db.example.com, ports: [5432]}]}}\n".to_owned(), "tcp"),
     ];
     for (text, mentions) in bad {

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     body::{Decoded, Feed, channel},
     head::{Framing, Head, HeadError, Version, take_head},
-    writer::{Reply, WriteError, write_response},
+    writer::{Reply, WriteError, write_response, write_switching},
 };
 use crate::{
     accept::Downstream,
@@ -28,10 +28,10 @@ use crate::{
     message::{Aborted, BodyError, Request, RequestBody, Response},
     refuse,
     service::Handler,
+    websocket::{self, Ask, End, Relay},
 };
 
 /// How a connection goes on after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// The next request may come.
     Request,
@@ -39,6 +39,8 @@ enum Next {
     Close,
     /// It is reset: what was sent is not the whole.
     Abort,
+    /// It is a WebSocket from now on.
+    WebSocket(Box<Relay>),
 }
 
 /// Serves `io` until it ends. `begun` is what was read of it already.
@@ -54,10 +56,10 @@ pub(crate) async fn serve<IO: Downstream>(io: IO, begun: BytesMut, handler: Arc<
             Ok(None) => Next::Close,
             Err(error) => connection.refuse_head(error, &*handler).await,
         };
-        if next != Next::Request {
-            break next;
+        match next {
+            Next::Request => connection.shrink(),
+            Next::Close | Next::Abort | Next::WebSocket(_) => break next,
         }
-        connection.shrink();
     };
     connection.end(next).await;
 }
@@ -126,12 +128,17 @@ impl<IO: Downstream> Connection<IO> {
                 (RequestBody::Http1(body), Some(feed), expects.then_some(wanted))
             }
         };
+        let (websocket, ambiguity) = match Ask::of(&head) {
+            Ok(websocket) => (websocket, None),
+            Err(why) => (None, Some(why)),
+        };
         let request = Request {
             method: head.method,
             target: head.target,
             authority: None,
             headers: head.headers,
-            ambiguity: None,
+            ambiguity,
+            websocket,
             body,
         };
         let Self { reader, writer, input, output } = self;
@@ -164,6 +171,7 @@ impl<IO: Downstream> Connection<IO> {
                 }
             }
             Answered::Malformed | Answered::Aborted => Next::Abort,
+            Answered::Switched(relay) => Next::WebSocket(relay),
         }
     }
 
@@ -180,9 +188,17 @@ impl<IO: Downstream> Connection<IO> {
     }
 
     async fn end(mut self, next: Next) {
-        if next == Next::Abort {
-            self.reader.unsplit(self.writer).abort();
-            return;
+        match next {
+            Next::Abort => return self.reader.unsplit(self.writer).abort(),
+            Next::WebSocket(relay) => {
+                let stream = self.reader.unsplit(self.writer);
+                let (stream, end) = relay.run(stream, std::mem::take(&mut self.input)).await;
+                if end == End::Aborted {
+                    return stream.abort();
+                }
+                (self.reader, self.writer) = tokio::io::split(stream);
+            }
+            Next::Request | Next::Close => {}
         }
         // Whoever still sends must be able to read the answer: a close with unread input would be a reset.
         let _ = timeout(limits::FIRST_BYTES, self.writer.shutdown()).await;
@@ -193,6 +209,7 @@ impl<IO: Downstream> Connection<IO> {
 /// How the answering side of an exchange ended.
 enum Answered {
     Written { keep_alive: bool, continued: bool },
+    Switched(Box<Relay>),
     Malformed,
     Aborted,
 }
@@ -223,8 +240,15 @@ async fn answer<W: AsyncWrite + Unpin>(
     } else {
         call.await
     };
-    let Ok(response) = response else { return Answered::Aborted };
+    let Ok(mut response) = response else { return Answered::Aborted };
     begun.store(true, Relaxed);
+    if let Some(relay) = websocket::switched(&mut response) {
+        let (head, _) = response.into_parts();
+        return match write_switching(writer, head.status, &head.headers, output).await {
+            Ok(()) => Answered::Switched(relay),
+            Err(_) => Answered::Aborted,
+        };
+    }
     match write_response(writer, response, reply, output).await {
         Ok(keep_alive) => Answered::Written { keep_alive, continued },
         Err(WriteError::Body(_) | WriteError::Downstream(_)) => Answered::Aborted,
@@ -355,6 +379,7 @@ fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Request {
         authority: None,
         headers: HeaderMap::new(),
         ambiguity: Some(why),
+        websocket: None,
         body: RequestBody::Empty,
     }
 }

@@ -79,6 +79,20 @@ pub(crate) async fn write_response<W: AsyncWrite + Unpin>(
     Ok(keep_alive)
 }
 
+/// Writes the head after which the connection is no HTTP any more.
+pub(crate) async fn write_switching<W: AsyncWrite + Unpin>(
+    to: &mut W,
+    status: StatusCode,
+    headers: &HeaderMap,
+    out: &mut BytesMut,
+) -> std::io::Result<()> {
+    out.clear();
+    put_head(out, status, headers, Version::Http11);
+    out.put_slice(b"connection: Upgrade\r\n\r\n");
+    to.write_all(out).await?;
+    to.flush().await
+}
+
 fn coding(status: StatusCode, body: &ResponseBody, reply: Reply) -> Coding {
     let bodiless =
         status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -10,6 +10,8 @@ mod refusals;
 mod smuggling;
 mod streaming;
 mod tls;
+mod websocket;
+mod websocket_ends;
 
 use std::{
     collections::BTreeMap,

@@ -73,6 +73,8 @@ pub(crate) struct Dialler {
     pub(crate) resolver: Resolver,
     /// Trust, and the protocols that are offered.
     pub(crate) tls: Arc<ClientConfig>,
+    /// The same trust, for what only HTTP/1.1 can do.
+    pub(crate) tls_http1: Arc<ClientConfig>,
 }
 
 impl Dialler {
@@ -82,7 +84,17 @@ impl Dialler {
         let _ = stream.set_nodelay(true);
         match route.scheme {
             Scheme::Http => Ok(Dialled { connection: Either::Left(stream), http2: false }),
-            Scheme::Https => self.secure(route, stream).await,
+            Scheme::Https => secure(&self.tls, route, stream).await,
+        }
+    }
+
+    /// The same, for HTTP/1.1 alone.
+    pub(crate) async fn dial_http1(&self, route: &Route) -> Result<Connection, DialError> {
+        let stream = self.connect(route).await?;
+        let _ = stream.set_nodelay(true);
+        match route.scheme {
+            Scheme::Http => Ok(Either::Left(stream)),
+            Scheme::Https => Ok(secure(&self.tls_http1, route, stream).await?.connection),
         }
     }
 
@@ -125,23 +137,23 @@ impl Dialler {
             Some(_) | None => Ok(checked),
         }
     }
+}
 
-    async fn secure(&self, route: &Route, stream: TcpStream) -> Result<Dialled, DialError> {
-        let failed = |source| DialError::Tls { host: route.host.clone(), source };
-        let name = match &route.host {
-            Host::Ip(address) => ServerName::IpAddress((*address).into()),
-            Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-        };
-        let handshake = TlsConnector::from(self.tls.clone()).connect(name, stream);
-        let stream = match timeout(limits::UPSTREAM_TLS, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(error)),
-            Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
-        };
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Dialled { connection: Either::Right(stream), http2 })
-    }
+async fn secure(tls: &Arc<ClientConfig>, route: &Route, stream: TcpStream) -> Result<Dialled, DialError> {
+    let failed = |source| DialError::Tls { host: route.host.clone(), source };
+    let name = match &route.host {
+        Host::Ip(address) => ServerName::IpAddress((*address).into()),
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+    };
+    let handshake = TlsConnector::from(tls.clone()).connect(name, stream);
+    let stream = match timeout(limits::UPSTREAM_TLS, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(failed(error)),
+        Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Dialled { connection: Either::Right(stream), http2 })
 }
 
 /// Why an address may not be dialled under this permit.

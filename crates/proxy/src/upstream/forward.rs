@@ -145,8 +145,8 @@ pub(crate) struct OutgoingHead {
 pub(crate) enum UpstreamBody {
     /// On a connection of its own, for now.
     Http1(Box<http1::ResponseBody>, Lease),
-    /// On a shared one.
-    Http2(Incoming),
+    /// Of a stream of HTTP/2, or of a WebSocket that was not opened.
+    Hyper(Incoming),
     /// It has ended.
     Ended,
 }
@@ -178,7 +178,7 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(body, _) => Pin::new(&mut **body).poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
+            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
             Self::Ended => Poll::Ready(None),
         }
     }
@@ -186,7 +186,7 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body, _) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Hyper(body) => body.is_end_stream(),
             Self::Ended => true,
         }
     }
@@ -194,7 +194,7 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body, _) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Hyper(body) => body.size_hint(),
             Self::Ended => SizeHint::with_exact(0),
         }
     }
@@ -347,7 +347,7 @@ async fn send_http2(
     request: Request<SentBody>,
 ) -> Result<http::Response<UpstreamBody>, Failed> {
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(response.map(UpstreamBody::Http2)),
+        Ok(response) => Ok(response.map(UpstreamBody::Hyper)),
         Err(mut failed) => {
             let unsent = failed.take_message().map(Request::into_body);
             Err(Failed { unsent, source: failed.into_error().into() })

@@ -1,0 +1,3 @@
+//! Each protocol that agents speak: a real client inside, a real server outside.
+
+mod websocket;
