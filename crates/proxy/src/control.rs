@@ -12,11 +12,11 @@ use std::{
 };
 
 use chiton_api::{
-    control::{Failure, ProxyConfig, ProxyReply, ProxyRequest, ProxyStatus, Revised, Upstream},
+    control::{Failure, ProxyConfig, ProxyReply, ProxyRequest, ProxyStatus, Revised},
     frame,
 };
 use chiton_audit::{Event, Spool};
-use chiton_tls::{Authority, Roots};
+use chiton_tls::{Authority, Roots, SystemRoots};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::{UnixListener, UnixStream},
@@ -30,13 +30,13 @@ use crate::{
     listeners::{Listening, Sockets},
     revision::{Revision, RevisionError},
     state::{Parts, Proxy},
-    upstream::resolve::SystemNames,
+    upstream::{resolve::SystemNames, trust::Trust},
 };
 
 /// What was read before the proxy gave up its files.
 pub(crate) struct System {
-    /// The system's roots, where it has any.
-    pub(crate) roots: Option<Roots>,
+    /// The system's roots.
+    pub(crate) roots: SystemRoots,
     /// The host's names.
     pub(crate) names: SystemNames,
 }
@@ -204,25 +204,12 @@ fn begin(
         sink: Box::new(sink),
         names,
         revision: Revision::build(config.revised)?,
-        roots: all_roots(system.roots, &config.upstream)?,
+        trust: Trust::new(system.roots, Roots::of(&config.upstream.extra_ca)?)?,
         system: system.names,
         resolve: config.upstream.resolve,
     })?;
     let listening = Listening::begin(sockets.open, &proxy, broken)?;
     Ok((proxy, listening))
-}
-
-/// The system's roots and the operator's.
-fn all_roots(system: Option<Roots>, upstream: &Upstream) -> Result<Roots, chiton_tls::TlsError> {
-    match (system, upstream.extra_ca.as_slice()) {
-        (Some(system), []) => Ok(system),
-        (None, extra) => Roots::only(extra),
-        (Some(mut system), extra) => {
-            let extra = Roots::only(extra)?;
-            Arc::make_mut(&mut system.store).extend(extra.store.roots.iter().cloned());
-            Ok(system)
-        }
-    }
 }
 
 /// Goes on with an event file: the names that have stand-ins already, in order, and the place to write.

@@ -35,7 +35,7 @@ mod websocket;
 
 use std::{io, os::unix::net::UnixListener, process::ExitCode};
 
-use chiton_tls::Roots;
+use chiton_tls::SystemRoots;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,8 +77,8 @@ fn serve() -> Result<(), StartError> {
         .map_err(|error| StartError::Control(error.into()))?;
     let control = UnixListener::from(control);
     control.set_nonblocking(true).map_err(StartError::Control)?;
-    // The last files that it reads.
-    let system = System { roots: Roots::load(&[]).ok(), names: SystemNames::read() };
+    // The last files that it opens.
+    let system = System { roots: SystemRoots::open(), names: SystemNames::read() };
     // Where the C library is static, randomness for ids comes from a device that has to be open by then.
     let _ = chiton_audit::EventId::next();
     let runtime =

@@ -10,7 +10,7 @@ use std::{
 
 use chiton_audit::Sink;
 use chiton_policy::Host;
-use chiton_tls::{Alpn, Authority, Leaves, Roots, Terminator, TlsError, client_config};
+use chiton_tls::{Authority, Leaves, Terminator, TlsError};
 
 use crate::{
     dns::{
@@ -25,6 +25,7 @@ use crate::{
         forward::Upstream,
         pool::Pool,
         resolve::{BadOverride, Resolver, SystemNames},
+        trust::Trust,
     },
 };
 
@@ -56,7 +57,7 @@ pub(crate) struct Parts {
     /// The first revision.
     pub(crate) revision: Revision,
     /// What upstream servers are verified against.
-    pub(crate) roots: Roots,
+    pub(crate) trust: Trust,
     /// The host's names.
     pub(crate) system: SystemNames,
     /// `[upstream.resolve]`.
@@ -82,11 +83,7 @@ impl Proxy {
         let revision = Arc::new(parts.revision);
         let could_allow = |name: &DnsName| revision.compiled.could_allow(&Host::Name(name.clone()));
         let names = Names::restored(parts.names, could_allow);
-        let dialler = Dialler {
-            resolver: Resolver::new(parts.system, &parts.resolve)?,
-            tls: client_config(&parts.roots, Alpn::Http2OrHttp1)?,
-            tls_http1: client_config(&parts.roots, Alpn::Http1)?,
-        };
+        let dialler = Dialler { resolver: Resolver::new(parts.system, &parts.resolve)?, trust: parts.trust };
         Ok(Arc::new(Self {
             terminator: Terminator::new(Arc::new(leaves))?,
             names,

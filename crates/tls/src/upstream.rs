@@ -1,6 +1,6 @@
 //! The servers' side: what is trusted, and configurations that verify it.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -64,12 +64,68 @@ impl Roots {
     /// # Errors
     /// When one is bad, or there is none.
     pub fn only(pem: &[String]) -> Result<Self, TlsError> {
-        let mut store = RootCertStore::empty();
-        add_extra(&mut store, pem)?;
-        if store.is_empty() {
+        let roots = Self::of(pem)?;
+        if roots.store.is_empty() {
             return Err(TlsError::NoRoots("none were given".to_owned()));
         }
+        Ok(roots)
+    }
+
+    /// The given roots, of which there may be none.
+    ///
+    /// # Errors
+    /// When one is bad.
+    pub fn of(pem: &[String]) -> Result<Self, TlsError> {
+        let mut store = RootCertStore::empty();
+        add_extra(&mut store, pem)?;
         Ok(Self { store: Arc::new(store), problems: Vec::new() })
+    }
+}
+
+/// The system's roots, found and not read yet. A process that will give up its files opens them by this, and reads
+/// them when it first needs them: a hundred and more certificates cost a millisecond, and many a sandbox never asks.
+#[derive(Debug)]
+pub enum SystemRoots {
+    /// In one file.
+    File(File),
+    /// Where there is no such file: read already, if there are any.
+    Read(Option<Roots>),
+}
+
+impl SystemRoots {
+    /// Finds them.
+    #[must_use]
+    pub fn open() -> Self {
+        let bundle = BUNDLES.iter().find_map(|path| File::open(path).ok());
+        bundle.map_or_else(|| Self::Read(Roots::load(&[]).ok()), Self::File)
+    }
+
+    /// Reads them, and adds the operator's.
+    ///
+    /// # Errors
+    /// When nothing at all is left to trust.
+    pub fn with(&self, extra: &Roots) -> Result<Roots, TlsError> {
+        let mut store = RootCertStore::clone(&extra.store);
+        match self {
+            Self::File(file) => {
+                let mut pem = Vec::new();
+                let read = file.metadata().and_then(|about| {
+                    pem.resize(usize::try_from(about.len()).unwrap_or(0), 0);
+                    file.read_exact_at(&mut pem, 0)
+                });
+                if read.is_ok() {
+                    let found = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+                    store.add_parsable_certificates(found);
+                }
+            }
+            Self::Read(read) => {
+                store.extend(read.iter().flat_map(|roots| roots.store.roots.iter().cloned()));
+            }
+        }
+        if store.is_empty() {
+            return Err(TlsError::NoRoots("the system has no roots".to_owned()));
+        }
+        Ok(Roots { store: Arc::new(store), problems: Vec::new() })
     }
 }
 

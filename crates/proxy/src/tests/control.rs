@@ -35,7 +35,7 @@ impl Link {
     fn new(folder: &Path, name: &str) -> Self {
         let path = folder.join(name);
         let listener = UnixListener::bind(&path).unwrap();
-        let system = System { roots: None, names: SystemNames::default() };
+        let system = System { roots: SystemRoots::Read(None), names: SystemNames::default() };
         let served = tokio::spawn(Control::new(system).serve(listener));
         Self { stream: UnixStream::connect(path).unwrap(), served }
     }

@@ -24,7 +24,7 @@ use chiton_api::control::{Credential, Revised};
 use chiton_audit::{Decision, Event, Sink, SinkError};
 use chiton_secret::SecretValue;
 use chiton_testkit::{TestCa, Upstream};
-use chiton_tls::{Alpn, Authority, Roots, client_config};
+use chiton_tls::{Alpn, Authority, Roots, SystemRoots, client_config};
 use http::{Method, StatusCode};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -40,7 +40,7 @@ use crate::{
     limits,
     revision::{Revision, RevisionError},
     state::{Parts, Proxy},
-    upstream::resolve::SystemNames,
+    upstream::{resolve::SystemNames, trust::Trust},
 };
 
 /// What the backend expects, and must never be seen inside.
@@ -113,7 +113,7 @@ impl Bench {
             sink: Box::new(events.clone()),
             names: Vec::new(),
             revision: Revision::build(revised(1, setup.policy, &setup.credentials)).unwrap(),
-            roots: Roots::only(&roots).unwrap(),
+            trust: Trust::new(SystemRoots::Read(None), Roots::only(&roots).unwrap()).unwrap(),
             system: setup.system,
             resolve,
         });

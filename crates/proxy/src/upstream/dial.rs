@@ -7,6 +7,7 @@ use std::{
 };
 
 use chiton_policy::{Host, Scheme};
+use chiton_tls::{Alpn, TlsError};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -15,6 +16,7 @@ use tokio_util::either::Either;
 use super::{
     address::{Reach, reach},
     resolve::{ResolveError, Resolver},
+    trust::Trust,
 };
 use crate::{judge::Route, limits};
 
@@ -72,9 +74,7 @@ pub(crate) struct Dialler {
     /// Where names lead.
     pub(crate) resolver: Resolver,
     /// Trust, and the protocols that are offered.
-    pub(crate) tls: Arc<ClientConfig>,
-    /// The same trust, for what only HTTP/1.1 can do.
-    pub(crate) tls_http1: Arc<ClientConfig>,
+    pub(crate) trust: Trust,
 }
 
 impl Dialler {
@@ -84,7 +84,7 @@ impl Dialler {
         let _ = stream.set_nodelay(true);
         match route.scheme {
             Scheme::Http => Ok(Dialled { connection: Either::Left(stream), http2: false }),
-            Scheme::Https => secure(&self.tls, route, stream).await,
+            Scheme::Https => secure(self.trust.config(Alpn::Http2OrHttp1), route, stream).await,
         }
     }
 
@@ -94,7 +94,7 @@ impl Dialler {
         let _ = stream.set_nodelay(true);
         match route.scheme {
             Scheme::Http => Ok(Either::Left(stream)),
-            Scheme::Https => Ok(secure(&self.tls_http1, route, stream).await?.connection),
+            Scheme::Https => Ok(secure(self.trust.config(Alpn::Http1), route, stream).await?.connection),
         }
     }
 
@@ -139,14 +139,19 @@ impl Dialler {
     }
 }
 
-async fn secure(tls: &Arc<ClientConfig>, route: &Route, stream: TcpStream) -> Result<Dialled, DialError> {
+async fn secure(
+    tls: Result<Arc<ClientConfig>, TlsError>,
+    route: &Route,
+    stream: TcpStream,
+) -> Result<Dialled, DialError> {
     let failed = |source| DialError::Tls { host: route.host.clone(), source };
+    let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
     let name = match &route.host {
         Host::Ip(address) => ServerName::IpAddress((*address).into()),
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
     };
-    let handshake = TlsConnector::from(tls.clone()).connect(name, stream);
+    let handshake = TlsConnector::from(tls).connect(name, stream);
     let stream = match timeout(limits::UPSTREAM_TLS, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(failed(error)),

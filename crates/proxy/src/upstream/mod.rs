@@ -11,3 +11,4 @@ pub(crate) mod http1;
 pub(crate) mod pool;
 pub(crate) mod relay;
 pub(crate) mod resolve;
+pub(crate) mod trust;
