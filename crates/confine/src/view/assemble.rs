@@ -59,6 +59,10 @@ impl Builder {
             Step::File { path, text } => {
                 tree.file(path, &[text.as_bytes()], 0o644).map_err(step("writing", path))
             }
+            Step::Copy(path) => match taken {
+                Taken::Bytes(bytes) => tree.file(path, &[&bytes], 0o644).map_err(step("writing", path)),
+                Taken::Nothing | Taken::Missing | Taken::Mount(_) => Ok(()),
+            },
             Step::TrustBundle { path, authority, .. } => {
                 let system = if let Taken::Bytes(bytes) = &taken { bytes.as_slice() } else { &[] };
                 let parts = [system, b"\n", authority.as_bytes()];
@@ -148,6 +152,13 @@ fn open_source(next: &Step) -> Result<Taken, ViewError> {
         Step::TrustBundle { host: Some(path), .. } | Step::JavaRoots { host: path, .. } => {
             return match std::fs::read(path) {
                 Ok(bytes) => Ok(Taken::Bytes(bytes)),
+                Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),
+            };
+        }
+        Step::Copy(path) => {
+            return match std::fs::read(path) {
+                Ok(bytes) => Ok(Taken::Bytes(bytes)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Taken::Missing),
                 Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),
             };
         }

@@ -17,6 +17,9 @@ pub enum Step {
         /// What it says.
         text: String,
     },
+    /// A small file of the host's that everybody may read, as it is at the start; nothing where it is gone by then. A
+    /// mount would show no more: whatever changes such a file puts another in its place.
+    Copy(PathBuf),
     /// The trusted roots: the host's bundle, then the sandbox's own authority.
     TrustBundle {
         /// Where.

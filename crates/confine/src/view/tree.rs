@@ -148,12 +148,15 @@ impl Tree {
             openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o644))
         };
         match made {
-            Ok(at) => put(mount, at)?,
-            Err(Errno::EXIST) => put(mount, self.find(path)?)?,
-            Err(e) => return Err(e),
+            // It was not there: nothing below it is known.
+            Ok(at) => put(mount, at),
+            Err(Errno::EXIST) => {
+                put(mount, self.find(path)?)?;
+                self.known.borrow_mut().retain(|known, _| !known.starts_with(path));
+                Ok(())
+            }
+            Err(e) => Err(e),
         }
-        self.known.borrow_mut().retain(|known, _| !known.starts_with(path));
-        Ok(())
     }
 
     /// A detached mount of something of the host.
