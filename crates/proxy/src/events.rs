@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     accept::{Refused, Target},
+    denials::{Denials, Told},
     dns::names::DnsName,
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Events {
     deferred: Notify,
     sandbox: String,
     denied: AtomicU64,
+    told: Denials,
 }
 
 /// What a completion event says, beside the figures.
@@ -76,7 +78,13 @@ fn decision_of(permit: &RequestPermit) -> Decision {
 impl Events {
     /// Into this sink.
     pub(crate) fn new(sink: Box<dyn Sink + Send>, sandbox: String) -> Self {
-        Self { sink: Mutex::new(sink), deferred: Notify::new(), sandbox, denied: AtomicU64::new(0) }
+        Self {
+            sink: Mutex::new(sink),
+            deferred: Notify::new(),
+            sandbox,
+            denied: AtomicU64::new(0),
+            told: Denials::default(),
+        }
     }
 
     /// The sandbox's name.
@@ -177,7 +185,22 @@ impl Events {
         event.reason = Some(denial.reason().as_str().into());
         event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
         event.request = denial.intent().map(request_of).or(asked);
+        self.told.remember(&event, Some(denial));
         self.write(event)
+    }
+
+    /// The agent asks what it may, or what it was refused.
+    pub(crate) fn asked(&self, intent: &Intent, revision: u64) -> Result<EventId, NotWritten> {
+        let mut event = Event::new(Layer::Policy, "ask");
+        event.revision = Some(revision);
+        event.decision = Some(Decision::Allow);
+        event.request = Some(request_of(intent));
+        self.write(event)
+    }
+
+    /// What was refused lately.
+    pub(crate) fn denials(&self) -> Vec<Told> {
+        self.told.told()
     }
 
     /// A response has ended, or was given up.
@@ -272,6 +295,7 @@ impl Events {
         event.decision = Some(Decision::Deny);
         event.reason = reason.map(|reason| reason.as_str().into());
         event.request = Some(Request { scheme: Some(scheme.into()), host, port, ..Request::default() });
+        self.told.remember(&event, None);
         self.note(event);
     }
 }

@@ -8,6 +8,7 @@
 mod accept;
 mod capture;
 mod control;
+mod denials;
 mod dns;
 mod dropped;
 mod events;
@@ -18,6 +19,7 @@ mod hello;
 mod http1;
 mod http2;
 mod inject;
+mod internal;
 mod judge;
 mod limits;
 mod listeners;

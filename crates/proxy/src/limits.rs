@@ -64,6 +64,8 @@ pub(crate) const STRANGE_NAMES: usize = 512;
 pub(crate) const NAMES: usize = 65_536;
 /// DNS messages over TCP on one connection, and connections at once.
 pub(crate) const DNS_TCP_CONNECTIONS: usize = 32;
+/// Refusals that are told at `http://chiton.internal/denials`, the same one counted once.
+pub(crate) const DENIALS_TOLD: usize = 100;
 /// Events for dropped packets in a second.
 pub(crate) const DROP_EVENTS_PER_SECOND: u32 = 20;
 /// The largest HTTP/2 frame taken.

@@ -36,6 +36,8 @@ pub(crate) struct Revision {
     pub(crate) number: u64,
     /// What is allowed.
     pub(crate) compiled: CompiledPolicy,
+    /// The same as a document, for whoever asks inside.
+    pub(crate) document: serde_json::Value,
     /// Takes all its credentials out of what comes back.
     pub(crate) redactors: Redactors,
     credentials: HashMap<SecretRef, Value>,
@@ -88,7 +90,7 @@ impl Revision {
         let redactors = Redactors::new(&revised.credentials)?;
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
-        Ok(Self { number: revised.revision, compiled, redactors, credentials })
+        Ok(Self { number: revised.revision, compiled, document: policy.to_json(), redactors, credentials })
     }
 
     /// The value of a reference, where there is one and it may go to this host.

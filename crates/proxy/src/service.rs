@@ -15,6 +15,7 @@ use crate::{
     events::{Completion, NotWritten},
     headers,
     inject::{self, Prepared},
+    internal,
     judge::{self, Route},
     message::{Aborted, Last, Request, Response, ResponseBody},
     refuse::{self, Said},
@@ -66,6 +67,9 @@ impl Service {
                 return Ok(self.refuse(&denial, Some(self.asked(&request)), revision));
             }
         };
+        if internal::is_asked(&intent) {
+            return Ok(internal::answer(&self.proxy, &intent));
+        }
         match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {
             Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
             Admission::Admitted(admitted) => self.admitted(*admitted, request).await,

@@ -3,6 +3,7 @@
 mod agents;
 mod curl;
 mod git;
+mod internal;
 mod packages;
 mod sdks;
 mod trust;
