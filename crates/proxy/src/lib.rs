@@ -23,6 +23,7 @@ mod limits;
 mod listeners;
 mod lockdown;
 mod message;
+mod proxied;
 mod refuse;
 mod revision;
 mod running;
