@@ -253,7 +253,12 @@ fn asked(arrival: &Arrival, request: &Request) -> audit::Request {
 
 impl Handler for Service {
     async fn call(&self, request: Request) -> Result<Response, Aborted> {
-        self.serve(request).await
+        let grpc = refuse::is_grpc(&request);
+        let mut response = self.serve(request).await?;
+        if grpc {
+            refuse::tell_grpc(&mut response);
+        }
+        Ok(response)
     }
 }
 

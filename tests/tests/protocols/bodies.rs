@@ -11,22 +11,19 @@ use std::{
 };
 
 use chiton_testkit::{RawUpstream, TestCa, raw::Script, routes::Router};
-use chiton_tests::{As, Chiton, World, http_policy};
+use chiton_tests::{As, Chiton, World, http_policy, roles};
 
 const OPEN: &[&str] = &["{host: api.example.com, methods: ['*']}"];
 
 /// The largest proportional set size, in KiB, that a process of this installation had while `run` ran.
-fn most_memory(chiton: &Chiton, run: impl FnOnce()) -> u64 {
+fn most_memory(world: &World, run: impl FnOnce()) -> u64 {
     let (most, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     thread::scope(|scope| {
         let (seen, ended) = (most.clone(), over.clone());
         scope.spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                for process in chiton.processes() {
-                    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-                    if command.windows(5).any(|window| window == b"proxy") {
-                        seen.fetch_max(pss(process), Ordering::Relaxed);
-                    }
+                for process in roles(world, "chiton proxy") {
+                    seen.fetch_max(pss(process), Ordering::Relaxed);
                 }
                 thread::sleep(Duration::from_millis(20));
             }
@@ -52,7 +49,7 @@ fn large_bodies_take_no_memory() {
             "set -e; curl -sS {version} 'https://api.example.com/bytes?n=1073741824' | wc -c; \
              head -c 1073741824 /dev/zero | curl -sS {version} -T - https://api.example.com/upload"
         );
-        let most = most_memory(&world.chiton, || {
+        let most = most_memory(&world, || {
             let outcome = world.sh(&http_policy(OPEN), &script).expect_success();
             assert_eq!(outcome.stdout, "1073741824\n{\"length\":1073741824}", "{outcome:?}");
         });

@@ -119,12 +119,15 @@ fn a_refusal_as_grpc_sees_it() {
     let out = service.run(
         r#"
 try: method("unary_unary", "Denied")(b"")
-except grpc.RpcError as e: print(e.code(), "denied_by_rule" in str(dict(e.trailing_metadata() or e.initial_metadata())), "403" in e.details())
+except grpc.RpcError as e: print(e.code(), e.details(), dict(e.trailing_metadata() or ()).get("x-chiton-denied"))
 # The channel goes on.
 print(method("unary_unary", "Unary")(b"after"))
 "#,
     );
-    assert_eq!(out, "StatusCode.PERMISSION_DENIED True True\nb'echo:after'\n");
+    assert_eq!(
+        out,
+        "StatusCode.PERMISSION_DENIED denied_by_rule: POST /test.Test/Denied is not allowed for grpc.example.com: a deny of rule \"http[0]\" matches denied_by_rule\nb'echo:after'\n"
+    );
 }
 
 #[test]
