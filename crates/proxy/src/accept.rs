@@ -156,7 +156,7 @@ async fn serve_target(
         FirstBytes::Http => {
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
             let service = Service::new(proxy, arrival, cut.clone());
-            let service = if may_be_proxy { service.as_proxy() } else { service };
+            let service = if may_be_proxy { service.maybe_to_proxy() } else { service };
             return http1::connection::serve(stream, first, Arc::new(service)).await;
         }
         FirstBytes::Neither => {

@@ -61,7 +61,7 @@ impl Service {
     }
 
     /// The agent may take what it connected to for a proxy.
-    pub(crate) fn as_proxy(self) -> Self {
+    pub(crate) fn maybe_to_proxy(self) -> Self {
         Self { may_be_proxy: true, ..self }
     }
 
