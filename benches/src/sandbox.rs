@@ -76,7 +76,7 @@ pub fn apply() {
     let _ = chiton.run(&["rm", "-f", "apply"]).expect_success();
 }
 
-fn roles() -> Vec<(u32, String)> {
+pub fn roles() -> Vec<(u32, String)> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let line = |id: u32| {
@@ -85,7 +85,7 @@ fn roles() -> Vec<(u32, String)> {
     ids.filter_map(|id| Some((id, line(id).ok()?))).filter(|(_, l)| l.starts_with("chiton ")).collect()
 }
 
-fn pss(id: u32) -> u64 {
+pub fn pss(id: u32) -> u64 {
     let text = fs::read_to_string(Path::new(&format!("/proc/{id}/smaps_rollup"))).unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).unwrap_or("0");
     line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)

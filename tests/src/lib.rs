@@ -1,6 +1,6 @@
 //! What the black-box tests share: an installation of chiton beside upstream servers on loopback.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 pub use chiton_testkit::harness::{As, Chiton, Outcome, TEST_USER, finish};
 use chiton_testkit::{ca::TestCa, routes::Router, server::Upstream};
@@ -67,4 +67,37 @@ pub fn packages(kind: &str) -> PathBuf {
         "component missing: test packages for {kind}; `cargo xtask setup`"
     );
     folder
+}
+
+/// Processes of this installation whose arguments begin so.
+#[must_use]
+pub fn roles(world: &World, role: &str) -> Vec<u32> {
+    let named = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(role)
+    };
+    every_process().into_iter().filter(named).filter(|id| belongs(world, *id)).collect()
+}
+
+fn every_process() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The roles clear their environment: they are told by the user they run as and the gateway they descend from.
+fn belongs(world: &World, id: u32) -> bool {
+    let mut id = id;
+    let own = world.chiton.processes();
+    for _ in 0..16 {
+        if own.contains(&id) {
+            return true;
+        }
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).and_then(|p| p.trim().parse().ok());
+        match parent {
+            Some(parent) if parent > 1 => id = parent,
+            _ => return false,
+        }
+    }
+    false
 }

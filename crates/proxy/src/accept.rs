@@ -27,7 +27,8 @@ use crate::{
     capture::reset,
     dns::names::is_stand_in,
     hello::{FirstBytes, first_bytes},
-    http1, http2, limits,
+    http1::{self, connection::Tunnel},
+    http2, limits,
     service::{Arrival, Service},
     state::Proxy,
 };
@@ -115,13 +116,30 @@ pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) 
     }
 }
 
-async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
+async fn serve_uncut(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let Some(target) = Target::of(to, &proxy) else {
         proxy.events.unknown_destination(to);
         return reset(stream);
     };
-    let mut first = BytesMut::with_capacity(2 << 10);
+    let first = BytesMut::with_capacity(2 << 10);
+    if let Some(tunnel) = serve_target(stream, first, target, proxy.clone(), cut, true).await {
+        // As if the agent had connected there by itself. A tunnel leads into no other.
+        let Tunnel { stream, begun, target } = tunnel;
+        serve_target(stream, begun, target, proxy, cut, false).await;
+    }
+}
+
+/// Serves a connection to a target, of which these bytes were read already. Returns what it is to be instead, where
+/// `may_be_proxy`.
+async fn serve_target(
+    mut stream: TcpStream,
+    mut first: BytesMut,
+    target: Target,
+    proxy: Arc<Proxy>,
+    cut: &CancellationToken,
+    may_be_proxy: bool,
+) -> Option<Tunnel<TcpStream>> {
     let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
     match read_first(&mut stream, &mut first, silence).await {
         FirstBytes::Tls { encrypted_name: false } => {
@@ -137,8 +155,9 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
         }
         FirstBytes::Http => {
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
-            http1::connection::serve(stream, first, Arc::new(Service::new(proxy, arrival, cut.clone())))
-                .await;
+            let service = Service::new(proxy, arrival, cut.clone());
+            let service = if may_be_proxy { service.maybe_to_proxy() } else { service };
+            return http1::connection::serve(stream, first, Arc::new(service)).await;
         }
         FirstBytes::Neither => {
             let known = proxy.running.revision().compiled.could_allow(&target.host);
@@ -149,6 +168,7 @@ async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, c
         // The agent left before it said anything.
         FirstBytes::More => reset(stream),
     }
+    None
 }
 
 /// Why a connection is reset before any request.
@@ -175,7 +195,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// None for an address of the stand-in ranges that was never given to a name.
-    fn of(to: SocketAddr, proxy: &Proxy) -> Option<Self> {
+    pub(crate) fn of(to: SocketAddr, proxy: &Proxy) -> Option<Self> {
         let address: IpAddr = to.ip().to_canonical();
         let host = match proxy.names.name_of(address) {
             Some(name) => Host::Name(name),
@@ -188,6 +208,12 @@ impl Target {
 
 async fn read_first(stream: &mut TcpStream, first: &mut BytesMut, silence: Duration) -> FirstBytes {
     let begun = Instant::now();
+    if !first.is_empty() {
+        match first_bytes(first) {
+            FirstBytes::More => {}
+            known => return known,
+        }
+    }
     loop {
         let deadline = begun + if first.is_empty() { silence } else { limits::FIRST_BYTES };
         match timeout_at(deadline, stream.read_buf(first)).await {

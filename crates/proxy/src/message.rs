@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
+    accept::Target,
     http1::body::ChannelBody,
     upstream::relay::RelayedBody,
     websocket::{Ask, Relay},
@@ -114,6 +115,8 @@ pub(crate) enum ResponseBody {
     Relayed(Box<RelayedBody>),
     /// None: what follows the head is a WebSocket.
     Switched(Box<Relay>),
+    /// None: what follows the head is a connection to there.
+    Connected(Target),
 }
 
 impl Body for ResponseBody {
@@ -127,7 +130,7 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(body) => Pin::new(&mut **body).poll_frame(cx),
-            Self::Switched(_) => Poll::Ready(None),
+            Self::Switched(_) | Self::Connected(_) => Poll::Ready(None),
         }
     }
 
@@ -135,7 +138,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(bytes) => bytes.is_none(),
             Self::Relayed(body) => body.is_end_stream(),
-            Self::Switched(_) => true,
+            Self::Switched(_) | Self::Connected(_) => true,
         }
     }
 
@@ -143,7 +146,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Relayed(body) => body.size_hint(),
-            Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Switched(_) | Self::Connected(_) => SizeHint::with_exact(0),
         }
     }
 }

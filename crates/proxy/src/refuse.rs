@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::message::{Response, ResponseBody};
+use crate::message::{Request, Response, ResponseBody};
 
 const DENIED: HeaderName = HeaderName::from_static("x-chiton-denied");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -70,7 +70,45 @@ pub(crate) fn refusal(said: &Said<'_>) -> Response {
     if let Ok(reason) = HeaderValue::from_str(said.reason) {
         response.headers_mut().insert(DENIED, reason);
     }
+    response.extensions_mut().insert(Detail(format!("{}: {}", said.reason, said.detail)));
     response
+}
+
+/// What a refusal says, for those who do not read its document.
+#[derive(Clone, Debug)]
+struct Detail(String);
+
+const GRPC: &[u8] = b"application/grpc";
+
+/// Whether a request is a call of gRPC, which is of HTTP/2 alone.
+pub(crate) fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let called = kind.split_at_checked(GRPC.len()).is_some_and(|(begin, rest)| {
+        begin.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';'))
+    });
+    called && request.authority.is_some()
+}
+
+/// Says a refusal in gRPC's own way: its programs read the status and the message of a call, which they take from
+/// the head of an answer only where no body follows.
+pub(crate) fn tell_grpc(response: &mut Response) {
+    let Some(Detail(said)) = response.extensions_mut().remove() else { return };
+    let mut message = String::new();
+    for byte in said.bytes().take(1024) {
+        match byte {
+            b' '..=b'~' if byte != b'%' => message.push(char::from(byte)),
+            _ => {
+                let _ = write!(message, "%{byte:02X}");
+            }
+        }
+    }
+    *response.body_mut() = ResponseBody::Own(None);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("7"));
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert("grpc-message", message);
+    }
 }
 
 /// A response for what is no refusal by policy: a malformed request, a server that cannot be reached.

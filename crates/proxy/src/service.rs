@@ -18,6 +18,7 @@ use crate::{
     internal,
     judge::{self, Route},
     message::{Aborted, Last, Request, Response, ResponseBody},
+    proxied::{self, Asked},
     refuse::{self, Said},
     running::{Admission, Admitted, Exchange},
     state::Proxy,
@@ -51,20 +52,38 @@ pub(crate) struct Service {
     proxy: Arc<Proxy>,
     arrival: Arrival,
     connection: CancellationToken,
+    may_be_proxy: bool,
 }
 
 impl Service {
     /// For a connection; `connection` is rung to end it.
     pub(crate) fn new(proxy: Arc<Proxy>, arrival: Arrival, connection: CancellationToken) -> Self {
-        Self { proxy, arrival, connection }
+        Self { proxy, arrival, connection, may_be_proxy: false }
+    }
+
+    /// The agent may take what it connected to for a proxy.
+    pub(crate) fn maybe_to_proxy(self) -> Self {
+        Self { may_be_proxy: true, ..self }
+    }
+
+    /// What a request asks of a proxy, where its connection can be one to a proxy at all.
+    fn asked_of_proxy(&self, request: &Request) -> Asked {
+        let named = || self.proxy.running.revision().compiled.could_allow(&self.arrival.target.host);
+        if self.may_be_proxy && !named() { proxied::asked(&self.proxy, request) } else { Asked::Nothing }
     }
 
     async fn serve(&self, request: Request) -> Result<Response, Aborted> {
-        let intent = match judge::intent(&self.arrival, &request) {
+        let forwarded = match self.asked_of_proxy(&request) {
+            Asked::Tunnel(target) => return Ok(http::Response::new(ResponseBody::Connected(target))),
+            Asked::Forward(arrival) => Some(arrival),
+            Asked::Nothing => None,
+        };
+        let arrival = forwarded.as_ref().unwrap_or(&self.arrival);
+        let intent = match judge::intent(arrival, &request) {
             Ok(intent) => intent,
             Err(denial) => {
                 let revision = self.proxy.running.revision().number;
-                return Ok(self.refuse(&denial, Some(self.asked(&request)), revision));
+                return Ok(self.refuse(&denial, Some(asked(arrival, &request)), revision));
             }
         };
         if internal::is_asked(&intent) {
@@ -221,24 +240,29 @@ impl Service {
         }
         response
     }
+}
 
-    /// What is known of a request that has no canonical form.
-    fn asked(&self, request: &Request) -> audit::Request {
-        let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        audit::Request {
-            method: Some(request.method.as_str().to_owned()),
-            scheme: Some(self.arrival.scheme.as_str().into()),
-            host: Some(self.arrival.target.host.to_string()),
-            port: Some(self.arrival.target.port),
-            path: Some(refuse::quoted(path)),
-            ..audit::Request::default()
-        }
+/// What is known of a request that has no canonical form.
+fn asked(arrival: &Arrival, request: &Request) -> audit::Request {
+    let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    audit::Request {
+        method: Some(request.method.as_str().to_owned()),
+        scheme: Some(arrival.scheme.as_str().into()),
+        host: Some(arrival.target.host.to_string()),
+        port: Some(arrival.target.port),
+        path: Some(refuse::quoted(path)),
+        ..audit::Request::default()
     }
 }
 
 impl Handler for Service {
     async fn call(&self, request: Request) -> Result<Response, Aborted> {
-        self.serve(request).await
+        let grpc = refuse::is_grpc(&request);
+        let mut response = self.serve(request).await?;
+        if grpc {
+            refuse::tell_grpc(&mut response);
+        }
+        Ok(response)
     }
 }
 

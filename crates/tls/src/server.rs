@@ -24,7 +24,8 @@ impl fmt::Debug for Terminator {
 }
 
 impl Terminator {
-    /// TLS 1.2 and 1.3, `h2` before `http/1.1`, no client certificates.
+    /// TLS 1.2 and 1.3, `h2` before `http/1.1` before `http/1.0` (which `curl -0` names alone), no client
+    /// certificates.
     ///
     /// # Errors
     /// When the provider cannot make the key for session tickets.
@@ -34,7 +35,7 @@ impl Terminator {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(resolver));
-        base.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        base.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
         base.ticketer = Ticketer::new()?;
         base.session_storage = ServerSessionMemoryCache::new(256);
         Ok(Self { leaves, base })

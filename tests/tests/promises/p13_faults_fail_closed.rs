@@ -1,11 +1,11 @@
 //! Whatever of ours is killed, no way out opens, and the next start cleans up.
 
 use std::{
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
-use chiton_tests::{Outcome, World, http_policy};
+use chiton_tests::{Outcome, World, http_policy, roles};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn started() -> World {
@@ -20,41 +20,6 @@ fn started() -> World {
 fn ask(world: &World) -> Outcome {
     let url = "https://api.example.com/";
     world.chiton.run(&["exec", "box", "curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url])
-}
-
-/// Processes of this installation whose arguments begin so.
-fn ours(world: &World, role: &str) -> Vec<u32> {
-    let named = |id: &u32| {
-        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(role)
-    };
-    every_process().into_iter().filter(named).filter(|id| belongs(world, *id)).collect()
-}
-
-fn every_process() -> Vec<u32> {
-    fs::read_dir("/proc")
-        .expect("/proc")
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .collect()
-}
-
-/// The roles clear their environment: they are told by the user they run as and the gateway they descend from.
-fn belongs(world: &World, id: u32) -> bool {
-    let mut id = id;
-    let own = world.chiton.processes();
-    for _ in 0..16 {
-        if own.contains(&id) {
-            return true;
-        }
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).and_then(|p| p.trim().parse().ok());
-        match parent {
-            Some(parent) if parent > 1 => id = parent,
-            _ => return false,
-        }
-    }
-    false
 }
 
 fn kill(id: u32) {
@@ -73,7 +38,7 @@ fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
 #[test]
 fn a_killed_gateway_is_replaced_and_finds_its_sandboxes() {
     let world = started();
-    let gateways = ours(&world, "gateway");
+    let gateways = roles(&world, "gateway");
     assert!(!gateways.is_empty(), "no gateway found");
     gateways.into_iter().for_each(kill);
     assert_eq!(ask(&world).expect_success().stdout, "200", "adopted, with its network");
@@ -89,7 +54,7 @@ fn a_killed_proxy_leaves_no_network_and_is_replaced() {
     let world = started();
     assert_eq!(ask(&world).expect_success().stdout, "200");
     let before = world.upstream.requests().len();
-    ours(&world, "chiton proxy").into_iter().for_each(kill);
+    roles(&world, "chiton proxy").into_iter().for_each(kill);
     eventually(|| ask(&world).stdout == "200", "no proxy replaced the one that was killed");
     assert!(world.upstream.requests().len() > before);
     let policy = world.chiton.policy(&http_policy(&["{host: other.example.com}"]));
@@ -101,7 +66,7 @@ fn a_killed_proxy_leaves_no_network_and_is_replaced() {
 #[test]
 fn a_killed_supervisor_ends_its_sandbox() {
     let world = started();
-    let supervisors = ours(&world, "chiton supervisor");
+    let supervisors = roles(&world, "chiton supervisor");
     assert!(!supervisors.is_empty(), "no supervisor found");
     supervisors.into_iter().for_each(kill);
     let state = || {

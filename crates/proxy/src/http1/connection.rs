@@ -23,9 +23,9 @@ use super::{
     writer::{Reply, WriteError, write_response, write_switching},
 };
 use crate::{
-    accept::Downstream,
+    accept::{Downstream, Target},
     limits,
-    message::{Aborted, BodyError, Request, RequestBody, Response},
+    message::{Aborted, BodyError, Request, RequestBody, Response, ResponseBody},
     refuse,
     service::Handler,
     websocket::{self, Ask, End, Relay},
@@ -41,10 +41,26 @@ enum Next {
     Abort,
     /// It is a WebSocket from now on.
     WebSocket(Box<Relay>),
+    /// It is a connection to another host from now on.
+    Tunnel(Target),
 }
 
-/// Serves `io` until it ends. `begun` is what was read of it already.
-pub(crate) async fn serve<IO: Downstream>(io: IO, begun: BytesMut, handler: Arc<impl Handler>) {
+/// A connection that the agent asked to be one to another host.
+pub(crate) struct Tunnel<IO> {
+    /// The stream.
+    pub(crate) stream: IO,
+    /// What was read of it already.
+    pub(crate) begun: BytesMut,
+    /// The host.
+    pub(crate) target: Target,
+}
+
+/// Serves `io` until it ends, or is to be something else. `begun` is what was read of it already.
+pub(crate) async fn serve<IO: Downstream>(
+    io: IO,
+    begun: BytesMut,
+    handler: Arc<impl Handler>,
+) -> Option<Tunnel<IO>> {
     let (reader, writer) = tokio::io::split(io);
     let mut connection = Connection { reader, writer, input: begun, output: BytesMut::new() };
     let mut first = true;
@@ -58,10 +74,10 @@ pub(crate) async fn serve<IO: Downstream>(io: IO, begun: BytesMut, handler: Arc<
         };
         match next {
             Next::Request => connection.shrink(),
-            Next::Close | Next::Abort | Next::WebSocket(_) => break next,
+            Next::Close | Next::Abort | Next::WebSocket(_) | Next::Tunnel(_) => break next,
         }
     };
-    connection.end(next).await;
+    connection.end(next).await
 }
 
 struct Connection<IO> {
@@ -172,6 +188,7 @@ impl<IO: Downstream> Connection<IO> {
             }
             Answered::Malformed | Answered::Aborted => Next::Abort,
             Answered::Switched(relay) => Next::WebSocket(relay),
+            Answered::Connected(target) => Next::Tunnel(target),
         }
     }
 
@@ -187,14 +204,22 @@ impl<IO: Downstream> Connection<IO> {
         }
     }
 
-    async fn end(mut self, next: Next) {
+    async fn end(mut self, next: Next) -> Option<Tunnel<IO>> {
         match next {
-            Next::Abort => return self.reader.unsplit(self.writer).abort(),
+            Next::Tunnel(target) => {
+                let stream = self.reader.unsplit(self.writer);
+                return Some(Tunnel { stream, begun: self.input, target });
+            }
+            Next::Abort => {
+                self.reader.unsplit(self.writer).abort();
+                return None;
+            }
             Next::WebSocket(relay) => {
                 let stream = self.reader.unsplit(self.writer);
                 let (stream, end) = relay.run(stream, std::mem::take(&mut self.input)).await;
                 if end == End::Aborted {
-                    return stream.abort();
+                    stream.abort();
+                    return None;
                 }
                 (self.reader, self.writer) = tokio::io::split(stream);
             }
@@ -203,6 +228,7 @@ impl<IO: Downstream> Connection<IO> {
         // Whoever still sends must be able to read the answer: a close with unread input would be a reset.
         let _ = timeout(limits::FIRST_BYTES, self.writer.shutdown()).await;
         let _ = timeout(Duration::from_secs(2), discard(&mut self.reader, limits::DISCARD)).await;
+        None
     }
 }
 
@@ -210,6 +236,7 @@ impl<IO: Downstream> Connection<IO> {
 enum Answered {
     Written { keep_alive: bool, continued: bool },
     Switched(Box<Relay>),
+    Connected(Target),
     Malformed,
     Aborted,
 }
@@ -242,6 +269,15 @@ async fn answer<W: AsyncWrite + Unpin>(
     };
     let Ok(mut response) = response else { return Answered::Aborted };
     begun.store(true, Relaxed);
+    if let ResponseBody::Connected(target) = response.body() {
+        let target = target.clone();
+        drop(response);
+        let head = b"HTTP/1.1 200 Connection established\r\n\r\n";
+        return match writer.write_all(head).await.and(writer.flush().await) {
+            Ok(()) => Answered::Connected(target),
+            Err(_) => Answered::Aborted,
+        };
+    }
     if let Some(relay) = websocket::switched(&mut response) {
         let (head, _) = response.into_parts();
         return match write_switching(writer, head.status, &head.headers, output).await {

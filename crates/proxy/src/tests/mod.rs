@@ -6,6 +6,7 @@ mod applying;
 mod control;
 mod credentials;
 mod exchange;
+mod proxied;
 mod refusals;
 mod smuggling;
 mod streaming;

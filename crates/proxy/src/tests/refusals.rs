@@ -75,6 +75,37 @@ async fn every_stream_of_one_connection_is_judged() {
 }
 
 #[tokio::test]
+async fn a_call_of_grpc_is_told_in_its_own_way() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
+    let bench = Bench::with(POLICY, &ca, "api.test", &upstream);
+    let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
+    for (kind, grpc) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc-web", false),
+        ("application/json", false),
+    ] {
+        let mut asked = request(&Method::POST, "https://api.test/a.B/C%25", Empty::<Bytes>::new());
+        asked.headers_mut().insert("content-type", kind.parse().unwrap());
+        let answer = client.send_request(asked).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.headers()["x-chiton-denied"], "method_not_allowed");
+        assert_eq!(
+            answer.headers().get("grpc-status").map(|status| status.as_bytes()),
+            grpc.then_some(&b"7"[..]),
+            "{kind}"
+        );
+        if grpc {
+            let message = answer.headers()["grpc-message"].to_str().unwrap();
+            assert!(message.starts_with("method_not_allowed: POST /a.B/C%2525 is not allowed"), "{message}");
+        }
+        assert_eq!(http_body::Body::is_end_stream(answer.body()), grpc, "{kind}");
+    }
+    assert_eq!(upstream.log().connections(), 0);
+}
+
+#[tokio::test]
 async fn a_body_of_a_refused_request_is_not_awaited() {
     let ca = TestCa::new();
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());

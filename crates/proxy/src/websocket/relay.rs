@@ -177,7 +177,7 @@ fn join<S: Unpin>((read, write): Halves<S>) -> S {
 pub(crate) fn switched(response: &mut Response) -> Option<Box<Relay>> {
     match std::mem::replace(response.body_mut(), ResponseBody::Own(None)) {
         ResponseBody::Switched(relay) => Some(relay),
-        body @ (ResponseBody::Own(_) | ResponseBody::Relayed(_)) => {
+        body @ (ResponseBody::Own(_) | ResponseBody::Relayed(_) | ResponseBody::Connected(_)) => {
             *response.body_mut() = body;
             None
         }
