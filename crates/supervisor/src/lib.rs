@@ -18,6 +18,7 @@ mod launch;
 mod link;
 mod links;
 mod log;
+mod owners;
 mod outer;
 mod partner;
 mod poll;
