@@ -102,7 +102,7 @@ pub struct Listeners {
     pub dns_tcp: u8,
     /// A netlink socket bound to the log group that tells of dropped packets.
     pub dropped: u8,
-    /// A connected packet socket on which the supervisor says whose connection it is ([`crate::owner`]).
+    /// A connected datagram socket on which the supervisor says whose connection it is ([`crate::owner`]).
     pub owners: u8,
 }
 

@@ -6,9 +6,9 @@
 use std::{
     cell::Cell,
     collections::HashSet,
+    net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,

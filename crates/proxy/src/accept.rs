@@ -28,6 +28,7 @@ use crate::{
     dns::names::is_stand_in,
     hello::{FirstBytes, first_bytes},
     http1, http2, limits,
+    owners::{Connection, Ends},
     service::{Arrival, Service},
     state::Proxy,
 };
@@ -117,7 +118,7 @@ pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) 
 
 async fn serve_uncut(mut stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
-    let Some(target) = Target::of(to, &proxy) else {
+    let Some(target) = Target::of(&stream, to, &proxy) else {
         proxy.events.unknown_destination(to);
         return reset(stream);
     };
@@ -171,18 +172,24 @@ pub(crate) struct Target {
     pub(crate) host: Host,
     /// The port.
     pub(crate) port: u16,
+    /// The connection itself.
+    pub(crate) connection: Arc<Connection>,
 }
 
 impl Target {
     /// None for an address of the stand-in ranges that was never given to a name.
-    fn of(to: SocketAddr, proxy: &Proxy) -> Option<Self> {
+    fn of(stream: &TcpStream, to: SocketAddr, proxy: &Proxy) -> Option<Self> {
         let address: IpAddr = to.ip().to_canonical();
         let host = match proxy.names.name_of(address) {
             Some(name) => Host::Name(name),
             None if is_stand_in(address) => return None,
             None => Host::Ip(address),
         };
-        Some(Self { host, port: to.port() })
+        let ends = stream.peer_addr().ok().map(|from| {
+            let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+            Ends { from, to: SocketAddr::new(address, to.port()) }
+        });
+        Some(Self { host, port: to.port(), connection: Arc::new(Connection::new(ends)) })
     }
 }
 

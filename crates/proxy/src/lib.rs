@@ -23,6 +23,7 @@ mod limits;
 mod listeners;
 mod lockdown;
 mod message;
+mod owners;
 mod refuse;
 mod revision;
 mod running;

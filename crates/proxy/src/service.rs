@@ -59,11 +59,12 @@ impl Service {
     }
 
     async fn serve(&self, request: Request) -> Result<Response, Aborted> {
-        let intent = match judge::intent(&self.arrival, &request) {
+        let revision = self.proxy.running.revision();
+        let binary = self.proxy.who_asks(&self.arrival.target, &revision).await;
+        let intent = match judge::intent(&self.arrival, &request, binary.as_ref()) {
             Ok(intent) => intent,
             Err(denial) => {
-                let revision = self.proxy.running.revision().number;
-                return Ok(self.refuse(&denial, Some(self.asked(&request)), revision));
+                return Ok(self.refuse(&denial, Some(self.asked(&request)), revision.number));
             }
         };
         match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {

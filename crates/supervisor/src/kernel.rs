@@ -70,7 +70,9 @@ impl Confinement for Kernel {
     }
 
     fn view(&mut self, sent: &FilesystemPolicy) -> Result<EnforcementReport, Failure> {
-        let Self::Created(sandbox, entered, owners) = std::mem::take(self) else { return Err(out_of_order()) };
+        let Self::Created(sandbox, entered, owners) = std::mem::take(self) else {
+            return Err(out_of_order());
+        };
         let rules = Rules::read(sent)?;
         let inputs = PlanInputs {
             name: sandbox.name.clone(),

@@ -34,7 +34,7 @@ impl Owners {
     /// Our end and the proxy's.
     pub(crate) fn pair() -> Result<(Self, OwnedFd), Failure> {
         let flags = SocketFlags::CLOEXEC;
-        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
         let (socket, asked_on) = pair.map_err(|e| ours("cannot make the owners' link", &e.into()))?;
         Ok((Self { socket, home: PathBuf::new() }, asked_on))
     }
@@ -57,7 +57,6 @@ impl Owners {
     /// False when nobody can ask any more.
     fn answer_one(&self, ownership: &Ownership, buffer: &mut [u8]) -> bool {
         let got = match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-            Ok((0, _)) => return false,
             Ok((got, _)) => got,
             Err(Errno::INTR) => return true,
             Err(_) => return false,

@@ -38,6 +38,7 @@ use crate::{
     capture::{self, Origin},
     dns::{names::parse_name, server::Resolve},
     limits,
+    owners::Owners,
     revision::{Revision, RevisionError},
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
@@ -116,6 +117,7 @@ impl Bench {
             trust: Trust::new(SystemRoots::Read(None), Roots::only(&roots).unwrap()).unwrap(),
             system: setup.system,
             resolve,
+            owners: Owners::new(None).unwrap(),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }
     }
