@@ -15,7 +15,9 @@ use crate::{
 /// Whether every process inside that has this socket runs this executable. What cannot be looked at does not.
 pub(super) fn all_run(shared: &Shared, socket: u64, executable: Identity) -> bool {
     let name = format!("socket:[{socket}]");
-    let Ok(proc) = open(&shared.judge.root, "proc") else { return false };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::openat(&shared.judge.root, c"proc", flags, Mode::empty());
+    let Ok(proc) = proc else { return false };
     let Ok(entries) = Dir::read_from(&proc) else { return false };
     for entry in entries {
         let Ok(entry) = entry else { return false };

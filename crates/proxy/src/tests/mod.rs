@@ -6,6 +6,7 @@ mod applying;
 mod control;
 mod credentials;
 mod exchange;
+mod owners;
 mod refusals;
 mod smuggling;
 mod streaming;
@@ -89,6 +90,7 @@ struct Setup<'a> {
     roots: Vec<String>,
     credentials: Vec<(&'a str, &'a str, Option<Vec<&'a str>>)>,
     system: SystemNames,
+    owners: Option<Owners>,
 }
 
 fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&str>>)]) -> Revised {
@@ -117,7 +119,7 @@ impl Bench {
             trust: Trust::new(SystemRoots::Read(None), Roots::only(&roots).unwrap()).unwrap(),
             system: setup.system,
             resolve,
-            owners: Owners::new(None).unwrap(),
+            owners: setup.owners.unwrap_or_else(|| Owners::new(None).unwrap()),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }
     }
