@@ -3,7 +3,12 @@
 //! Out of bounds, and said so by the checker: hostile code that loads itself into an allowed program (`LD_PRELOAD`,
 //! a configuration file, a plugin) is that program.
 
-use std::fs;
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use chiton_tests::{World, http_policy};
 
@@ -90,53 +95,85 @@ fn a_copy_is_another_executable_and_a_symlink_is_none() {
     assert_eq!(asked(CURL_ONLY, &script).1, "403\n403\n200\nno link\n");
 }
 
-#[test]
-fn a_symlink_of_the_agents_lends_no_name() {
-    // `/opt/tools/fetch` is a symlink of the host's into the workspace: the agent says where it leads.
-    let world = world();
-    let tools = world.chiton.path("tools");
-    fs::create_dir_all(&tools).expect("a folder");
-    std::os::unix::fs::symlink("/workspace/fetch", tools.join("fetch")).expect("a link");
-    let rule = format!("{{host: api.example.com, binaries: [{}]}}", tools.join("fetch").display());
-    let policy = http_policy(&[&rule])
-        .replace("filesystem:\n", &format!("filesystem:\n    read_only_paths: [{}]\n", tools.display()));
-    let script = format!("ln -s /usr/bin/curl /workspace/fetch; {}/fetch {ASK}", tools.display());
-    assert_eq!(world.sh(&policy, &script).expect_success().stdout, "403\n");
+/// A folder of the workspace that is only read.
+struct Tools {
+    world: World,
+    host: PathBuf,
+}
+
+impl Tools {
+    fn new() -> Self {
+        let world = world();
+        let host = world.chiton.workspace().join("tools");
+        fs::create_dir_all(&host).expect("a folder");
+        Self { world, host }
+    }
+
+    /// Runs a script, with these of the folder allowed.
+    fn sh(&self, names: &[&str], script: &str) -> String {
+        let names: Vec<String> = names.iter().map(|name| format!("/workspace/tools/{name}")).collect();
+        let rule = format!("{{host: api.example.com, binaries: ['{}']}}", names.join("', '"));
+        let given = "[/workspace, /tmp]";
+        let policy = http_policy(&[&rule])
+            .replace(given, &format!("{given}\n    read_only_paths: [/workspace/tools]"));
+        self.world.sh(&policy, script).expect_success().stdout
+    }
 }
 
 #[test]
-fn what_lies_on_a_read_only_path_is_known_unless_the_agent_can_write_it_by_another_name() {
-    let world = world();
-    let tools = world.chiton.path("tools");
-    fs::create_dir_all(&tools).expect("a folder");
+fn a_symlink_that_the_agent_can_point_elsewhere_lends_no_name() {
+    let tools = Tools::new();
+    std::os::unix::fs::symlink("/workspace/curl", tools.host.join("fetch")).expect("a link");
+    let script = format!("ln -s /usr/bin/curl curl; tools/fetch {ASK}; curl {ASK}");
+    assert_eq!(tools.sh(&["fetch"], &script), "403\n403\n");
+}
+
+#[test]
+fn a_file_that_the_agent_can_write_by_another_name_is_not_told() {
+    let tools = Tools::new();
     for name in ["alone", "linked"] {
-        fs::copy("/usr/bin/curl", tools.join(name)).expect("a copy");
+        fs::copy("/usr/bin/curl", tools.host.join(name)).expect("a copy");
     }
-    fs::hard_link(tools.join("linked"), world.chiton.workspace().join("other")).expect("a link");
-    let rule = format!("{{host: api.example.com, binaries: ['{}/*']}}", tools.display());
-    let policy = http_policy(&[&rule])
-        .replace("filesystem:\n", &format!("filesystem:\n    read_only_paths: [{}]\n", tools.display()));
-    let script = format!("{0}/alone {ASK}; {0}/linked {ASK}; ./other {ASK}", tools.display());
-    assert_eq!(world.sh(&policy, &script).expect_success().stdout, "200\n403\n403\n");
+    fs::hard_link(tools.host.join("linked"), tools.world.chiton.workspace().join("other")).expect("a link");
+    let script = format!("tools/alone {ASK}; tools/linked {ASK}; ./other {ASK}");
+    assert_eq!(tools.sh(&["*"], &script), "200\n403\n403\n");
+}
+
+#[test]
+fn an_executable_that_is_written_in_its_place_is_not_told() {
+    let tools = Tools::new();
+    let tool = tools.host.join("tool");
+    fs::copy("/usr/bin/curl", &tool).expect("a copy");
+    tools.world.chiton.write_workspace("wait.sh", "touch asked; until test -e go; do sleep 0.02; done");
+    let script = format!("tools/tool {ASK}; sh wait.sh; tools/tool {ASK}");
+    let out = thread::scope(|scope| {
+        let ran = scope.spawn(|| tools.sh(&["*"], &script));
+        let workspace = tools.world.chiton.workspace();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !workspace.join("asked").exists() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // The same file, other bytes: a program does not mind what stands behind its end.
+        let mut bytes = fs::read(&tool).expect("it");
+        bytes.extend_from_slice(b"more");
+        fs::write(&tool, bytes).expect("it is written in place");
+        tools.world.chiton.write_workspace("go", "");
+        ran.join().expect("it ran")
+    });
+    assert_eq!(out, "200\n403\n");
 }
 
 #[test]
 fn an_interpreter_is_not_the_script_and_a_starter_not_what_it_starts() {
-    let world = world();
-    let tools = world.chiton.path("tools");
-    fs::create_dir_all(&tools).expect("a folder");
-    let tool = tools.join("tool.py");
+    let tools = Tools::new();
+    let tool = tools.host.join("tool.py");
     fs::write(&tool, format!("#!/usr/bin/python3\n{PYTHON}")).expect("a script");
     fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
-    let names = format!("{}, /usr/bin/env, /usr/bin/dash", tool.display());
-    let rule = format!("{{host: api.example.com, binaries: [{names}]}}");
-    let policy = http_policy(&[&rule])
-        .replace("filesystem:\n", &format!("filesystem:\n    read_only_paths: [{}]\n", tools.display()));
     let script = format!(
-        "{}; /usr/bin/python3 ask.py; /usr/bin/env curl {ASK}; dash -c \"curl {ASK}; true\"",
-        tool.display()
+        "tools/tool.py; /usr/bin/python3 ask.py; /usr/bin/env curl {ASK}; dash -c \"curl {ASK}; true\"; \
+         printf '#!/usr/bin/python3\\n' | cat - ask.py > own; chmod +x own; ./own"
     );
-    assert_eq!(world.sh(&policy, &script).expect_success().stdout, "403\n403\n403\n403\n");
+    assert_eq!(tools.sh(&["tool.py', /usr/bin/env, '/usr/bin/dash"], &script), "403\n403\n403\n403\n403\n");
 }
 
 #[test]
@@ -235,14 +272,10 @@ print(first, second, third, c.sock.getsockname() == port)
         let _ = world.chiton.run(&arguments).expect_success();
     };
     let wait_for = |file: &str| {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !world.chiton.workspace().join(file).exists() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "{file}: {:?}",
-                world.chiton.run(&["logs", "kept"])
-            );
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            assert!(Instant::now() < deadline, "{file}: {:?}", world.chiton.run(&["logs", "kept"]));
+            thread::sleep(Duration::from_millis(10));
         }
     };
     let policy = world.chiton.policy(&http_policy(&["{host: api.example.com}"]));
