@@ -103,7 +103,7 @@ async fn it_is_asked_once_for_a_connection_and_only_where_it_matters() {
         }
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
     }
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock().unwrap().clone();
     let owners = asked.iter().filter(|question| matches!(question, Question::Owner { .. })).count();
     assert_eq!((owners, asked.len()), (1, 2), "{asked:?}");
     let event = bench.event("request").await;
