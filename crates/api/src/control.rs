@@ -102,6 +102,8 @@ pub struct Listeners {
     pub dns_tcp: u8,
     /// A netlink socket bound to the log group that tells of dropped packets.
     pub dropped: u8,
+    /// A connected datagram socket on which the supervisor says whose connection it is ([`crate::owner`]).
+    pub owners: u8,
 }
 
 /// The static half as it is enforced: the policy's text, and what it means on this host.

@@ -7,4 +7,5 @@ pub mod descriptors;
 pub mod frame;
 pub mod http;
 pub mod name;
+pub mod owner;
 pub mod paths;

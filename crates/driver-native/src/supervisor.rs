@@ -56,7 +56,7 @@ pub(crate) async fn listeners(folder: &Folder, id: &SandboxId) -> Result<Capture
 
 fn captured((reply, descriptors): (SupervisorReply, Vec<OwnedFd>)) -> Result<Captured> {
     let SupervisorReply::Created(listeners) = reply else { return Err(unexpected()) };
-    let told = [listeners.tcp, listeners.dns_udp, listeners.dns_tcp, listeners.dropped];
+    let told = [listeners.tcp, listeners.dns_udp, listeners.dns_tcp, listeners.dropped, listeners.owners];
     let told: usize = told.into_iter().map(usize::from).sum();
     if told != descriptors.len() {
         return Err(unexpected());

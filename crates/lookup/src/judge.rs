@@ -85,7 +85,8 @@ impl Judge {
         standing
     }
 
-    fn other_names(&self, path: &Path) -> Vec<PathBuf> {
+    /// Every other path that shows the place.
+    pub(crate) fn other_names(&self, path: &Path) -> Vec<PathBuf> {
         self.view.other_names(path, |point| self.one_name(point) == Standing::Denied)
     }
 

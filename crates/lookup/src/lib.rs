@@ -19,6 +19,7 @@ mod calls;
 mod event;
 mod judge;
 mod object;
+mod owners;
 mod request;
 mod resolve;
 mod rules;
@@ -31,8 +32,9 @@ mod waits;
 
 pub use event::{Sink, Started, Wanted};
 pub use judge::{Unmasked, unmasked};
+pub use owners::Owner;
 pub use rules::{Literal, Rules, Standing};
-pub use server::{LookupConfig, Server, StartError};
+pub use server::{LookupConfig, Ownership, Server, StartError};
 pub use table::notified;
 
 /// The whole of a small file of `/proc`.

@@ -5,7 +5,7 @@
 //! such link, for every call that could is judged.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -27,6 +27,23 @@ pub(crate) fn several_names(judge: &Judge) -> HashMap<Identity, Standing> {
     }
     for folder in &judge.live {
         walk(judge, folder.clone(), &mut |path| note(judge, path, &mut found));
+    }
+    found
+}
+
+/// Every file with several names in the live folders of which one can be written.
+pub(crate) fn writable_links(judge: &Judge) -> HashSet<Identity> {
+    let mut found = HashSet::new();
+    for folder in &judge.live {
+        walk(judge, folder.clone(), &mut |path| {
+            if let Ok(stat) = stat(judge, path)
+                && stat.kind() == Kind::File
+                && stat.links() > 1
+                && judge.name(path) == Standing::Open
+            {
+                found.insert(stat.identity());
+            }
+        });
     }
     found
 }

@@ -6,9 +6,10 @@
 use std::{
     cell::Cell,
     collections::HashSet,
+    net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -30,6 +31,7 @@ use crate::{
     event::Sink,
     judge::{Judge, Unmasked},
     object::Stat,
+    owners::{self, Owner},
     request::{Reply, Request},
     rules::Rules,
     shared::Shared,
@@ -73,6 +75,25 @@ pub enum StartError {
     /// No thread could be started.
     #[error("cannot start a thread for lookups: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+/// Whose connections are, and where names of executables lead.
+pub struct Ownership(Arc<Shared>);
+
+impl Ownership {
+    /// Whose the connection with these two ends is, as the agent has them: its own, and where it was going. None
+    /// where that cannot be told for certain. Each connection is told once.
+    #[must_use]
+    pub fn owner_of(&self, from: SocketAddr, to: SocketAddr) -> Option<Owner> {
+        owners::owner_of(&self.0, from, to)
+    }
+
+    /// The file that an absolute path leads to, symlinks followed. None where it leads to none, or where the agent
+    /// could lead it elsewhere.
+    #[must_use]
+    pub fn leads_to(&self, path: &Path) -> Option<PathBuf> {
+        owners::leads_to(&self.0.judge.root, path)
+    }
 }
 
 /// Workers that a listener starts with.
@@ -123,6 +144,8 @@ impl Server {
             proc_device,
             tree: std::sync::RwLock::default(),
             sockets: crate::calls::socket::Sockets::default(),
+            owners: crate::owners::Owners::default(),
+            executables: crate::owners::Executables::default(),
             private: config.private,
             blocked: config.blocked.into_iter().filter_map(|n| i32::try_from(n).ok()).collect(),
             sink: config.sink,
@@ -152,6 +175,12 @@ impl Server {
             pool.spawn().map_err(StartError::Thread)?;
         }
         Ok(())
+    }
+
+    /// Says whose connections are, on any thread, as long as it is asked.
+    #[must_use]
+    pub fn ownership(&self) -> Ownership {
+        Ownership(Arc::clone(&self.shared))
     }
 
     fn background(&self, name: &str, work: fn(&Shared)) -> Result<(), StartError> {

@@ -6,6 +6,7 @@ use crate::{
     calls::{exec::Starts, socket::Sockets},
     event::{Sink, Throttle},
     judge::Judge,
+    owners::{Executables, Owners},
     waits::Waits,
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     /// judgement and deed, to where the deed would be refused.
     pub(crate) tree: RwLock<()>,
     pub(crate) sockets: Sockets,
+    pub(crate) owners: Owners,
+    pub(crate) executables: Executables,
     /// Mount points of filesystems that only the sandbox has.
     pub(crate) private: Vec<PathBuf>,
     pub(crate) blocked: HashSet<i32>,

@@ -14,7 +14,10 @@ use std::{borrow::Cow, sync::Arc};
 pub use line::RequestLineError;
 pub(crate) use target::{Parameter, read_parameter};
 
-use crate::names::{Host, HostError, Method, Port, Scheme};
+use crate::{
+    binary::Binary,
+    names::{Host, HostError, Method, Port, Scheme},
+};
 
 /// What a listener read of a request, byte for byte.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +40,8 @@ pub struct IncomingRequest<'a> {
     pub method_override: bool,
     /// Whether the body's end is told in two ways: `Content-Length` and `Transfer-Encoding`, or either twice.
     pub framing_conflict: bool,
-    /// The resolved executable of the socket's owner, where it could be told for certain.
-    pub binary: Option<&'a [u8]>,
+    /// The executable of the socket's owner, where it could be told for certain.
+    pub binary: Option<&'a Binary>,
 }
 
 /// The headers that ask a server to read another method, in lower case.
@@ -56,7 +59,7 @@ struct Request {
     method: Method,
     target: target::Target,
     method_override: bool,
-    binary: Option<Box<[u8]>>,
+    binary: Option<Binary>,
 }
 
 /// A request that is refused before any rule is asked.
@@ -147,7 +150,7 @@ impl Intent {
     ///
     /// # Errors
     /// As [`Intent::from_request_line`].
-    pub fn from_request_line_of(text: &str, binary: &[u8]) -> Result<Self, RequestLineError> {
+    pub fn from_request_line_of(text: &str, binary: &Binary) -> Result<Self, RequestLineError> {
         line::read(text, Some(binary))
     }
 
@@ -167,7 +170,7 @@ impl Intent {
             method,
             target,
             method_override: incoming.method_override,
-            binary: incoming.binary.map(Into::into),
+            binary: incoming.binary.cloned(),
         })))
     }
 
@@ -236,8 +239,10 @@ impl Intent {
         self.0.method_override
     }
 
-    pub(crate) fn binary(&self) -> Option<&[u8]> {
-        self.0.binary.as_deref()
+    /// Who asked, where it is known.
+    #[must_use]
+    pub fn binary(&self) -> Option<&Binary> {
+        self.0.binary.as_ref()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     diagnostics::{looks_like_a_secret, shown},
     document::{Node, Notes, Sites, Value},
     model::{EnvEntry, Mode, Policy},
+    patterns::FileGlob,
     unsupported::unsupported_at,
 };
 
@@ -68,20 +69,41 @@ fn env(sites: &Sites, notes: &mut Notes) {
 
 /// What the agent can write it can also replace: such a path says nothing about who runs.
 fn binaries(sites: &Sites, notes: &mut Notes) {
-    const PRIVATE_HOME: &str = "/home/agent";
-    for site in &sites.http {
-        let (Some(globs), Some(span)) = (&site.rule.binaries, &site.binaries) else { continue };
+    let http = sites.http.iter().map(|site| (site.rule.binaries.as_deref(), site.binaries.clone()));
+    let tcp = sites.tcp.iter().map(|(rule, span)| (rule.binaries.as_deref(), Some(span.clone())));
+    for (globs, span) in http.chain(tcp) {
+        let (Some(globs), Some(span)) = (globs, span) else { continue };
         notes.info(
             span.clone(),
             "`binaries` narrows what ordinary tools do; it does not bound hostile code that loads itself into an \
              allowed program",
         );
-        let writable = sites.allowed.iter().map(|(path, _)| path.as_str()).chain([PRIVATE_HOME]);
-        for path in writable {
-            if let Some(glob) = globs.iter().find(|glob| glob.could_match_below(path.as_bytes())) {
-                let message = format!("`{glob}` covers files below `{path}`, which the agent can write");
+        for glob in globs {
+            if let Some(folder) = writable_below(sites, glob) {
+                let message = format!("`{glob}` covers files below `{folder}`, which the agent can write");
                 notes.error(span.clone(), message);
             }
         }
     }
+}
+
+/// A folder that the agent can write and that the pattern reaches into. A path that is given to read, within one
+/// that is given to write, is none of that one's.
+fn writable_below<'a>(sites: &'a Sites, glob: &FileGlob) -> Option<&'a str> {
+    const PRIVATE_HOME: &str = "/home/agent";
+    let prefix = glob.literal_folders();
+    let only_read = |writable: &str| {
+        let within = |folder: &str| is_below(folder, writable) && is_below(&prefix, folder);
+        sites.read_only.iter().any(|(path, _)| path.as_str() != writable && within(path.as_str()))
+    };
+    let writable = sites.allowed.iter().map(|(path, _)| path.as_str()).chain([PRIVATE_HOME]);
+    writable.into_iter().find(|folder| {
+        // A file itself can be given to write, too.
+        let reaches = glob.could_match_below(folder.as_bytes()) || glob.covers(folder.as_bytes());
+        reaches && !only_read(folder)
+    })
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -9,7 +9,7 @@ use index::HostIndex;
 use crate::{
     model::{HttpRule, LlmRoute, Mode, Policy, TlsMode},
     names::{Host, Port},
-    patterns::PathPattern,
+    patterns::{FileGlob, PathPattern},
     provider::Provider,
 };
 
@@ -21,6 +21,8 @@ pub struct CompiledPolicy {
     pub(crate) rules: Vec<Arc<HttpRule>>,
     pub(crate) routes: Vec<Arc<CompiledRoute>>,
     hosts: HostIndex,
+    /// Whether any rule has `binaries`.
+    names_binaries: bool,
 }
 
 /// A route with its provider's endpoints as patterns.
@@ -52,7 +54,8 @@ pub fn compile(policy: &Policy) -> CompiledPolicy {
     for (index, rule) in (0..).zip(&rules) {
         hosts.add(rule, index);
     }
-    CompiledPolicy { revision: 0, mode: policy.dynamic.mode, rules, routes, hosts }
+    let names_binaries = rules.iter().any(|rule| rule.binaries.is_some());
+    CompiledPolicy { revision: 0, mode: policy.dynamic.mode, rules, routes, hosts, names_binaries }
 }
 
 /// A provider that is not supported has no endpoints to open.
@@ -148,6 +151,22 @@ impl CompiledPolicy {
             decision = HostDecision::OtherPort;
         }
         decision
+    }
+
+    /// Whether it matters who asks for this host: some rule for it has `binaries`.
+    #[must_use]
+    pub fn asks_who(&self, host: &Host) -> bool {
+        self.names_binaries && self.rules_for(host).any(|(_, rule)| rule.binaries.is_some())
+    }
+
+    /// The patterns of `binaries` that are one path each: names that may be symlinks.
+    #[must_use]
+    pub fn binary_paths(&self) -> Vec<&str> {
+        let globs = self.rules.iter().filter_map(|rule| rule.binaries.as_deref()).flatten();
+        let mut paths: Vec<&str> = globs.filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
     }
 
     /// Whether any rule or route could ever allow a request to this host. Names of which this is false share

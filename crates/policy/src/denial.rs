@@ -180,8 +180,18 @@ impl Denial {
             Why::Ambiguous(ambiguity) => Ambiguous(*ambiguity).to_string(),
             Why::Route => self.route_because(),
             Why::Rule(None) => "no rule names this host".to_owned(),
+            Why::Rule(Some(rule)) if self.reason == Reason::BinaryNotAllowed => self.binary_because(rule),
             Why::Rule(Some(rule)) => rule_because(self.reason, rule),
         }
+    }
+
+    fn binary_because(&self, rule: &HttpRule) -> String {
+        let asks = self.intent.as_ref().and_then(Intent::binary);
+        let asks = asks.map_or_else(
+            || "which one asks cannot be told".to_owned(),
+            |binary| format!("`{}` asks", binary.shown()),
+        );
+        format!("rule \"{}\" is for other executables, and {asks}", rule.name)
     }
 
     fn route_because(&self) -> String {
@@ -222,7 +232,6 @@ fn rule_because(reason: Reason, rule: &HttpRule) -> String {
             let ports: Vec<String> = rule.ports.iter().map(Port::to_string).collect();
             format!("rule \"{name}\" allows port {} only", ports.join(", "))
         }
-        Reason::BinaryNotAllowed => format!("rule \"{name}\" is for other executables"),
         Reason::DeniedByRule => format!("a deny of rule \"{name}\" matches"),
         Reason::MethodNotAllowed => match &rule.methods {
             MethodSet::These(these) if these.is_empty() => format!("rule \"{name}\" allows no method"),
@@ -236,6 +245,7 @@ fn rule_because(reason: Reason, rule: &HttpRule) -> String {
         Reason::QueryNotAllowed => format!("the query is not the one that rule \"{name}\" asks for"),
         Reason::AmbiguousRequest
         | Reason::HostNotAllowed
+        | Reason::BinaryNotAllowed
         | Reason::PrivateAddress
         | Reason::UpstreamTls
         | Reason::CredentialUnavailable

@@ -6,6 +6,7 @@
 //!
 //! Nothing here does I/O, and whatever compares a host or a path anywhere in the program does it through here.
 
+mod binary;
 mod canonical;
 mod check;
 mod compile;
@@ -27,6 +28,7 @@ mod schema;
 mod syscalls;
 mod unsupported;
 
+pub use binary::{Binary, binary_matches};
 pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
 pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
 pub use decide::{Decision, decide, decide_websocket};

@@ -17,7 +17,7 @@ pub struct Unsupported {
 }
 
 impl Unsupported {
-    /// The field, as `dynamic.network.http[2].binaries`.
+    /// The field, as `dynamic.network.http[2].limits`.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.what
@@ -100,7 +100,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
-    field(rule.binaries.is_some(), "binaries");
     field(!rule.allowed_addresses.is_empty(), "allowed_addresses");
     field(rule.credential.is_some(), "credential");
     field(rule.limits != RequestLimits::default(), "limits");

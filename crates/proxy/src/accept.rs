@@ -29,6 +29,7 @@ use crate::{
     hello::{FirstBytes, first_bytes},
     http1::{self, connection::Tunnel},
     http2, limits,
+    owners::{Connection, Ends},
     service::{Arrival, Service},
     state::Proxy,
 };
@@ -118,7 +119,7 @@ pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) 
 
 async fn serve_uncut(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
-    let Some(target) = Target::of(to, &proxy) else {
+    let Some(target) = Target::of(to, &proxy, connection(&stream, to)) else {
         proxy.events.unknown_destination(to);
         return reset(stream);
     };
@@ -191,19 +192,28 @@ pub(crate) struct Target {
     pub(crate) host: Host,
     /// The port.
     pub(crate) port: u16,
+    /// The connection itself.
+    pub(crate) connection: Arc<Connection>,
 }
 
 impl Target {
     /// None for an address of the stand-in ranges that was never given to a name.
-    pub(crate) fn of(to: SocketAddr, proxy: &Proxy) -> Option<Self> {
+    pub(crate) fn of(to: SocketAddr, proxy: &Proxy, connection: Arc<Connection>) -> Option<Self> {
         let address: IpAddr = to.ip().to_canonical();
         let host = match proxy.names.name_of(address) {
             Some(name) => Host::Name(name),
             None if is_stand_in(address) => return None,
             None => Host::Ip(address),
         };
-        Some(Self { host, port: to.port() })
+        Some(Self { host, port: to.port(), connection })
     }
+}
+
+/// A captured connection, by its two ends.
+fn connection(stream: &TcpStream, to: SocketAddr) -> Arc<Connection> {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let ends = stream.peer_addr().ok().map(|from| Ends { from: canonical(from), to: canonical(to) });
+    Arc::new(Connection::new(ends))
 }
 
 async fn read_first(stream: &mut TcpStream, first: &mut BytesMut, silence: Duration) -> FirstBytes {

@@ -28,6 +28,7 @@ use crate::{
     dns::names::{DnsName, parse_name},
     events::STAND_IN,
     listeners::{Listening, Sockets},
+    owners::Owners,
     revision::{Revision, RevisionError},
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
@@ -207,6 +208,7 @@ fn begin(
         trust: Trust::new(system.roots, Roots::of(&config.upstream.extra_ca)?)?,
         system: system.names,
         resolve: config.upstream.resolve,
+        owners: Owners::new(sockets.owners)?,
     })?;
     let listening = Listening::begin(sockets.open, &proxy, broken)?;
     Ok((proxy, listening))

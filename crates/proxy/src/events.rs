@@ -141,6 +141,7 @@ impl Events {
             event.reason = Some(denial.reason().as_str().into());
             event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
         }
+        event.binary = binary_of(permit.intent());
         event.request = Some(request_of(permit.intent()));
         self.write(event)
     }
@@ -151,6 +152,7 @@ impl Events {
         event.revision = Some(permit.revision());
         event.decision = Some(Decision::Allow);
         event.rule = permit.rule().map(|rule| rule.as_str().to_owned());
+        event.binary = binary_of(permit.intent());
         event.request = Some(request_of(permit.intent()));
         self.write(event)
     }
@@ -184,6 +186,7 @@ impl Events {
         event.decision = Some(Decision::Deny);
         event.reason = Some(denial.reason().as_str().into());
         event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
+        event.binary = denial.intent().and_then(binary_of);
         event.request = denial.intent().map(request_of).or(asked);
         self.told.remember(&event, Some(denial));
         self.write(event)
@@ -210,6 +213,7 @@ impl Events {
         event.revision = Some(of.revision);
         event.decision = Some(of.decision);
         event.rule = of.rule;
+        event.binary = binary_of(&of.intent);
         event.request = Some(request_of(&of.intent));
         event.response = Some(Response {
             status: Some(of.status.as_u16()),
@@ -238,6 +242,7 @@ impl Events {
         event.decision = Some(Decision::Deny);
         event.reason = denial.map(|denial| denial.reason().as_str().into());
         event.rule = denial.and_then(|denial| denial.rule().map(|rule| rule.as_str().to_owned()));
+        event.binary = binary_of(intent);
         event.request = Some(request_of(intent));
         self.note(event);
     }
@@ -302,6 +307,11 @@ impl Events {
 
 fn layer_of(permit: &RequestPermit) -> Layer {
     if permit.llm().is_some() { Layer::Llm } else { Layer::Network }
+}
+
+/// Who asked, where that was told.
+fn binary_of(intent: &Intent) -> Option<String> {
+    intent.binary().map(|binary| binary.shown().to_owned())
 }
 
 /// What is kept of a judged request.

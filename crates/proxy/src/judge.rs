@@ -1,14 +1,20 @@
 //! From what a codec read to what the policy judges, and from a permit to where it leads.
 
 use bytes::Bytes;
-use chiton_policy::{Ambiguity, Ambiguous, Denial, Host, IncomingRequest, Intent, METHOD_OVERRIDES, Reason};
+use chiton_policy::{
+    Ambiguity, Ambiguous, Binary, Denial, Host, IncomingRequest, Intent, METHOD_OVERRIDES, Reason,
+};
 use chiton_policy::{RequestPermit, Scheme};
 use http::header;
 
 use crate::{message::Request, service::Arrival, upstream::pool::Identity};
 
-/// The intent of a request, or why it has none.
-pub(crate) fn intent(arrival: &Arrival, request: &Request) -> Result<Intent, Denial> {
+/// The intent of a request, or why it has none. `binary`: who asks, where that matters.
+pub(crate) fn intent(
+    arrival: &Arrival,
+    request: &Request,
+    binary: Option<&Binary>,
+) -> Result<Intent, Denial> {
     if let Some(why) = request.ambiguity {
         return Err(Denial::of_connection(
             Reason::AmbiguousRequest,
@@ -29,7 +35,7 @@ pub(crate) fn intent(arrival: &Arrival, request: &Request) -> Result<Intent, Den
         target: &request.target,
         method_override: METHOD_OVERRIDES.iter().any(|name| request.headers.contains_key(*name)),
         framing_conflict: false,
-        binary: None,
+        binary,
     };
     let intent = Intent::from_parts(&incoming)?;
     // The name that was resolved to reach us must be the name that is asked for.

@@ -25,6 +25,7 @@ mod limits;
 mod listeners;
 mod lockdown;
 mod message;
+mod owners;
 mod proxied;
 mod refuse;
 mod revision;

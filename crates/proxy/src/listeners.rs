@@ -30,6 +30,8 @@ pub(crate) struct Sockets {
     pub(crate) open: Open,
     /// The event file.
     pub(crate) events: OwnedFd,
+    /// Where the supervisor is asked.
+    pub(crate) owners: Option<OwnedFd>,
 }
 
 /// Sockets to be served.
@@ -44,15 +46,16 @@ pub(crate) struct Open {
 impl Sockets {
     /// Takes the descriptors apart, in the order that `Listeners` states, the event file last.
     pub(crate) fn from_descriptors(named: Listeners, came: Vec<OwnedFd>) -> Result<Self, WrongDescriptors> {
-        let counts = [named.tcp, named.dns_udp, named.dns_tcp, named.dropped].map(usize::from);
+        let counts = [named.tcp, named.dns_udp, named.dns_tcp, named.dropped, named.owners].map(usize::from);
         let wrong = WrongDescriptors { came: came.len(), named: counts.iter().sum::<usize>() + 1 };
         if wrong.came != wrong.named {
             return Err(wrong);
         }
         let mut came = came.into_iter();
-        let [tcp, dns_udp, dns_tcp, dropped] = counts.map(|count| came.by_ref().take(count).collect());
+        let [tcp, dns_udp, dns_tcp, dropped, mut owners] =
+            counts.map(|count| came.by_ref().take(count).collect::<Vec<_>>());
         let events = came.next().ok_or(wrong)?;
-        Ok(Self { open: Open { tcp, dns_udp, dns_tcp, dropped }, events })
+        Ok(Self { open: Open { tcp, dns_udp, dns_tcp, dropped }, events, owners: owners.pop() })
     }
 }
 

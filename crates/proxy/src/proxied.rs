@@ -6,7 +6,7 @@
 //! the clear, HTTP/1, to a host that no rule could allow, and never within a tunnel: to a host that a rule names a
 //! target for another host is what two servers could read differently, and stays refused.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use chiton_policy::{Host, Scheme};
@@ -15,6 +15,7 @@ use http::{Method, header};
 use crate::{
     accept::Target,
     message::{Request, RequestBody},
+    owners::Connection,
     service::Arrival,
     state::Proxy,
 };
@@ -30,23 +31,23 @@ pub(crate) enum Asked {
 }
 
 /// Reads what a request asks of a proxy. What is not well-formed asks nothing, and is refused by its judgement.
-pub(crate) fn asked(proxy: &Proxy, request: &Request) -> Asked {
+pub(crate) fn asked(proxy: &Proxy, request: &Request, connection: &Arc<Connection>) -> Asked {
     if request.ambiguity.is_some() || request.authority.is_some() {
         return Asked::Nothing;
     }
     if request.method == Method::CONNECT {
-        return tunnel(proxy, request).map_or(Asked::Nothing, Asked::Tunnel);
+        return tunnel(proxy, request, connection).map_or(Asked::Nothing, Asked::Tunnel);
     }
     let Some(authority) = absolute_authority(&request.target) else { return Asked::Nothing };
-    let Some(target) = target(proxy, &authority, Some(Scheme::Http.default_port().get())) else {
+    let Some(target) = target(proxy, &authority, Some(Scheme::Http.default_port().get()), connection) else {
         return Asked::Nothing;
     };
     Asked::Forward(Arrival { target, scheme: Scheme::Http, server_name: None })
 }
 
 /// `CONNECT host:port`, which `Host` repeats, without a body.
-fn tunnel(proxy: &Proxy, request: &Request) -> Option<Target> {
-    let target = target(proxy, &request.target, None)?;
+fn tunnel(proxy: &Proxy, request: &Request, connection: &Arc<Connection>) -> Option<Target> {
+    let target = target(proxy, &request.target, None, connection)?;
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let agrees = hosts.all(|host| {
         // Some clients leave the port out of `Host`.
@@ -73,10 +74,16 @@ fn absolute_authority(target: &Bytes) -> Option<Bytes> {
 }
 
 /// Where an authority leads: a stand-in means its name, as everywhere.
-fn target(proxy: &Proxy, authority: &[u8], default_port: Option<u16>) -> Option<Target> {
+fn target(
+    proxy: &Proxy,
+    authority: &[u8],
+    default_port: Option<u16>,
+    connection: &Arc<Connection>,
+) -> Option<Target> {
+    let connection = connection.clone();
     match split(authority, default_port)? {
-        (Host::Ip(address), port) => Target::of(SocketAddr::new(address, port), proxy),
-        (host @ Host::Name(_), port) => Some(Target { host, port }),
+        (Host::Ip(address), port) => Target::of(SocketAddr::new(address, port), proxy, connection),
+        (host @ Host::Name(_), port) => Some(Target { host, port, connection }),
     }
 }
 

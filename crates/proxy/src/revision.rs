@@ -8,6 +8,8 @@ use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy};
 use chiton_secret::{SecretRef, SecretValue};
 use http::{HeaderMap, HeaderName};
 
+use crate::owners::Led;
+
 /// Why a revision is not taken. The one in force stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RevisionError {
@@ -40,6 +42,8 @@ pub(crate) struct Revision {
     pub(crate) document: serde_json::Value,
     /// Takes all its credentials out of what comes back.
     pub(crate) redactors: Redactors,
+    /// Where the executables that it names lead.
+    pub(crate) led: Led,
     credentials: HashMap<SecretRef, Value>,
 }
 
@@ -90,7 +94,8 @@ impl Revision {
         let redactors = Redactors::new(&revised.credentials)?;
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
-        Ok(Self { number: revised.revision, compiled, document: policy.to_json(), redactors, credentials })
+        let document = policy.to_json();
+        Ok(Self { number: revised.revision, compiled, document, redactors, led: Led::default(), credentials })
     }
 
     /// The value of a reference, where there is one and it may go to this host.

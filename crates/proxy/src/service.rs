@@ -69,7 +69,11 @@ impl Service {
     /// What a request asks of a proxy, where its connection can be one to a proxy at all.
     fn asked_of_proxy(&self, request: &Request) -> Asked {
         let named = || self.proxy.running.revision().compiled.could_allow(&self.arrival.target.host);
-        if self.may_be_proxy && !named() { proxied::asked(&self.proxy, request) } else { Asked::Nothing }
+        if self.may_be_proxy && !named() {
+            proxied::asked(&self.proxy, request, &self.arrival.target.connection)
+        } else {
+            Asked::Nothing
+        }
     }
 
     async fn serve(&self, request: Request) -> Result<Response, Aborted> {
@@ -79,11 +83,12 @@ impl Service {
             Asked::Nothing => None,
         };
         let arrival = forwarded.as_ref().unwrap_or(&self.arrival);
-        let intent = match judge::intent(arrival, &request) {
+        let revision = self.proxy.running.revision();
+        let binary = self.proxy.who_asks(&arrival.target, &revision).await;
+        let intent = match judge::intent(arrival, &request, binary.as_ref()) {
             Ok(intent) => intent,
             Err(denial) => {
-                let revision = self.proxy.running.revision().number;
-                return Ok(self.refuse(&denial, Some(asked(arrival, &request)), revision));
+                return Ok(self.refuse(&denial, Some(asked(arrival, &request)), revision.number));
             }
         };
         if internal::is_asked(&intent) {

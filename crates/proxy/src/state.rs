@@ -18,6 +18,7 @@ use crate::{
         server::Resolve,
     },
     events::Events,
+    owners::Owners,
     revision::Revision,
     running::Running,
     upstream::{
@@ -39,6 +40,8 @@ pub(crate) struct Proxy {
     pub(crate) events: Arc<Events>,
     /// What is enforced.
     pub(crate) running: Arc<Running>,
+    /// Whose connections are.
+    pub(crate) owners: Owners,
     /// The servers' side.
     pub(crate) upstream: Arc<Upstream>,
     connections: AtomicU64,
@@ -62,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) system: SystemNames,
     /// `[upstream.resolve]`.
     pub(crate) resolve: BTreeMap<String, String>,
+    /// Whom to ask whose connections are.
+    pub(crate) owners: Owners,
 }
 
 /// Why a proxy cannot begin.
@@ -89,6 +94,7 @@ impl Proxy {
             names,
             running: Running::new(revision.clone(), events.clone()),
             events,
+            owners: parts.owners,
             upstream: Arc::new(Upstream { dialler, pool: Pool::default() }),
             connections: AtomicU64::new(0),
         }))

@@ -18,6 +18,7 @@ use crate::{
     events::Events,
     failure::{ours, refused, status},
     kernel::Prepared,
+    owners::Owners,
     partner::{self, Message},
     standings::Standings,
 };
@@ -38,7 +39,7 @@ fn folder(path: &str) -> Result<OwnedFd, Failure> {
 
 /// Serves until init has ended.
 pub(crate) fn judge(
-    prepared: Prepared,
+    prepared: (Prepared, Owners),
     partner: &OwnedFd,
     init: Pid,
     events: OwnedFd,
@@ -48,10 +49,12 @@ pub(crate) fn judge(
     let Some(Message::Entered) = partner::receive(partner.as_fd())? else {
         return Err(refused("the first process inside did not come to its view"));
     };
+    let (prepared, owners) = prepared;
     let server = match server(prepared, events) {
         Ok(server) => server,
         Err(failure) => return tell(failure, partner, &gone),
     };
+    owners.serve(server.ownership())?;
     partner::send(partner.as_fd(), &Message::Judging)?;
     loop {
         let mut fds = [PollFd::new(&gone, PollFlags::IN), PollFd::new(partner, PollFlags::IN)];

@@ -21,6 +21,7 @@ use crate::{
     environment::Environment,
     failure::{refused, status},
     judge,
+    owners::Owners,
     partner::{self, Message},
     report,
     rules::Rules,
@@ -33,9 +34,9 @@ pub(crate) enum Kernel {
     #[default]
     Fresh,
     /// The namespaces and the capture stand.
-    Created(CreateSandbox, Entered),
+    Created(CreateSandbox, Entered, Owners),
     /// The view is assembled.
-    Viewed(Box<Prepared>, View),
+    Viewed(Box<Prepared>, View, Owners),
     /// The first process inside can start programs.
     Entered(Box<AgentLocks>),
 }
@@ -63,12 +64,15 @@ impl Confinement for Kernel {
         let Self::Fresh = self else { return Err(out_of_order()) };
         let entered = namespaces::enter(identity(sandbox.identity), &sandbox.name).map_err(fail)?;
         let captured = capture::build().map_err(fail)?;
-        *self = Self::Created(sandbox.clone(), entered);
-        handed_over(captured)
+        let (owners, asked_on) = Owners::pair()?;
+        *self = Self::Created(sandbox.clone(), entered, owners);
+        handed_over(captured, asked_on)
     }
 
     fn view(&mut self, sent: &FilesystemPolicy) -> Result<EnforcementReport, Failure> {
-        let Self::Created(sandbox, entered) = std::mem::take(self) else { return Err(out_of_order()) };
+        let Self::Created(sandbox, entered, owners) = std::mem::take(self) else {
+            return Err(out_of_order());
+        };
         let rules = Rules::read(sent)?;
         let inputs = PlanInputs {
             name: sandbox.name.clone(),
@@ -87,19 +91,21 @@ impl Confinement for Kernel {
         let host_proc = judge::host_proc()?;
         let view = View::assemble(&plan, folders).map_err(fail)?;
         let report = report::of(&plan);
-        *self = Self::Viewed(Box::new(Prepared { sandbox, plan, rules, host_proc }), view);
+        let owners = owners.with_home(&sent.home);
+        let prepared = Prepared { sandbox, plan, rules, host_proc };
+        *self = Self::Viewed(Box::new(prepared), view, owners);
         Ok(report)
     }
 
     fn variables(&self) -> Environment {
         match self {
-            Self::Viewed(prepared, _) => prepared.rules.variables.clone(),
+            Self::Viewed(prepared, ..) => prepared.rules.variables.clone(),
             Self::Fresh | Self::Created(..) | Self::Entered(_) => Environment::new(),
         }
     }
 
     fn enter(&mut self, partner: BorrowedFd<'_>, report: &mut EnforcementReport) -> Result<(), Failure> {
-        let Self::Viewed(prepared, view) = std::mem::take(self) else { return Err(out_of_order()) };
+        let Self::Viewed(prepared, view, _asked) = std::mem::take(self) else { return Err(out_of_order()) };
         view.mount_proc().map_err(fail)?;
         view.enter().map_err(fail)?;
         partner::send(partner, &Message::Entered)?;
@@ -124,9 +130,9 @@ impl Confinement for Kernel {
     }
 
     fn judge(self, partner: OwnedFd, init: Pid, events: OwnedFd) -> Result<(), Failure> {
-        let Self::Viewed(prepared, view) = self else { return Err(out_of_order()) };
+        let Self::Viewed(prepared, view, owners) = self else { return Err(out_of_order()) };
         drop(view);
-        judge::judge(*prepared, &partner, init, events)
+        judge::judge((*prepared, owners), &partner, init, events)
     }
 }
 
@@ -137,16 +143,17 @@ fn identity(identity: Identity) -> namespaces::Identity {
     }
 }
 
-fn handed_over(captured: CapturedListeners) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
+fn handed_over(captured: CapturedListeners, owners: OwnedFd) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
     let count = |sockets: &[OwnedFd]| u8::try_from(sockets.len()).map_err(fail);
     let listeners = Listeners {
         tcp: count(&captured.tcp)?,
         dns_udp: count(&captured.dns_udp)?,
         dns_tcp: count(&captured.dns_tcp)?,
         dropped: 1,
+        owners: 1,
     };
     let CapturedListeners { tcp, dns_udp, dns_tcp, dropped, .. } = captured;
-    Ok((listeners, tcp.into_iter().chain(dns_udp).chain(dns_tcp).chain([dropped]).collect()))
+    Ok((listeners, tcp.into_iter().chain(dns_udp).chain(dns_tcp).chain([dropped, owners]).collect()))
 }
 
 /// For the report: who the agent is.

@@ -19,6 +19,7 @@ mod link;
 mod links;
 mod log;
 mod outer;
+mod owners;
 mod partner;
 mod poll;
 mod program;

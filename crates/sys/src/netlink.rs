@@ -17,6 +17,8 @@ pub enum Subsystem {
     Route,
     /// nftables and packet logs.
     Netfilter,
+    /// What sockets there are.
+    Sockets,
 }
 
 /// A bound netlink socket.
@@ -29,6 +31,7 @@ impl Netlink {
         let protocol: Option<Protocol> = match subsystem {
             Subsystem::Route => None,
             Subsystem::Netfilter => Some(netlink::NETFILTER),
+            Subsystem::Sockets => Some(netlink::SOCK_DIAG),
         };
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, 0))?;

@@ -47,6 +47,27 @@ fn explain_answers_with_its_status() {
 }
 
 #[test]
+fn explain_knows_a_binary_as_a_sandbox_does() {
+    let chiton = Chiton::new(As::User);
+    let rule = "dynamic: {network: {http: [{host: api.example.com, binaries: [/usr/bin/python3]}]}}\n";
+    let policy = chiton.policy(rule);
+    let policy = policy.to_str().expect("UTF-8");
+    let request = "GET https://api.example.com/";
+    let explain = |binary: &[&str]| {
+        let arguments = [&["policy", "explain", policy, "--json", "--request", request], binary].concat();
+        chiton.run(&arguments)
+    };
+    // A symlink on most systems: the pattern means where it leads, and so does the argument.
+    let file = std::fs::canonicalize("/usr/bin/python3").expect("python3 is installed");
+    for python in ["/usr/bin/python3", file.to_str().expect("UTF-8")] {
+        assert_eq!(explain(&["--binary", python]).expect_status(0).json()["decision"], "allow");
+    }
+    for other in [&["--binary", "/usr/bin/curl"][..], &["--binary", "/nonexistent"], &[]] {
+        assert_eq!(explain(other).expect_status(1).json()["reason"], "binary_not_allowed");
+    }
+}
+
+#[test]
 fn diff_and_schema_need_no_gateway() {
     let chiton = Chiton::new(As::User);
     let (old, new) =

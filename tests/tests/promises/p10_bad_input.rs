@@ -49,7 +49,6 @@ fn what_is_not_supported_is_refused_by_name() {
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
         ("dynamic: {network: {http: [{host: h.example, tls: passthrough}]}}\n", "passthrough"),
         ("dynamic: {network: {http: [{host: h.example, limits: {requests_per_minute: 5}}]}}\n", "limits"),
-        ("dynamic: {network: {http: [{host: h.example, binaries: [/usr/bin/curl]}]}}\n", "binaries"),
         ("extends: [github-read]\n", "extends"),
     ];
     for (text, mentions) in cases {

@@ -30,8 +30,8 @@ pub(crate) fn be_proxy() -> ExitCode {
         let mut bytes = vec![0; frame::checked_len(length).unwrap()];
         std::io::Read::read_exact(&mut link, &mut bytes).unwrap();
         let ProxyRequest::Configure(config) = frame::decode(&bytes).unwrap() else { continue };
-        let Listeners { tcp, dns_udp, dns_tcp, dropped } = config.listeners;
-        let told = u32::from(tcp) + u32::from(dns_udp) + u32::from(dns_tcp) + u32::from(dropped);
+        let Listeners { tcp, dns_udp, dns_tcp, dropped, owners } = config.listeners;
+        let told: u32 = [tcp, dns_udp, dns_tcp, dropped, owners].map(u32::from).iter().sum();
         assert_eq!(usize::try_from(told).unwrap() + 1, descriptors.len());
         frame::write_message(&mut link, &ProxyReply::Enforcing { revision: 1, cut: 0 }).unwrap();
         link.flush().unwrap();

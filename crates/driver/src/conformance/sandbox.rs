@@ -106,7 +106,7 @@ pub(super) async fn script(fixture: &dyn Fixture, text: &str) -> (String, String
 pub fn proxy_config() -> ProxyConfig {
     ProxyConfig {
         sandbox: "bench".into(),
-        listeners: Listeners { tcp: 0, dns_udp: 0, dns_tcp: 0, dropped: 0 },
+        listeners: Listeners { tcp: 0, dns_udp: 0, dns_tcp: 0, dropped: 0, owners: 0 },
         revised: Revised { revision: 1, policy: POLICY.into(), credentials: Vec::new() },
         authority: AuthorityMaterial { certificate: String::new(), key: SecretValue::new(Vec::new()) },
         upstream: Upstream::default(),

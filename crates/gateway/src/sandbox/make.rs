@@ -116,7 +116,7 @@ pub(super) fn proxy_config(
     revised: Revised,
     upstream: Upstream,
 ) -> ProxyConfig {
-    let listeners = Listeners { tcp: 0, dns_udp: 0, dns_tcp: 0, dropped: 0 };
+    let listeners = Listeners { tcp: 0, dns_udp: 0, dns_tcp: 0, dropped: 0, owners: 0 };
     ProxyConfig { sandbox: record.name.to_string(), listeners, revised, authority, upstream }
 }
 

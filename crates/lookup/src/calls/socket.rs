@@ -83,6 +83,7 @@ pub(crate) fn connect(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     let socket = request.caller.descriptor(request.int(0))?;
     let address = address(request, &socket, shape.rest)?;
     let target = target(request, &address)?;
+    request.shared.owners.note(request, &socket);
     in_own_directory(request)?;
     let blocks = !rustix::fs::fcntl_getfl(&socket)?.contains(OFlags::NONBLOCK);
     deed(request, blocks, || raw::connect(&socket, &target.bytes).map(|()| 0))

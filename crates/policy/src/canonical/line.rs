@@ -1,7 +1,7 @@
 //! A request as one line, as `policy explain` and the vectors write it.
 
 use super::{Ambiguity, Ambiguous, IncomingRequest, Intent, authority};
-use crate::names::Scheme;
+use crate::{binary::Binary, names::Scheme};
 
 /// Why a line is not judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum RequestLineError {
     Ambiguous(#[from] Ambiguous),
 }
 
-pub(super) fn read(text: &str, binary: Option<&[u8]>) -> Result<Intent, RequestLineError> {
+pub(super) fn read(text: &str, binary: Option<&Binary>) -> Result<Intent, RequestLineError> {
     let no_request = || RequestLineError::NotARequest(text.escape_debug().to_string());
     let (method, url) = text.split_once(' ').ok_or_else(no_request)?;
     let (scheme, rest) = url.split_once("://").ok_or_else(no_request)?;

@@ -1,6 +1,7 @@
 //! One rule against one request.
 
 use crate::{
+    binary::binary_matches,
     canonical::{Intent, Parameter, read_parameter},
     denial::Reason,
     model::{DenyRule, HttpRule, MethodSet, TlsMode},
@@ -62,7 +63,7 @@ pub(crate) fn judge(rule: &HttpRule, intent: &Intent) -> Stage {
         Stage::Scheme
     } else if !rule.ports.contains(&intent.port()) {
         Stage::Port
-    } else if !binary_matches(rule, intent) {
+    } else if !binary_matches(rule.binaries.as_deref(), intent.binary()) {
         Stage::Binary
     } else if !method_allowed(&rule.methods, intent.method().as_str()) {
         Stage::Method
@@ -81,15 +82,6 @@ pub(crate) fn matches_either_reading(rule: &HttpRule, intent: &Intent) -> bool {
         Stage::Host | Stage::Scheme | Stage::Port | Stage::Binary | Stage::Method => false,
         Stage::Query | Stage::Allowed => true,
         Stage::Path => intent.target().split_path().is_some_and(|path| path_matches(rule, path)),
-    }
-}
-
-/// An owner that cannot be told for certain does not match.
-fn binary_matches(rule: &HttpRule, intent: &Intent) -> bool {
-    match (&rule.binaries, intent.binary()) {
-        (None, _) => true,
-        (Some(globs), Some(binary)) => globs.iter().any(|glob| glob.matches(binary)),
-        (Some(_), None) => false,
     }
 }
 

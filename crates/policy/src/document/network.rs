@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     Node, Notes, Sites,
-    process::{amount, read_globs},
+    process::{amount, read_binaries},
     read::Fields,
     units,
 };
@@ -91,7 +91,7 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
     let (deny, deny_spans) = fields.get("deny").map(|node| read_denies(node, notes)).unwrap_or_default();
     let ports = read_ports(&fields, scheme.default_port(), notes);
     let query = fields.get("query").map(|node| read_query(node, notes)).unwrap_or_default();
-    let binaries = fields.get("binaries").map(|node| read_globs(node, "binaries", notes));
+    let binaries = fields.get("binaries").map(|node| read_binaries(node, notes));
     let allowed_addresses = read_addresses(&fields, notes);
     let credential = fields.get("credential").and_then(|node| read_credential(node, notes));
     let limits = fields.get("limits").map(|node| read_limits(node, notes)).unwrap_or_default();

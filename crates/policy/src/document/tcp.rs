@@ -1,6 +1,6 @@
 //! `dynamic.network.tcp`
 
-use super::{Node, Notes, Sites, network, process::read_globs};
+use super::{Node, Notes, Sites, network, process::read_binaries};
 use crate::{
     model::TcpRule,
     names::{RuleName, Scheme},
@@ -19,7 +19,7 @@ pub(super) fn read(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Vec<Tcp
         let ports = network::read_ports(&fields, Scheme::Https.default_port(), notes);
         let private = fields.get("private_addresses");
         let private = private.and_then(|node| notes.boolean(node, "private_addresses"));
-        let binaries = fields.get("binaries").map(|node| read_globs(node, "binaries", notes));
+        let binaries = fields.get("binaries").map(|node| read_binaries(node, notes));
         let Some((host, _)) = network::read_host(item, &fields, &field, notes) else { continue };
         let rule = TcpRule {
             name: RuleName::new(&field),

@@ -122,6 +122,13 @@ impl FileGlob {
         self.pieces.iter().all(|piece| matches!(piece, Piece::Name(stars) if stars.literal().is_some()))
     }
 
+    /// The folders that whatever it matches lies in: its names up to the first with a star, without the last one.
+    pub(crate) fn literal_folders(&self) -> String {
+        let names = self.text.trim_end_matches('/').rsplit_once('/').map_or("", |(folders, _)| folders);
+        let plain = names.split('/').take_while(|name| !name.contains('*'));
+        plain.collect::<Vec<_>>().join("/")
+    }
+
     /// Whether it matches exactly this path.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {

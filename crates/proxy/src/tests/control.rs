@@ -89,7 +89,7 @@ fn configure(revision: u64, policy: &str) -> ProxyRequest {
     let authority = Authority::generate("test").unwrap();
     ProxyRequest::Configure(Box::new(ProxyConfig {
         sandbox: "test".to_owned(),
-        listeners: Listeners { tcp: 1, dns_udp: 1, dns_tcp: 0, dropped: 0 },
+        listeners: Listeners { tcp: 1, dns_udp: 1, dns_tcp: 0, dropped: 0, owners: 0 },
         revised: revised(revision, policy, &[]),
         authority: AuthorityMaterial {
             certificate: authority.certificate_pem().to_owned(),

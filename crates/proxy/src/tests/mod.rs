@@ -6,6 +6,7 @@ mod applying;
 mod control;
 mod credentials;
 mod exchange;
+mod owners;
 mod proxied;
 mod refusals;
 mod smuggling;
@@ -39,6 +40,7 @@ use crate::{
     capture::{self, Origin},
     dns::{names::parse_name, server::Resolve},
     limits,
+    owners::Owners,
     revision::{Revision, RevisionError},
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
@@ -89,6 +91,7 @@ struct Setup<'a> {
     roots: Vec<String>,
     credentials: Vec<(&'a str, &'a str, Option<Vec<&'a str>>)>,
     system: SystemNames,
+    owners: Option<Owners>,
 }
 
 fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&str>>)]) -> Revised {
@@ -117,6 +120,7 @@ impl Bench {
             trust: Trust::new(SystemRoots::Read(None), Roots::only(&roots).unwrap()).unwrap(),
             system: setup.system,
             resolve,
+            owners: setup.owners.unwrap_or_else(|| Owners::new(None).unwrap()),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }
     }

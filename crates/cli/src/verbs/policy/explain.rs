@@ -1,8 +1,14 @@
 //! `chiton policy explain`: how one request would be judged, and by what.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use chiton_policy::{Ambiguous, Denial, Explanation, Intent, Outcome, RequestLineError, compile, explain};
+use chiton_policy::{
+    Ambiguous, Binary, CompiledPolicy, Denial, Explanation, Intent, Outcome, RequestLineError, compile,
+    explain,
+};
 use clap::Args;
 
 use crate::{
@@ -34,8 +40,9 @@ impl ExplainArgs {
 
     fn judge(self, output: Output) -> Result<Status, CliError> {
         let policy = Source::named(&self.file)?.checked()?;
-        let explanation = match self.intent() {
-            Ok(intent) => explain(&compile(&policy), &intent),
+        let compiled = compile(&policy);
+        let explanation = match self.intent(&compiled) {
+            Ok(intent) => explain(&compiled, &intent),
             Err(RequestLineError::Ambiguous(ambiguous)) => self.refused(ambiguous),
             Err(error @ RequestLineError::NotARequest(_)) => return Err(CliError::new(error.to_string())),
         };
@@ -50,11 +57,9 @@ impl ExplainArgs {
         })
     }
 
-    fn intent(&self) -> Result<Intent, RequestLineError> {
+    fn intent(&self, policy: &CompiledPolicy) -> Result<Intent, RequestLineError> {
         match &self.binary {
-            Some(binary) => {
-                Intent::from_request_line_of(&self.request, binary.as_os_str().as_encoded_bytes())
-            }
+            Some(binary) => Intent::from_request_line_of(&self.request, &known(binary, policy)),
             None => Intent::from_request_line(&self.request),
         }
     }
@@ -73,4 +78,22 @@ impl ExplainArgs {
             other_hosts: 0,
         }
     }
+}
+
+/// An executable as a sandbox of this host would know it: the file that a path leads to, and every name that the
+/// policy has for it. One that is not here is known by its path alone.
+fn known(binary: &Path, policy: &CompiledPolicy) -> Binary {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let file = fs::canonicalize(binary).unwrap_or_else(|_| binary.to_owned());
+    let leads_here = |path: &&str| {
+        let here = match (path.strip_prefix("~/"), &home) {
+            (Some(below), Some(home)) => home.join(below),
+            (Some(_), None) | (None, _) => PathBuf::from(path),
+        };
+        fs::canonicalize(here).is_ok_and(|led| led == file)
+    };
+    let led = policy.binary_paths().into_iter().filter(leads_here).map(str::to_owned);
+    let below = home.as_ref().and_then(|home| file.strip_prefix(home).ok());
+    let in_home = below.map(|below| format!("~/{}", below.display()));
+    Binary::new(&file.to_string_lossy(), led.chain(in_home))
 }

@@ -1,0 +1,157 @@
+//! Whose a TCP connection is: the executable of the thread that asked the kernel to connect.
+//!
+//! In: every `connect`, while its thread waits for the answer and can be no other program's; later a question with
+//! the connection's two ends. Out: the executable, and whether its path says what runs. A connection is known by its
+//! socket's cookie, a number that the kernel gives to no other socket; a process's number is never kept.
+//!
+//! What always holds: a connection that was made by another way than `connect`, one that processes of different
+//! executables hold by the time of the question, and one that was asked about before have no owner.
+
+mod diagnosis;
+mod file;
+mod holders;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chiton_sys::Result;
+use rustix::{
+    fs::OFlags,
+    net::{AddressFamily, SocketType, sockopt},
+};
+
+pub(crate) use file::{Executables, leads_to};
+use file::{Seen, judge};
+
+use crate::{object::Stat, request::Request, shared::Shared};
+
+/// Connections that nobody asked about are kept up to this number, the newest ones.
+const MOST: usize = 16 << 10;
+
+/// Whose a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The executable, in the view, symlinks resolved.
+    pub executable: PathBuf,
+    /// Whether that path says what runs: neither the file nor its name is one that the agent can write.
+    pub fixed: bool,
+}
+
+/// A connection that was asked for.
+struct Connected {
+    /// The socket's inode.
+    socket: u64,
+    executable: Seen,
+}
+
+/// The connections that were asked for and that nobody asked about yet.
+#[derive(Default)]
+pub(crate) struct Owners(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    by_cookie: HashMap<u64, (u64, Connected)>,
+    /// In the order of their `connect`, to forget the oldest. An entry that is not the newest of its cookie is stale.
+    order: VecDeque<(u64, u64)>,
+    last: u64,
+}
+
+impl Owners {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes down who connects, before it is done. Who cannot be told is forgotten, also from an earlier `connect`
+    /// of the same socket.
+    pub(crate) fn note(&self, request: &Request<'_>, socket: &OwnedFd) {
+        if !is_stream_of_the_internet(socket) {
+            return;
+        }
+        let Ok(cookie) = sockopt::socket_cookie(socket) else { return };
+        self.table().set(cookie, connected(request, socket).ok());
+    }
+}
+
+impl Table {
+    fn set(&mut self, cookie: u64, connected: Option<Connected>) {
+        let Some(connected) = connected else {
+            self.by_cookie.remove(&cookie);
+            return;
+        };
+        self.last = self.last.wrapping_add(1);
+        self.by_cookie.insert(cookie, (self.last, connected));
+        self.order.push_back((cookie, self.last));
+        while self.order.len() > MOST {
+            let Some((oldest, number)) = self.order.pop_front() else { break };
+            if self.by_cookie.get(&oldest).is_some_and(|(newest, _)| *newest == number) {
+                self.by_cookie.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn is_stream_of_the_internet(socket: &OwnedFd) -> bool {
+    let internet = |family| family == AddressFamily::INET || family == AddressFamily::INET6;
+    sockopt::socket_domain(socket).is_ok_and(internet)
+        && sockopt::socket_type(socket).is_ok_and(|kind| kind == SocketType::STREAM)
+}
+
+/// Reads who asks, and makes sure afterwards that it still waits: until then it has started no other program, for
+/// a start ends every other thread of the process, and with it the wait.
+fn connected(request: &Request<'_>, socket: &OwnedFd) -> Result<Connected> {
+    let executable = Seen::of(&request.shared.judge.own, &request.caller.proc("exe", OFlags::PATH)?)?;
+    let socket = Stat::of(socket)?.identity().number;
+    request.confirm()?;
+    Ok(Connected { socket, executable })
+}
+
+/// Whose the connection with these ends is. Each is asked about once.
+pub(crate) fn owner_of(shared: &Shared, from: SocketAddr, to: SocketAddr) -> Option<Owner> {
+    let cookie = diagnosis::cookie_of(from, to)?;
+    let (_, connected) = shared.owners.table().by_cookie.remove(&cookie)?;
+    if !holders::all_run(shared, connected.socket, connected.executable.identity) {
+        return None;
+    }
+    let fixed = judge(shared, &connected.executable);
+    Some(Owner { executable: connected.executable.path, fixed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Identity;
+
+    fn connected(number: u64) -> Connected {
+        let identity = Identity { device: 1, number };
+        let executable = Seen { path: "/usr/bin/curl".into(), identity, changed: (0, 0) };
+        Connected { socket: number, executable }
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_a_second_connect_counts() {
+        let mut table = Table::default();
+        for cookie in 0..MOST as u64 {
+            table.set(cookie, Some(connected(cookie)));
+        }
+        table.set(0, Some(connected(7)));
+        assert_eq!(table.by_cookie.len(), MOST);
+        assert_eq!(table.by_cookie[&0].1.socket, 7);
+        table.set(MOST as u64, Some(connected(1)));
+        assert!(!table.by_cookie.contains_key(&1), "the oldest is the second by now");
+        assert!(table.by_cookie.contains_key(&0));
+        assert!(table.order.len() <= MOST);
+    }
+
+    #[test]
+    fn who_cannot_be_told_is_forgotten() {
+        let mut table = Table::default();
+        table.set(3, Some(connected(3)));
+        table.set(3, None);
+        assert!(table.by_cookie.is_empty());
+    }
+}

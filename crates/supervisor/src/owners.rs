@@ -1,0 +1,91 @@
+//! The owners' link: the proxy asks whose a connection is, the outer half answers, on a thread of its own.
+//!
+//! The socket is made with the listeners and goes with them to the proxy, and to one that replaces it. A packet that
+//! is no question is passed over: what asks then waits in vain, and its connection has no owner.
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use chiton_api::{
+    control::Failure,
+    owner::{Answer, Asked, MAX_PACKET, Owner, Question, Told},
+};
+use chiton_lookup::Ownership;
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
+};
+
+use crate::failure::ours;
+
+const STACK: usize = 256 << 10;
+
+/// The supervisor's end, before somebody answers on it.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    socket: OwnedFd,
+    home: PathBuf,
+}
+
+impl Owners {
+    /// Our end and the proxy's.
+    pub(crate) fn pair() -> Result<(Self, OwnedFd), Failure> {
+        let flags = SocketFlags::CLOEXEC;
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let (socket, asked_on) = pair.map_err(|e| ours("cannot make the owners' link", &e.into()))?;
+        Ok((Self { socket, home: PathBuf::new() }, asked_on))
+    }
+
+    /// The same, for a caller whose home is this.
+    pub(crate) fn with_home(self, home: &Path) -> Self {
+        Self { home: home.to_owned(), ..self }
+    }
+
+    /// Answers from now on.
+    pub(crate) fn serve(self, ownership: Ownership) -> Result<(), Failure> {
+        let thread = thread::Builder::new().name("owners".into()).stack_size(STACK);
+        let served = thread.spawn(move || {
+            let mut buffer = vec![0; MAX_PACKET];
+            while self.answer_one(&ownership, &mut buffer) {}
+        });
+        served.map(drop).map_err(|e| ours("cannot start a thread for owners", &e))
+    }
+
+    /// False when nobody can ask any more.
+    fn answer_one(&self, ownership: &Ownership, buffer: &mut [u8]) -> bool {
+        let got = match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((got, _)) => got,
+            Err(Errno::INTR) => return true,
+            Err(_) => return false,
+        };
+        let asked = buffer.get(..got).and_then(|packet| serde_json::from_slice::<Asked>(packet).ok());
+        let Some(Asked { id, question }) = asked else { return true };
+        let answer = match question {
+            Question::Owner { from, to } => {
+                Answer::Owner(ownership.owner_of(from, to).map(|owner| self.told(owner)))
+            }
+            Question::LeadsTo(paths) => {
+                Answer::LeadsTo(paths.iter().map(|path| ownership.leads_to(&self.absolute(path))).collect())
+            }
+        };
+        // A path that is no text cannot be told, and matches no pattern.
+        if let Ok(packet) = serde_json::to_vec(&Told { id, answer }) {
+            // A proxy that takes no answers has none.
+            let _ = rustix::net::send(&self.socket, &packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+        true
+    }
+
+    fn told(&self, owner: chiton_lookup::Owner) -> Owner {
+        let below = owner.executable.strip_prefix(&self.home).ok();
+        let in_home = below.map(|below| Path::new("~").join(below));
+        Owner { executable: owner.executable, in_home, fixed: owner.fixed }
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        path.strip_prefix("~").map_or_else(|_| path.to_owned(), |below| self.home.join(below))
+    }
+}
