@@ -147,8 +147,8 @@ pub(crate) enum UpstreamBody {
     Http1(Box<http1::ResponseBody>, Lease),
     /// Of a stream of HTTP/2, or of a WebSocket that was not opened.
     Hyper(Incoming),
-    /// It has ended.
-    Ended,
+    /// It has ended; the request's body may not have.
+    Ended(#[expect(dead_code, reason = "held until the response has ended")] Option<Box<SentBody>>),
 }
 
 /// Where an HTTP/1 connection goes back to.
@@ -160,10 +160,11 @@ pub(crate) struct Lease {
 impl UpstreamBody {
     /// The response has ended in good order: the connection may serve another.
     pub(crate) fn release(&mut self) {
-        if let Self::Http1(body, lease) = std::mem::replace(self, Self::Ended)
-            && let Some(idle) = body.into_idle()
-        {
-            lease.upstream.pool.give_back(&lease.identity, idle);
+        if let Self::Http1(body, lease) = std::mem::replace(self, Self::Ended(None)) {
+            match body.into_idle() {
+                Ok(idle) => lease.upstream.pool.give_back(&lease.identity, idle),
+                Err(rest) => *self = Self::Ended(rest),
+            }
         }
     }
 }
@@ -179,7 +180,7 @@ impl Body for UpstreamBody {
         match self.get_mut() {
             Self::Http1(body, _) => Pin::new(&mut **body).poll_frame(cx),
             Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
-            Self::Ended => Poll::Ready(None),
+            Self::Ended(_) => Poll::Ready(None),
         }
     }
 
@@ -187,7 +188,7 @@ impl Body for UpstreamBody {
         match self {
             Self::Http1(body, _) => body.is_end_stream(),
             Self::Hyper(body) => body.is_end_stream(),
-            Self::Ended => true,
+            Self::Ended(_) => true,
         }
     }
 
@@ -195,7 +196,7 @@ impl Body for UpstreamBody {
         match self {
             Self::Http1(body, _) => body.size_hint(),
             Self::Hyper(body) => body.size_hint(),
-            Self::Ended => SizeHint::with_exact(0),
+            Self::Ended(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -118,7 +118,7 @@ enum Upload {
     Body(SentBody, Coding),
     Done,
     /// The server does not take it any more. It may have answered why.
-    Failed(io::Error),
+    Failed(io::Error, Option<Box<SentBody>>),
 }
 
 /// A request on its way, and the response to it.
@@ -152,7 +152,7 @@ impl Exchange {
 
     fn ended(&mut self) -> Http1Error {
         match std::mem::replace(&mut self.upload, Upload::Done) {
-            Upload::Failed(error) => Http1Error::Io(error),
+            Upload::Failed(error, _) => Http1Error::Io(error),
             Upload::Body(..) | Upload::Done => Http1Error::Closed,
         }
     }
@@ -161,7 +161,7 @@ impl Exchange {
     pub(crate) fn unsent(self) -> Option<SentBody> {
         match self.upload {
             Upload::Body(body, _) if !self.touched => Some(body),
-            Upload::Body(..) | Upload::Done | Upload::Failed(_) => None,
+            Upload::Body(..) | Upload::Done | Upload::Failed(..) => None,
         }
     }
 
@@ -169,7 +169,11 @@ impl Exchange {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
         loop {
             if let Err(error) = std::task::ready!(self.poll_write(cx)) {
-                self.upload = Upload::Failed(error);
+                let rest = match std::mem::replace(&mut self.upload, Upload::Done) {
+                    Upload::Body(body, _) => Some(Box::new(body)),
+                    Upload::Done | Upload::Failed(..) => None,
+                };
+                self.upload = Upload::Failed(error, rest);
                 self.connection.output.clear();
                 return Poll::Ready(Ok(()));
             }
@@ -198,7 +202,7 @@ impl Exchange {
     /// Writes what is waiting to be written. Nothing waits when it is ready.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Idle { io, output, .. } = &mut self.connection;
-        if matches!(self.upload, Upload::Failed(_)) {
+        if matches!(self.upload, Upload::Failed(..)) {
             return Poll::Ready(Ok(()));
         }
         while output.has_remaining() {
@@ -254,17 +258,23 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// The connection, for another request; none where this exchange did not end in good order.
-    pub(crate) fn into_idle(self) -> Option<Idle> {
+    /// The connection, for another request; else, where this exchange did not end in good order, the rest of the
+    /// request's body. Whoever is still sending that must not see it dropped before the response has ended: HTTP/2
+    /// would reset the stream, and take back what of the response is not written yet.
+    pub(crate) fn into_idle(self) -> Result<Idle, Option<Box<SentBody>>> {
         let Exchange { connection, upload, .. } = self.exchange;
-        let sent = matches!(upload, Upload::Done) && connection.output.is_empty();
+        let sent = match upload {
+            Upload::Body(body, _) => return Err(Some(Box::new(body))),
+            Upload::Failed(_, rest) => return Err(rest),
+            Upload::Done => connection.output.is_empty(),
+        };
         let Idle { io, input, output } = connection;
         if !(self.keep_alive && self.ended && sent && input.is_empty()) {
-            return None;
+            return Err(None);
         }
         // What it grew to for one body is not kept for the next.
         let small = |buffer: BytesMut| if buffer.capacity() > 8 << 10 { BytesMut::new() } else { buffer };
-        Some(Idle { io, input: small(input), output: small(output) })
+        Ok(Idle { io, input: small(input), output: small(output) })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
