@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("curl", "curl", "curl"),
     ("openssl", "openssl", "openssl"),
     ("/usr/bin/python3", "python3", "python3"),
+    ("nginx", "nginx-light", "nginx"),
     ("node", "nodejs", "nodejs"),
     ("npm", "npm", "npm"),
     ("go", "golang-go", "golang"),

@@ -172,7 +172,7 @@ async fn serve_target(
     None
 }
 
-/// Why a connection is reset before any request.
+/// Why a connection ends before any request, or for one that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// It hides the server's name.
@@ -183,6 +183,12 @@ pub(crate) enum Refused {
     UnknownHost,
     /// The agent's program did not accept our leaf, or its TLS is broken.
     Handshake,
+    /// A head or a body that cannot be read.
+    Malformed,
+    /// A head over its limits.
+    TooLarge,
+    /// A handshake or a head that does not end in time.
+    TooSlow,
 }
 
 /// What a connection was going to.
@@ -258,7 +264,7 @@ async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &Cance
             }
             return;
         }
-        Err(_) => return,
+        Err(_) => return proxy.events.refused_connection(&target, Refused::TooSlow),
     };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = Service::new(proxy, Arrival { target, scheme: Scheme::Https, server_name }, cut.clone());

@@ -10,7 +10,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
@@ -31,6 +31,9 @@ const DEFERRED: Duration = Duration::from_millis(20);
 /// An event that says a name got a stand-in. Their order in the file is the table of stand-ins.
 pub(crate) const STAND_IN: &str = "stand_in";
 
+/// How often it is written that a name got none.
+const NO_STAND_IN: Duration = Duration::from_secs(10);
+
 /// The event file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit event file cannot be written: {0}")]
@@ -44,6 +47,7 @@ pub(crate) struct Events {
     sandbox: String,
     denied: AtomicU64,
     told: Denials,
+    no_stand_in: Mutex<Option<Instant>>,
 }
 
 /// What a completion event says, beside the figures.
@@ -84,6 +88,7 @@ impl Events {
             sandbox,
             denied: AtomicU64::new(0),
             told: Denials::default(),
+            no_stand_in: Mutex::new(None),
         }
     }
 
@@ -259,6 +264,17 @@ impl Events {
         self.write(event)
     }
 
+    /// A name gets no stand-in: there are too many. Written at once, then every ten seconds at most: questions are
+    /// cheap.
+    pub(crate) fn no_stand_in(&self, name: &DnsName) {
+        let mut last = self.no_stand_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= NO_STAND_IN) {
+            *last = Some(Instant::now());
+            let host = Some(name.as_str().to_owned());
+            self.refused("no_stand_in", "dns", host, None, Some(Reason::LimitExceeded));
+        }
+    }
+
     /// A connection to an address that stands for no name of this sandbox.
     pub(crate) fn unknown_destination(&self, to: SocketAddr) {
         self.refused(
@@ -270,7 +286,7 @@ impl Events {
         );
     }
 
-    /// A connection that is reset before any request was read.
+    /// A connection that ends before any request was read, or for one that cannot be.
     pub(crate) fn refused_connection(&self, target: &Target, why: Refused) {
         let (action, reason) = match why {
             Refused::EncryptedName => ("connect", Some(Reason::AmbiguousRequest)),
@@ -278,6 +294,8 @@ impl Events {
             Refused::UnknownHost => ("connect", Some(Reason::HostNotAllowed)),
             // The agent's own program ended it: most often it does not trust the sandbox's authority.
             Refused::Handshake => ("tls_handshake", None),
+            Refused::Malformed => ("connect", Some(Reason::AmbiguousRequest)),
+            Refused::TooLarge | Refused::TooSlow => ("connect", Some(Reason::LimitExceeded)),
         };
         self.refused(action, "tcp", Some(target.host.to_string()), Some(target.port), reason);
     }

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::{Method, header};
+use http::{HeaderMap, Method, Uri, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -70,8 +70,7 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H>
 fn message(request: http::Request<Incoming>) -> Request {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let mut ambiguity =
-        (parts.headers.get_all(header::HOST).iter().count() > 1).then_some("it has more than one `Host`");
+    let mut ambiguity = host_ambiguity(&parts.uri, &parts.headers);
     let (mut method, mut websocket) = (parts.method, None);
     // An extended CONNECT (RFC 8441) is judged as the GET that it stands for.
     if let Some(protocol) = parts.extensions.get::<hyper::ext::Protocol>() {
@@ -90,5 +89,33 @@ fn message(request: http::Request<Incoming>) -> Request {
         ambiguity,
         websocket,
         body,
+    }
+}
+
+/// Only HTTP/1.0 may leave out whom it asks.
+fn host_ambiguity(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    match (headers.get_all(header::HOST).iter().count(), uri.authority()) {
+        (0, None) => Some("it has no `:authority` and no `Host`"),
+        (0 | 1, _) => None,
+        (_, _) => Some("it has more than one `Host`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_names_one_host() {
+        let ambiguous = |uri: &'static str, hosts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, http::HeaderValue::from_static(host));
+            }
+            host_ambiguity(&Uri::from_static(uri), &headers).is_some()
+        };
+        assert!(!ambiguous("https://h.test/", &[]) && !ambiguous("/", &["h.test"]));
+        assert!(!ambiguous("https://h.test/", &["h.test"]));
+        assert!(ambiguous("/", &[]) && ambiguous("https://h.test/", &["h.test", "h.test"]));
     }
 }

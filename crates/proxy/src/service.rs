@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accept::Target,
+    accept::{Refused, Target},
     events::{Completion, NotWritten},
     headers,
     inject::{self, Prepared},
@@ -34,6 +34,9 @@ use crate::{
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers one.
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Aborted>> + Send;
+
+    /// Writes down that a request was not even read. The codec answers it.
+    fn not_read(&self, why: Refused);
 }
 
 /// How a connection came to us: what every request on it must agree with.
@@ -268,6 +271,10 @@ impl Handler for Service {
             refuse::tell_grpc(&mut response);
         }
         Ok(response)
+    }
+
+    fn not_read(&self, why: Refused) {
+        self.proxy.events.refused_connection(&self.arrival.target, why);
     }
 }
 

@@ -123,7 +123,11 @@ impl Proxy {
 impl Resolve for Proxy {
     fn stand_in(&self, name: &DnsName) -> Result<StandIn, NoStandIn> {
         let could_allow = self.running.revision().compiled.could_allow(&Host::Name(name.clone()));
-        self.names.stand_in(name, could_allow, || self.events.stand_in(name).is_ok())
+        let stand_in = self.names.stand_in(name, could_allow, || self.events.stand_in(name).is_ok());
+        if let Err(NoStandIn::Exhausted) = stand_in {
+            self.events.no_stand_in(name);
+        }
+        stand_in
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     writer::{Reply, WriteError, write_response, write_switching},
 };
 use crate::{
-    accept::{Downstream, Target},
+    accept::{Downstream, Refused, Target},
     limits,
     message::{Aborted, BodyError, Request, RequestBody, Response, ResponseBody},
     refuse,
@@ -104,18 +104,23 @@ impl<IO: Downstream> Connection<IO> {
             }
             match timeout_at(deadline, read_more(&mut self.reader, &mut self.input, 8 << 10)).await {
                 Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+                Ok(Ok(0) | Err(_)) => return Ok(None),
+                Err(_) if begun => return Err(HeadError::TooSlow),
+                Err(_) => return Ok(None),
             }
         }
     }
 
     /// Answers a head that is no request, and closes.
     async fn refuse_head(&mut self, error: HeadError, handler: &impl Handler) -> Next {
+        let unread = |why, status| {
+            handler.not_read(why);
+            (refuse::plain(status, &error.to_string()), false)
+        };
         let (response, head) = match error {
-            HeadError::Unreadable(_) => (refuse::plain(StatusCode::BAD_REQUEST, &error.to_string()), false),
-            HeadError::TooLarge => {
-                (refuse::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &error.to_string()), false)
-            }
+            HeadError::Unreadable(_) => unread(Refused::Malformed, StatusCode::BAD_REQUEST),
+            HeadError::TooLarge => unread(Refused::TooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            HeadError::TooSlow => unread(Refused::TooSlow, StatusCode::REQUEST_TIMEOUT),
             HeadError::Ambiguous { line, why } => {
                 let (method, target) = *line;
                 let head = method == Method::HEAD;
@@ -169,7 +174,10 @@ impl<IO: Downstream> Connection<IO> {
                 ended = upload.run() => match ended {
                     // The agent is gone, or its body is broken: the request upstream is dropped with `answer`.
                     Ended::Gone => return Next::Abort,
-                    Ended::Malformed => Answered::Malformed,
+                    Ended::Malformed => {
+                        handler.not_read(Refused::Malformed);
+                        Answered::Malformed
+                    }
                 },
             }
         };

@@ -61,6 +61,9 @@ pub(crate) enum HeadError {
     /// Longer than [`limits::HEAD`] or more than [`limits::HEADERS`] fields: answered 431.
     #[error("the head of the request is too large")]
     TooLarge,
+    /// Begun, and not ended within [`limits::FIRST_BYTES`]: answered 408.
+    #[error("the head of the request did not end in time")]
+    TooSlow,
 }
 
 /// Takes one head off the front of `buffer`. `Ok(None)`: more bytes are needed. `scanned` is how far an earlier

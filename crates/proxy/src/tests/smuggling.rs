@@ -168,3 +168,44 @@ async fn http2_fields_that_smuggle_are_refused() {
     assert!(answer.await.is_err());
     assert!(upstream.requests().iter().all(|seen| !seen.target.contains("smuggled")));
 }
+
+#[tokio::test]
+async fn what_is_not_even_read_is_written_down() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
+    let long = format!("GET / HTTP/1.1\r\nhost: api.test\r\nx: {}\r\n\r\n", "x".repeat(limits::HEAD));
+    let chunk = "POST / HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\n\r\nx\r\n";
+    let cases = [
+        (long.as_str(), "limit_exceeded"),
+        ("GET /\r\n\r\n", "ambiguous_request"),
+        (chunk, "ambiguous_request"),
+    ];
+    for (bytes, reason) in cases {
+        let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
+        let _ = bench.raw("api.test", bytes).await;
+        let event = bench.event("connect").await;
+        assert_eq!(event.reason.as_ref().map(ToString::to_string).as_deref(), Some(reason));
+        assert_eq!(event.request.and_then(|request| request.host).as_deref(), Some("api.test"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_408_and_written_down() {
+    let bench = Bench::new(Setup { policy: OPEN, ..Setup::default() });
+    let mut stream = bench.connect("api.test", 80).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(bench.denials(), ["limit_exceeded"]);
+}
+
+#[tokio::test]
+async fn a_name_too_many_is_written_down_once() {
+    let bench = Bench::new(Setup { policy: OPEN, ..Setup::default() });
+    let ask = |number: usize| bench.proxy.stand_in(&parse_name(&format!("d{number}.evil.test")).unwrap());
+    assert!((0..limits::STRANGE_NAMES).all(|number| ask(number).is_ok()));
+    assert!((0..100).all(|number| ask(limits::STRANGE_NAMES + number).is_err()));
+    assert_eq!(bench.denials(), ["limit_exceeded"]);
+    assert!(ask(0).is_ok());
+}

@@ -4,6 +4,9 @@
 //! with 0 when the attempt succeeded, 1 when it was refused. Several attempts are separated by `,`.
 //! `chiton-probe list` names them all.
 
+mod answers;
+mod blind;
+mod corpus;
 mod files;
 mod kernel;
 mod look;
@@ -22,7 +25,8 @@ type Attempt = (&'static str, fn(&[String]) -> Tried);
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let attempts: Vec<Attempt> =
-        [files::ATTEMPTS, kernel::ATTEMPTS, look::ATTEMPTS, net::ATTEMPTS, scan::ATTEMPTS].concat();
+        [corpus::ATTEMPTS, files::ATTEMPTS, kernel::ATTEMPTS, look::ATTEMPTS, net::ATTEMPTS, scan::ATTEMPTS]
+            .concat();
     if words.first().is_none_or(|word| word == "list") {
         attempts.iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;

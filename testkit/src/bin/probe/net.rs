@@ -91,8 +91,24 @@ fn dns(arguments: &[String]) -> Tried {
         Some(server) => address(server)?,
         None => resolver()?,
     };
+    let (answer, asked) = ask(argument(arguments, 0, ""), kind, server)?;
+    Ok(describe(&answer, asked))
+}
+
+/// The IPv4 address that stands for a name.
+pub(crate) fn address_of(name: &str) -> io::Result<Ipv4Addr> {
+    let (answer, asked) = ask(name, 1, resolver()?)?;
+    let data: [u8; 4] = answer
+        .get(asked + 12..)
+        .and_then(|data| data.try_into().ok())
+        .ok_or_else(|| io::Error::other(format!("`{name}` has no address")))?;
+    Ok(data.into())
+}
+
+/// The answer's bytes, and how long the question was.
+fn ask(name: &str, kind: u16, server: SocketAddr) -> io::Result<(Vec<u8>, usize)> {
     let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in argument(arguments, 0, "").split('.').filter(|label| !label.is_empty()) {
+    for label in name.split('.').filter(|label| !label.is_empty()) {
         question.push(u8::try_from(label.len()).map_err(|_| io::ErrorKind::InvalidInput)?);
         question.extend_from_slice(label.as_bytes());
     }
@@ -104,7 +120,7 @@ fn dns(arguments: &[String]) -> Tried {
     socket.send_to(&question, server)?;
     let mut buffer = [0; 2048];
     let (read, _) = socket.recv_from(&mut buffer)?;
-    Ok(describe(buffer.get(..read).unwrap_or_default(), question.len()))
+    Ok((buffer.get(..read).unwrap_or_default().to_vec(), question.len()))
 }
 
 fn resolver() -> io::Result<SocketAddr> {
