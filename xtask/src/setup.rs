@@ -26,6 +26,10 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("secret-tool", "libsecret-tools", "libsecret"),
     ("gnome-keyring-daemon", "gnome-keyring", "gnome-keyring"),
     ("dbus-run-session", "dbus-daemon", "dbus-daemon"),
+    ("redis-server", "redis-server", "redis"),
+    ("redis-cli", "redis-tools", "redis"),
+    ("ssh", "openssh-client", "openssh-clients"),
+    ("/usr/sbin/sshd", "openssh-server", "openssh-server"),
 ];
 
 /// Python modules of the system that tests use inside.

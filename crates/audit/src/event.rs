@@ -197,7 +197,10 @@ pub struct Response {
     /// The HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Bytes of the body that went to the agent.
+    /// Bytes that came from the agent, where it is a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// Bytes of the body, or of the connection, that went to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// From the request's first byte to the response's last.

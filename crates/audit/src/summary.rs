@@ -91,10 +91,11 @@ struct Answered<'a>(&'a Response);
 
 impl fmt::Display for Answered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Response { status, bytes, duration_us } = self.0;
-        match status {
-            Some(status) => write!(f, " → {status}")?,
-            None => f.write_str(" → no answer")?,
+        let Response { status, sent, bytes, duration_us } = self.0;
+        match (status, sent) {
+            (Some(status), _) => write!(f, " → {status}")?,
+            (None, Some(sent)) => write!(f, " → {sent} sent")?,
+            (None, None) => f.write_str(" → no answer")?,
         }
         if let Some(bytes) = bytes {
             write!(f, ", {bytes} byte{}", if *bytes == 1 { "" } else { "s" })?;

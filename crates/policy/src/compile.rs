@@ -7,7 +7,7 @@ use std::sync::Arc;
 use index::HostIndex;
 
 use crate::{
-    model::{HttpRule, LlmRoute, Mode, Policy, TlsMode},
+    model::{HttpRule, LlmRoute, Mode, Policy, TcpRule, TlsMode},
     names::{Host, Port},
     patterns::{FileGlob, PathPattern},
     provider::Provider,
@@ -19,6 +19,7 @@ pub struct CompiledPolicy {
     pub(crate) revision: u64,
     pub(crate) mode: Mode,
     pub(crate) rules: Vec<Arc<HttpRule>>,
+    pub(crate) tcp: Vec<TcpRule>,
     pub(crate) routes: Vec<Arc<CompiledRoute>>,
     hosts: HostIndex,
     /// Whether any rule has `binaries`.
@@ -55,7 +56,9 @@ pub fn compile(policy: &Policy) -> CompiledPolicy {
         hosts.add(rule, index);
     }
     let names_binaries = rules.iter().any(|rule| rule.binaries.is_some());
-    CompiledPolicy { revision: 0, mode: policy.dynamic.mode, rules, routes, hosts, names_binaries }
+    let tcp = policy.dynamic.tcp.clone();
+    let mode = policy.dynamic.mode;
+    CompiledPolicy { revision: 0, mode, rules, tcp, routes, hosts, names_binaries }
 }
 
 /// A provider that is not supported has no endpoints to open.
@@ -117,6 +120,18 @@ impl CompiledPolicy {
         })
     }
 
+    /// The `network.tcp` rules whose host pattern matches, in order.
+    pub(crate) fn tcp_rules_for<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a TcpRule> {
+        self.tcp.iter().filter(|rule| rule.host.matches(host))
+    }
+
+    /// Whether a connection to this host and port is for `network.tcp` to judge: nothing of it is read. Our own names
+    /// never are.
+    #[must_use]
+    pub fn is_tcp(&self, host: &Host, port: Port) -> bool {
+        !is_internal(host) && self.tcp_rules_for(host).any(|rule| rule.ports.contains(&port))
+    }
+
     /// The routes that a host stands for, in order; none where it is no route's host.
     pub(crate) fn routes_for(&self, host: &Host) -> Option<Vec<&Arc<CompiledRoute>>> {
         let reached = RouteName::of(host);
@@ -175,7 +190,8 @@ impl CompiledPolicy {
     pub fn could_allow(&self, host: &Host) -> bool {
         let told_inside = host.name() == Some("chiton.internal");
         let ours = is_internal(host);
-        told_inside || self.routes_for(host).is_some() || (!ours && self.rules_for(host).next().is_some())
+        let named = || self.rules_for(host).next().is_some() || self.tcp_rules_for(host).next().is_some();
+        told_inside || self.routes_for(host).is_some() || (!ours && named())
     }
 }
 

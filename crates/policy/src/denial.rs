@@ -148,6 +148,10 @@ impl Denial {
         Self { reason, rule: None, intent: None, why: Why::Said(said.into()) }
     }
 
+    pub(crate) fn of_connect(reason: Reason, rule: Option<RuleName>, said: String) -> Self {
+        Self { reason, rule, intent: None, why: Why::Said(said) }
+    }
+
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {

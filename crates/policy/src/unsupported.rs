@@ -45,7 +45,10 @@ pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) ->
     for (index, rule) in policy.dynamic.http.iter().enumerate() {
         http(rule, &place(index).to_string(), &mut found);
     }
-    found.when(!policy.dynamic.tcp.is_empty(), &["dynamic", "network", "tcp"], "");
+    for (index, rule) in policy.dynamic.tcp.iter().enumerate() {
+        let place = ["dynamic", "network", "tcp", &index.to_string(), "binaries"];
+        found.when(rule.binaries.is_some(), &place, "");
+    }
     found.when(policy.dynamic.llm.len() > 1, &["dynamic", "llm_routing"], " with more than one route");
     if let [route] = policy.dynamic.llm.as_slice() {
         llm(route, &mut found);
@@ -100,7 +103,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
-    field(!rule.allowed_addresses.is_empty(), "allowed_addresses");
     field(rule.credential.is_some(), "credential");
     field(rule.limits != RequestLimits::default(), "limits");
     let passthrough = rule.tls == TlsMode::Passthrough;

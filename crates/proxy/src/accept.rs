@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use chiton_policy::{Host, Scheme};
+use chiton_policy::{Host, Mode, Port, Scheme};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -32,6 +32,7 @@ use crate::{
     owners::{Connection, Ends},
     service::{Arrival, Service},
     state::Proxy,
+    tcp,
 };
 
 /// A byte stream of the agent that can be reset.
@@ -141,6 +142,11 @@ async fn serve_target(
     cut: &CancellationToken,
     may_be_proxy: bool,
 ) -> Option<Tunnel<TcpStream>> {
+    let is_tcp = |port| proxy.running.revision().compiled.is_tcp(&target.host, port);
+    if Port::new(target.port).is_some_and(is_tcp) {
+        tcp::serve(stream, first, &target, &proxy, cut).await;
+        return None;
+    }
     let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
     match read_first(&mut stream, &mut first, silence).await {
         FirstBytes::Tls { encrypted_name: false } => {
@@ -159,6 +165,10 @@ async fn serve_target(
             let service = Service::new(proxy, arrival, cut.clone());
             let service = if may_be_proxy { service.maybe_to_proxy() } else { service };
             return http1::connection::serve(stream, first, Arc::new(service)).await;
+        }
+        // What would be refused passes, and is written: also what is no HTTP.
+        FirstBytes::Neither if proxy.running.revision().compiled.mode() == Mode::Audit => {
+            tcp::serve(stream, first, &target, &proxy, cut).await;
         }
         FirstBytes::Neither => {
             let known = proxy.running.revision().compiled.could_allow(&target.host);

@@ -15,7 +15,7 @@ use std::{
 
 use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
 use chiton_llm::Usage;
-use chiton_policy::{Denial, Intent, Provider, Reason, RequestPermit};
+use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit};
 use http::StatusCode;
 use tokio::sync::Notify;
 
@@ -222,6 +222,7 @@ impl Events {
         event.request = Some(request_of(&of.intent));
         event.response = Some(Response {
             status: Some(of.status.as_u16()),
+            sent: None,
             bytes: Some(bytes),
             duration_us: u64::try_from(duration.as_micros()).ok(),
         });
@@ -249,6 +250,46 @@ impl Events {
         event.rule = denial.and_then(|denial| denial.rule().map(|rule| rule.as_str().to_owned()));
         event.binary = binary_of(intent);
         event.request = Some(request_of(intent));
+        self.note(event);
+    }
+
+    /// A connection was allowed, and may be dialled when this returns.
+    pub(crate) fn connecting(&self, permit: &ConnectPermit) -> Result<EventId, NotWritten> {
+        self.write(connection_event("connect", permit))
+    }
+
+    /// A connection was refused, and is reset.
+    pub(crate) fn connection_denied(&self, intent: &ConnectIntent, denial: &Denial, revision: u64) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+        let mut event = Event::new(Layer::Network, "connect");
+        event.revision = Some(revision);
+        event.decision = Some(Decision::Deny);
+        event.reason = Some(denial.reason().as_str().into());
+        event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
+        event.request = Some(request_of_connection(intent));
+        self.note(event);
+    }
+
+    /// An allowed connection has ended: so many bytes came from the agent, and so many went to it.
+    pub(crate) fn disconnected(&self, permit: &ConnectPermit, sent: u64, bytes: u64, duration: Duration) {
+        let mut event = connection_event("disconnect", permit);
+        event.response = Some(Response {
+            status: None,
+            sent: Some(sent),
+            bytes: Some(bytes),
+            duration_us: u64::try_from(duration.as_micros()).ok(),
+        });
+        self.note(event);
+    }
+
+    /// A running connection ends because a new revision does not allow it, or not in this way.
+    pub(crate) fn cut_connection(&self, intent: &ConnectIntent, denial: Option<&Denial>, revision: u64) {
+        let mut event = Event::new(Layer::Network, "cut");
+        event.revision = Some(revision);
+        event.decision = Some(Decision::Deny);
+        event.reason = denial.map(|denial| denial.reason().as_str().into());
+        event.rule = denial.and_then(|denial| denial.rule().map(|rule| rule.as_str().to_owned()));
+        event.request = Some(request_of_connection(intent));
         self.note(event);
     }
 
@@ -330,6 +371,26 @@ fn layer_of(permit: &RequestPermit) -> Layer {
 /// Who asked, where that was told.
 fn binary_of(intent: &Intent) -> Option<String> {
     intent.binary().map(|binary| binary.shown().to_owned())
+}
+
+fn connection_event(action: &'static str, permit: &ConnectPermit) -> Event {
+    let mut event = Event::new(Layer::Network, action);
+    event.revision = Some(permit.revision());
+    event.decision = Some(if permit.audited().is_some() { Decision::Audit } else { Decision::Allow });
+    event.reason = permit.audited().map(|denial| denial.reason().as_str().into());
+    let nearest = permit.audited().and_then(Denial::rule);
+    event.rule = permit.rule().or(nearest).map(|rule| rule.as_str().to_owned());
+    event.request = Some(request_of_connection(permit.intent()));
+    event
+}
+
+fn request_of_connection(intent: &ConnectIntent) -> Request {
+    Request {
+        scheme: Some("tcp".into()),
+        host: Some(intent.host().to_string()),
+        port: Some(intent.port().get()),
+        ..Request::default()
+    }
 }
 
 /// What is kept of a judged request.

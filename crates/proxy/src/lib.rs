@@ -32,6 +32,7 @@ mod revision;
 mod running;
 mod service;
 mod state;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;

@@ -12,6 +12,12 @@ pub(crate) const CLIENT_HELLO: usize = 64 << 10;
 pub(crate) const FIRST_BYTES: Duration = Duration::from_secs(15);
 /// How long an agent may say nothing on a port that is not the web's: it waits for a greeting that never comes.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// How long a `tcp` connection says nothing before the kernel asks whether its other end is still there.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Between two such questions without an answer, and after how many of them the connection is dead.
+pub(crate) const KEEPALIVE_AGAIN: (Duration, u32) = (Duration::from_secs(15), 4);
+/// What is held of one direction of a `tcp` connection.
+pub(crate) const TCP_BUFFER: usize = 16 << 10;
 /// How long a kept-alive connection may be idle between two requests.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
 /// How long a body may stand still, on either side.

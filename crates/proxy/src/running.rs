@@ -10,7 +10,9 @@ use std::{
 };
 
 use chiton_llm::UsageReader;
-use chiton_policy::{Decision, Denial, Intent, Reason, RequestPermit, RuleName};
+use chiton_policy::{
+    ConnectIntent, ConnectPermit, Decision, Denial, Intent, Reason, RequestPermit, RuleName,
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +36,55 @@ struct Inner {
 }
 
 struct Registered {
-    intent: Intent,
-    grant: Grant,
-    /// It opens a WebSocket: the GET alone is not enough.
-    websocket: bool,
+    kind: Kind,
     over: CancellationToken,
     connection: CancellationToken,
+}
+
+/// What runs, as it was judged.
+enum Kind {
+    Request {
+        intent: Intent,
+        grant: Grant,
+        /// It opens a WebSocket: the GET alone is not enough.
+        websocket: bool,
+    },
+    Connection {
+        intent: ConnectIntent,
+        private_addresses: bool,
+    },
+}
+
+impl Kind {
+    const fn is_websocket(&self) -> bool {
+        match self {
+            Kind::Request { websocket, .. } => *websocket,
+            Kind::Connection { .. } => false,
+        }
+    }
+
+    /// Judges it anew. Whether it may go on; where it may not, that is written.
+    fn stays(&self, revision: &Revision, events: &Events) -> bool {
+        match self {
+            Kind::Request { intent, grant, websocket } => {
+                let denial = match judge(revision, intent, *websocket) {
+                    Decision::Allow(permit) if Grant::of(&permit) == *grant => return true,
+                    Decision::Allow(_) => None,
+                    Decision::Deny(denial) => Some(denial),
+                };
+                events.cut(intent, denial.as_ref(), revision.number);
+            }
+            Kind::Connection { intent, private_addresses } => {
+                let denial = match chiton_policy::decide_connect(&revision.compiled, intent) {
+                    Ok(permit) if permit.private_addresses() == *private_addresses => return true,
+                    Ok(_) => None,
+                    Err(denial) => Some(denial),
+                };
+                events.cut_connection(intent, denial.as_ref(), revision.number);
+            }
+        }
+        false
+    }
 }
 
 /// What must stay the same for an exchange to go on: the rule may be another one, what it opens may not.
@@ -150,9 +195,7 @@ impl Running {
         inner.next += 1;
         let over = CancellationToken::new();
         let registered = Registered {
-            intent: intent.clone(),
-            grant: Grant::of(&permit),
-            websocket,
+            kind: Kind::Request { intent: intent.clone(), grant: Grant::of(&permit), websocket },
             over: over.clone(),
             connection: connection.clone(),
         };
@@ -161,6 +204,31 @@ impl Running {
         let exchange =
             Exchange { running: self.clone(), id, over, started: Instant::now(), bytes: 0, completion: None };
         Admission::Admitted(Box::new(Admitted { permit, revision, exchange }))
+    }
+
+    /// Judges a connection by the revision of this moment. The refusal comes with the revision's number.
+    pub(crate) fn admit_connection(
+        self: &Arc<Self>,
+        intent: &ConnectIntent,
+        connection: &CancellationToken,
+    ) -> Result<(ConnectPermit, Place), (Denial, u64)> {
+        let mut inner = self.inner();
+        let number = inner.revision.number;
+        let permit = chiton_policy::decide_connect(&inner.revision.compiled, intent)
+            .map_err(|denial| (denial, number))?;
+        if inner.exchanges.len() >= limits::EXCHANGES {
+            let said = format!(
+                "{} requests and connections of this sandbox are under way already",
+                limits::EXCHANGES
+            );
+            return Err((Denial::of_connection(Reason::LimitExceeded, said), number));
+        }
+        let id = inner.next;
+        inner.next += 1;
+        let over = CancellationToken::new();
+        let kind = Kind::Connection { intent: intent.clone(), private_addresses: permit.private_addresses() };
+        inner.exchanges.insert(id, Registered { kind, over: over.clone(), connection: connection.clone() });
+        Ok((permit, Place { running: self.clone(), id, over }))
     }
 
     /// Replaces the revision, and cuts what it does not allow. Returns, when all of that has ended, how much it was.
@@ -180,7 +248,7 @@ impl Running {
 
     fn end_connections(&self, ids: &[u64], websockets: bool) {
         for (_, registered) in self.inner().exchanges.iter().filter(|(id, _)| ids.contains(id)) {
-            if websockets || !registered.websocket {
+            if websockets || !registered.kind.is_websocket() {
                 registered.connection.cancel();
             }
         }
@@ -191,13 +259,9 @@ impl Running {
         inner.revision = revision.clone();
         let mut cut = Vec::new();
         for (id, registered) in &inner.exchanges {
-            let websocket = registered.websocket;
-            let denial = match judge(&revision, &registered.intent, websocket) {
-                Decision::Allow(permit) if Grant::of(&permit) == registered.grant => continue,
-                Decision::Allow(_) => None,
-                Decision::Deny(denial) => Some(denial),
-            };
-            self.events.cut(&registered.intent, denial.as_ref(), revision.number);
+            if registered.kind.stays(&revision, &self.events) {
+                continue;
+            }
             registered.over.cancel();
             cut.push(*id);
         }
@@ -243,6 +307,27 @@ impl Exchange {
             let usage = usage.map(UsageReader::usage);
             self.running.events.completed(completion, self.bytes, self.started.elapsed(), usage);
         }
+    }
+}
+
+/// A connection's place among what runs. Given up when dropped.
+pub(crate) struct Place {
+    running: Arc<Running>,
+    id: u64,
+    over: CancellationToken,
+}
+
+impl Place {
+    /// Rings when a new revision cuts the connection.
+    pub(crate) const fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.inner().exchanges.remove(&self.id);
+        self.running.ended.notify_waiters();
     }
 }
 

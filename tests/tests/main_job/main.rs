@@ -6,4 +6,5 @@ mod git;
 mod internal;
 mod packages;
 mod sdks;
+mod tcp;
 mod trust;

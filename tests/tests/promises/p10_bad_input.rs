@@ -25,7 +25,11 @@ fn a_bad_policy_never_replaces_a_good_one() {
         ),
         (good.replace("/tmp", "/opt"), "allowed_paths"),
         ("dynamic: {llm_routing: {provider: openai, models: [a]}}\n".to_owned(), "models"),
-        ("dynamic: {network: {tcp: [{host: db.example.com, ports: [5432]}]}}\n".to_owned(), "tcp"),
+        (
+            "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/usr/bin/psql]}]}}\n"
+                .to_owned(),
+            "tcp[0].binaries",
+        ),
     ];
     for (text, mentions) in bad {
         let file = world.chiton.policy(&text);

@@ -11,6 +11,7 @@ mod proxied;
 mod refusals;
 mod smuggling;
 mod streaming;
+mod tcp;
 mod tls;
 mod websocket;
 mod websocket_ends;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use chiton_policy::{Host, Scheme};
+use chiton_policy::{ConnectPermit, Host, Scheme, model::Cidr};
 use chiton_tls::{Alpn, TlsError};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
@@ -69,6 +69,34 @@ pub(crate) struct Dialled {
     pub(crate) http2: bool,
 }
 
+/// Where a permit leads, and to which addresses.
+struct Bounds<'a> {
+    host: &'a Host,
+    port: u16,
+    private_addresses: bool,
+    allowed_addresses: &'a [Cidr],
+}
+
+impl<'a> Bounds<'a> {
+    fn of_route(route: &'a Route) -> Self {
+        Self {
+            host: &route.host,
+            port: route.port,
+            private_addresses: route.permit.private_addresses(),
+            allowed_addresses: route.permit.allowed_addresses(),
+        }
+    }
+
+    fn of_connection(permit: &'a ConnectPermit) -> Self {
+        Self {
+            host: permit.intent().host(),
+            port: permit.intent().port().get(),
+            private_addresses: permit.private_addresses(),
+            allowed_addresses: &[],
+        }
+    }
+}
+
 /// Makes connections.
 pub(crate) struct Dialler {
     /// Where names lead.
@@ -98,8 +126,19 @@ impl Dialler {
         }
     }
 
+    /// Connects to where a connection's permit leads; what goes over it is the agent's alone.
+    pub(crate) async fn dial_tcp(&self, permit: &ConnectPermit) -> Result<TcpStream, DialError> {
+        let stream = self.reach(&Bounds::of_connection(permit)).await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
     async fn connect(&self, route: &Route) -> Result<TcpStream, DialError> {
-        let addresses = match self.resolver.overridden(&route.host, route.port) {
+        self.reach(&Bounds::of_route(route)).await
+    }
+
+    async fn reach(&self, route: &Bounds<'_>) -> Result<TcpStream, DialError> {
+        let addresses = match self.resolver.overridden(route.host, route.port) {
             Some(address) => vec![address],
             None => self.checked(route).await?,
         };
@@ -117,8 +156,8 @@ impl Dialler {
     }
 
     /// The addresses that the permit lets us dial, of those that the name has now.
-    async fn checked(&self, route: &Route) -> Result<Vec<SocketAddr>, DialError> {
-        let found = match &route.host {
+    async fn checked(&self, route: &Bounds<'_>) -> Result<Vec<SocketAddr>, DialError> {
+        let found = match route.host {
             Host::Ip(address) => vec![*address],
             Host::Name(name) => self.resolver.addresses(name).await?,
         };
@@ -162,15 +201,14 @@ async fn secure(
 }
 
 /// Why an address may not be dialled under this permit.
-fn refusal(route: &Route, address: IpAddr) -> Option<&'static str> {
-    let permit = &route.permit;
-    if !permit.allowed_addresses().is_empty() {
-        let allowed = permit.allowed_addresses().iter().any(|range| range.contains(address));
+fn refusal(permit: &Bounds<'_>, address: IpAddr) -> Option<&'static str> {
+    if !permit.allowed_addresses.is_empty() {
+        let allowed = permit.allowed_addresses.iter().any(|range| range.contains(address));
         return (!allowed).then_some("not one of the rule's `allowed_addresses`");
     }
     match reach(address) {
         Reach::Public => None,
-        Reach::Private if permit.private_addresses() => None,
+        Reach::Private if permit.private_addresses => None,
         Reach::Private => Some("a private address; `private_addresses: true` on the rule would allow it"),
         Reach::Never => Some("a loopback, link-local, metadata or unroutable address"),
     }

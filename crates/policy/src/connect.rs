@@ -1,0 +1,199 @@
+//! Connections that nobody looks into: judged by name and port alone, before a byte of them is read.
+//!
+//! In goes where the agent connected to ([`ConnectIntent`]); out comes a [`ConnectPermit`], without which nothing is
+//! dialled, or a [`Denial`]. Only [`decide_connect`] makes permits.
+
+use std::fmt;
+
+use crate::{
+    compile::{CompiledPolicy, is_internal},
+    denial::{Denial, Reason},
+    model::{Mode, TcpRule},
+    names::{Host, Port, RuleName},
+};
+
+/// Where a connection is going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectIntent {
+    host: Host,
+    port: Port,
+}
+
+/// One connection that may be made, by a `network.tcp` rule. Dialling takes it.
+#[derive(Debug)]
+pub struct ConnectPermit {
+    intent: ConnectIntent,
+    revision: u64,
+    grant: ConnectGrant,
+}
+
+#[derive(Debug)]
+enum ConnectGrant {
+    Rule {
+        name: RuleName,
+        private_addresses: bool,
+    },
+    /// Nothing allowed it: mode `audit` lets it pass, and this is what would have been said.
+    Audit(Box<Denial>),
+}
+
+impl ConnectIntent {
+    /// Of a host and a port.
+    #[must_use]
+    pub const fn new(host: Host, port: Port) -> Self {
+        Self { host, port }
+    }
+
+    /// The host: the name that the agent asked for, or an address.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+}
+
+impl fmt::Display for ConnectIntent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CONNECT tcp://{}:{}", self.host, self.port)
+    }
+}
+
+impl ConnectPermit {
+    /// What was judged.
+    #[must_use]
+    pub const fn intent(&self) -> &ConnectIntent {
+        &self.intent
+    }
+
+    /// The revision that judged it.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The rule that allowed it; none where only mode `audit` did.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&RuleName> {
+        match &self.grant {
+            ConnectGrant::Rule { name, .. } => Some(name),
+            ConnectGrant::Audit(_) => None,
+        }
+    }
+
+    /// What would have been refused, where mode `audit` let it pass.
+    #[must_use]
+    pub fn audited(&self) -> Option<&Denial> {
+        match &self.grant {
+            ConnectGrant::Rule { .. } => None,
+            ConnectGrant::Audit(denial) => Some(denial),
+        }
+    }
+
+    /// Whether the host may resolve to a private address. Mode `audit` opens none.
+    #[must_use]
+    pub const fn private_addresses(&self) -> bool {
+        match &self.grant {
+            ConnectGrant::Rule { private_addresses, .. } => *private_addresses,
+            ConnectGrant::Audit(_) => false,
+        }
+    }
+}
+
+/// Judges a connection.
+///
+/// # Errors
+/// The denial, where no `network.tcp` rule is for this host and port.
+pub fn decide_connect(policy: &CompiledPolicy, intent: &ConnectIntent) -> Result<ConnectPermit, Denial> {
+    let grant = match allowing(policy, intent) {
+        Some(rule) => {
+            ConnectGrant::Rule { name: rule.name.clone(), private_addresses: rule.private_addresses }
+        }
+        // Our own names and a route's host are what they are in every mode.
+        None if is_internal(intent.host()) || policy.routes_for(intent.host()).is_some() => {
+            return Err(refusal(policy, intent));
+        }
+        None => match policy.mode() {
+            Mode::Enforce => return Err(refusal(policy, intent)),
+            Mode::Audit => ConnectGrant::Audit(Box::new(refusal(policy, intent))),
+        },
+    };
+    Ok(ConnectPermit { intent: intent.clone(), revision: policy.revision(), grant })
+}
+
+/// Our own names lead nowhere, whatever wildcard covers them. A rule for some binaries only matches nothing: the
+/// connection's owner is not told here.
+fn allowing<'a>(policy: &'a CompiledPolicy, intent: &'a ConnectIntent) -> Option<&'a TcpRule> {
+    if is_internal(intent.host()) {
+        return None;
+    }
+    let mut for_host = policy.tcp_rules_for(intent.host());
+    for_host.find(|rule| rule.ports.contains(&intent.port) && rule.binaries.is_none())
+}
+
+fn refusal(policy: &CompiledPolicy, intent: &ConnectIntent) -> Denial {
+    let to_port = |rule: &&TcpRule| rule.ports.contains(&intent.port);
+    let named = !is_internal(intent.host()) && policy.could_allow(intent.host());
+    if let Some(rule) = policy.tcp_rules_for(intent.host()).find(to_port).filter(|_| named) {
+        let said = format!("{intent} is not allowed: rule \"{}\" is for other executables", rule.name);
+        return Denial::of_connect(Reason::BinaryNotAllowed, Some(rule.name.clone()), said);
+    }
+    if let Some(rule) = policy.tcp_rules_for(intent.host()).next().filter(|_| named) {
+        let said = format!("{intent} is not allowed: rule \"{}\" is for other ports", rule.name);
+        return Denial::of_connect(Reason::PortNotAllowed, Some(rule.name.clone()), said);
+    }
+    if named {
+        let said = format!("{intent} is not allowed: the rules for this host are for HTTP");
+        return Denial::of_connect(Reason::SchemeNotAllowed, None, said);
+    }
+    Denial::of_connect(
+        Reason::HostNotAllowed,
+        None,
+        format!("{intent} is not allowed: no rule names this host"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compile, model::Policy};
+
+    fn judged(text: &str, host: &str, port: u16) -> Result<ConnectPermit, Reason> {
+        let policy = compile(&Policy::parse(text).unwrap());
+        let intent = ConnectIntent::new(Host::parse(host).unwrap(), Port::new(port).unwrap());
+        decide_connect(&policy, &intent).map_err(|denial| denial.reason())
+    }
+
+    const DB: &str = "dynamic: {network: {tcp: [{host: '*.db.test', ports: [5432, 6379], private_addresses: true}], http: [{host: web.test}]}}";
+
+    #[test]
+    fn by_name_and_port_and_nothing_else() {
+        let permit = judged(DB, "a.db.test", 5432).unwrap();
+        assert_eq!(permit.rule().unwrap().as_str(), "tcp[0]");
+        assert!(permit.private_addresses() && permit.audited().is_none());
+        assert_eq!(judged(DB, "a.db.test", 22).unwrap_err(), Reason::PortNotAllowed);
+        assert_eq!(judged(DB, "db.test", 5432).unwrap_err(), Reason::HostNotAllowed);
+        assert_eq!(judged(DB, "a.b.db.test", 5432).unwrap_err(), Reason::HostNotAllowed);
+        assert_eq!(judged(DB, "10.0.0.1", 5432).unwrap_err(), Reason::HostNotAllowed);
+        assert_eq!(judged(DB, "web.test", 443).unwrap_err(), Reason::SchemeNotAllowed);
+    }
+
+    #[test]
+    fn audit_lets_pass_and_opens_no_private_address() {
+        let text = "dynamic: {mode: audit, network: {tcp: [{host: db.test, ports: [5432]}]}}";
+        let permit = judged(text, "other.test", 22).unwrap();
+        assert_eq!(permit.audited().unwrap().reason(), Reason::HostNotAllowed);
+        assert!(permit.rule().is_none() && !permit.private_addresses());
+        assert_eq!(judged(text, "x.chiton.internal", 22).unwrap_err(), Reason::HostNotAllowed);
+    }
+
+    #[test]
+    fn a_rule_for_binaries_matches_no_connection_whose_owner_is_not_known() {
+        let text = "dynamic: {network: {tcp: [{host: db.test, ports: [5432], binaries: [/usr/bin/psql]}]}}";
+        assert_eq!(judged(text, "db.test", 5432).unwrap_err(), Reason::BinaryNotAllowed);
+    }
+}

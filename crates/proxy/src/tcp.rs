@@ -1,0 +1,133 @@
+//! A connection that nobody looks into: judged by name and port before a byte is read, then carried both ways.
+//!
+//! The server may speak first. Either side may end its half and go on reading. There is no idle limit: a database
+//! session may be silent for days; the kernel's keepalive finds an end that is gone. Each direction holds one
+//! buffer and reads no further before that is written, so a slow reader slows the writer and costs no memory.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Port, Reason};
+use rustix::net::sockopt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{accept::Target, capture::reset, limits, state::Proxy, upstream::dial::DialError};
+
+/// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    first: BytesMut,
+    target: &Target,
+    proxy: &Arc<Proxy>,
+    cut: &CancellationToken,
+) {
+    let Some(port) = Port::new(target.port) else { return reset(stream) };
+    let intent = ConnectIntent::new(target.host.clone(), port);
+    let (permit, place) = match proxy.running.admit_connection(&intent, cut) {
+        Ok(admitted) => admitted,
+        Err((denial, revision)) => {
+            proxy.events.connection_denied(&intent, &denial, revision);
+            return reset(stream);
+        }
+    };
+    if proxy.events.connecting(&permit).is_err() {
+        return reset(stream);
+    }
+    // Dropped before the place, also when the whole task is: the end is written when an apply returns.
+    let passed = Passed { proxy, permit: &permit, began: Instant::now(), sent: 0.into(), bytes: 0.into() };
+    let mut stream = stream;
+    let ended = tokio::select! {
+        biased;
+        () = place.over().cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+        ended = carry(&mut stream, first, &passed) => ended,
+    };
+    if ended.is_err() {
+        reset(stream);
+    }
+}
+
+/// A running connection's figures; what they come to is written at its end.
+struct Passed<'a> {
+    proxy: &'a Proxy,
+    permit: &'a ConnectPermit,
+    began: Instant,
+    sent: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        let (sent, bytes) = (self.sent.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        self.proxy.events.disconnected(self.permit, sent, bytes, self.began.elapsed());
+    }
+}
+
+/// Dials, and carries both ways until both have ended. After an error neither end may take what came for the whole.
+async fn carry(stream: &mut TcpStream, first: BytesMut, passed: &Passed<'_>) -> io::Result<()> {
+    let mut upstream = dial(passed).await?;
+    // Whatever ends this early resets the server's side.
+    upstream.set_zero_linger()?;
+    keep_alive(stream)?;
+    keep_alive(&upstream)?;
+    let (from_agent, to_agent) = stream.split();
+    let (from_server, mut to_server) = upstream.split();
+    to_server.write_all(&first).await?;
+    passed.sent.fetch_add(first.len() as u64, Ordering::Relaxed);
+    drop(first);
+    tokio::try_join!(
+        one_way(from_agent, to_server, &passed.sent),
+        one_way(from_server, to_agent, &passed.bytes)
+    )?;
+    sockopt::set_socket_linger(&upstream, None)?;
+    Ok(())
+}
+
+async fn dial(passed: &Passed<'_>) -> io::Result<TcpStream> {
+    passed.proxy.upstream.dialler.dial_tcp(passed.permit).await.map_err(|error| {
+        match &error {
+            DialError::PrivateAddress { .. } => {
+                let denial = Denial::of_connection(Reason::PrivateAddress, error.to_string());
+                let (intent, revision) = (passed.permit.intent(), passed.permit.revision());
+                passed.proxy.events.connection_denied(intent, &denial, revision);
+            }
+            // The end is written with no bytes.
+            DialError::Resolve(_) | DialError::Connect { .. } | DialError::Tls { .. } => {}
+        }
+        io::Error::other(error)
+    })
+}
+
+fn keep_alive(stream: &impl AsFd) -> io::Result<()> {
+    let (again, times) = limits::KEEPALIVE_AGAIN;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, limits::KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, again)?;
+    sockopt::set_tcp_keepcnt(stream, times)?;
+    Ok(())
+}
+
+/// Until the reader's end, which is then told to the other side.
+async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, passed: &AtomicU64) -> io::Result<()> {
+    let mut buffer = BytesMut::with_capacity(limits::TCP_BUFFER);
+    while from.read_buf(&mut buffer).await? > 0 {
+        to.write_all(&buffer).await?;
+        passed.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        buffer.clear();
+    }
+    to.shutdown().await
+}

@@ -1,0 +1,121 @@
+//! `network.tcp`: carried unread by name and port, cut by a new revision, refused untouched.
+
+use std::time::Duration;
+
+use super::*;
+
+const OPEN: &str = "dynamic: {network: {tcp: [{host: db.test, ports: [5432]}]}}";
+const CLOSED: &str = "dynamic: {network: {tcp: [{host: db.test, ports: [6379]}]}}";
+
+/// A server on loopback, and the bench in which it is `db.test:5432`.
+async fn bench(policy: &str) -> (Bench, TcpListener) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let resolve = vec![("db.test:5432", server.local_addr().unwrap())];
+    (Bench::new(Setup { policy, resolve, ..Setup::default() }), server)
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_server_speaks_first_and_each_half_ends_alone() {
+    let (bench, server) = bench(OPEN).await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    let (mut accepted, _) = within(server.accept()).await.unwrap();
+    accepted.write_all(b"hello").await.unwrap();
+    let mut greeting = [0; 5];
+    within(agent.read_exact(&mut greeting)).await.unwrap();
+    agent.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    agent.shutdown().await.unwrap();
+    let mut asked = Vec::new();
+    within(accepted.read_to_end(&mut asked)).await.unwrap();
+    assert_eq!(asked, b"GET / HTTP/1.1\r\n", "not read for HTTP");
+    accepted.write_all(b"late").await.unwrap();
+    drop(accepted);
+    let mut rest = Vec::new();
+    within(agent.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"late");
+    let connect = bench.event("connect").await;
+    assert_eq!((connect.decision, connect.rule.as_deref()), (Some(Decision::Allow), Some("tcp[0]")));
+    let answer = bench.event("disconnect").await.response.unwrap();
+    assert_eq!((answer.sent, answer.bytes), (Some(16), Some(9)));
+}
+
+#[tokio::test]
+async fn a_new_revision_resets_both_ends_before_apply_returns() {
+    let (bench, server) = bench(OPEN).await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    let (mut accepted, _) = within(server.accept()).await.unwrap();
+    assert_eq!(bench.apply(2, OPEN).await.unwrap(), 0);
+    accepted.write_all(b"x").await.unwrap();
+    within(agent.read_exact(&mut [0])).await.unwrap();
+    assert_eq!(bench.apply(3, CLOSED).await.unwrap(), 1);
+    assert!(!bench.proxy.running.is_busy());
+    let ended = within(agent.read(&mut [0])).await.unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+    let ended = within(accepted.read(&mut [0])).await.unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(bench.event("cut").await.reason.unwrap().as_str(), "port_not_allowed");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_is_cut_too() {
+    let (bench, server) = bench(OPEN).await;
+    let agent = bench.connect("db.test", 5432).await;
+    let (mut accepted, _) = within(server.accept()).await.unwrap();
+    // Until nothing more is taken: one buffer here, and what the kernel holds.
+    let block = vec![7; 1 << 20];
+    let mut taken = 0;
+    while let Ok(Ok(more)) = tokio::time::timeout(Duration::from_secs(1), accepted.write(&block)).await {
+        taken += more;
+        assert!(taken < 256 << 20, "a server that sends is not held back");
+    }
+    assert_eq!(bench.apply(2, CLOSED).await.unwrap(), 1);
+    assert!(!bench.proxy.running.is_busy());
+    drop(agent);
+}
+
+#[tokio::test]
+async fn another_port_and_a_private_address_are_reset_without_a_dial() {
+    let (bench, server) = bench(CLOSED).await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    agent.write_all(b"\x00\x00").await.unwrap();
+    assert!(within(agent.read(&mut [0])).await.is_err());
+    assert_eq!(bench.denials(), ["scheme_not_allowed"]);
+    let quiet = tokio::time::timeout(Duration::from_millis(50), server.accept()).await;
+    assert!(quiet.is_err(), "refused is untouched");
+
+    let mut system = SystemNames::default();
+    system.add("db.test", "10.1.2.3".parse().unwrap());
+    let bench = Bench::new(Setup { policy: OPEN, system, ..Setup::default() });
+    let mut agent = bench.connect("db.test", 5432).await;
+    assert!(within(agent.read(&mut [0])).await.is_err());
+    assert_eq!(bench.denials(), ["private_address"]);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_written_stops_the_connection() {
+    let (bench, server) = bench(OPEN).await;
+    let port = bench.proxy.stand_in(&parse_name("db.test").unwrap());
+    assert!(port.is_ok());
+    bench.events.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut agent = bench.connect("db.test", 5432).await;
+    assert!(within(agent.read(&mut [0])).await.is_err());
+    let quiet = tokio::time::timeout(Duration::from_millis(50), server.accept()).await;
+    assert!(quiet.is_err());
+}
+
+#[tokio::test]
+async fn audit_lets_pass_what_no_rule_allows() {
+    let (bench, server) = bench("dynamic: {mode: audit}").await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    agent.write_all(b"\x00\x01").await.unwrap();
+    let (mut accepted, _) = within(server.accept()).await.unwrap();
+    let mut asked = [0; 2];
+    within(accepted.read_exact(&mut asked)).await.unwrap();
+    assert_eq!(asked, *b"\x00\x01");
+    let event = bench.event("connect").await;
+    assert_eq!(event.decision, Some(Decision::Audit));
+    assert_eq!(event.reason.unwrap().as_str(), "host_not_allowed");
+}

@@ -1,0 +1,164 @@
+//! `network.tcp`: `redis-cli` to a Redis server, and `git` over SSH to an SSH server, each its own program.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use chiton_testkit::routes::Router;
+use chiton_tests::{As, World};
+
+/// A server that is a program of its own; it ends with this.
+struct Server(Child, SocketAddr);
+
+impl Server {
+    fn start(command: impl FnOnce(u16) -> Command) -> Self {
+        let at = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+        let mut command = command(at.port());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server");
+        let began = Instant::now();
+        while TcpStream::connect(at).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self(child, at)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn redis(folder: &Path) -> Server {
+    Server::start(|port| {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder);
+        command
+    })
+}
+
+const REDIS: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
+    dynamic: {network: {tcp: [{host: cache.example.com, ports: [6379]}]}}\n";
+
+fn redis_session(user: As) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = redis(folder.path());
+    let mut world = World::new(user, &[], Router::echo());
+    world.chiton.resolve("cache.example.com:6379", server.1);
+    world.chiton.resolve("other.example.com:6379", server.1);
+    let script = "redis-cli -h cache.example.com set key value; redis-cli -h cache.example.com get key; \
+                  redis-cli -h other.example.com ping || echo refused; \
+                  redis-cli -h cache.example.com -p 6380 ping || echo refused";
+    let outcome = world.sh(REDIS, script).expect_success();
+    assert_eq!(outcome.stdout, "OK\nvalue\nrefused\nrefused\n", "{outcome:?}");
+    let events = world.chiton.audit(&[]);
+    let of = |action: &str, decision: &str| {
+        let is = |event: &&serde_json::Value| event["action"] == action && event["decision"] == decision;
+        events.iter().filter(is).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!((of("connect", "allow").len(), of("disconnect", "allow").len()), (2, 2), "{events:#?}");
+    assert_eq!(of("connect", "allow")[0]["rule"], "tcp[0]");
+    let denied: Vec<_> = of("connect", "deny").iter().map(|event| event["reason"].to_string()).collect();
+    assert_eq!(denied, ["\"host_not_allowed\"", "\"scheme_not_allowed\""], "{events:#?}");
+}
+
+#[test]
+fn redis_as_an_ordinary_user() {
+    redis_session(As::User);
+}
+
+#[test]
+fn redis_as_root() {
+    redis_session(As::Root);
+}
+
+/// A subscription that is open when the rule goes ends before `apply` has returned.
+#[test]
+fn an_open_session_is_cut_by_a_new_revision() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = redis(folder.path());
+    let mut world = World::new(As::User, &[], Router::echo());
+    world.chiton.resolve("cache.example.com:6379", server.1);
+    let policy = world.chiton.policy(REDIS);
+    let policy = policy.to_str().expect("a path");
+    let script = "redis-cli -h cache.example.com subscribe news; echo ended > /workspace/ended; sleep 600";
+    let _ = world
+        .chiton
+        .run(&["run", "-d", "-n", "cut", "-p", policy, "--", "sh", "-c", script])
+        .expect_success();
+    let clients = || {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &server.1.port().to_string(), "pubsub", "numsub", "news"]);
+        let said = String::from_utf8_lossy(&command.output().expect("redis-cli").stdout).into_owned();
+        said.lines().last().unwrap_or_default().to_owned()
+    };
+    until(|| clients() == "1");
+    let closed = world.chiton.policy("dynamic: {}\n");
+    let _ = world.chiton.run(&["policy", "apply", "cut", closed.to_str().expect("a path")]).expect_success();
+    until(|| clients() == "0");
+    until(|| world.chiton.workspace().join("ended").exists());
+    let _ = world.chiton.run(&["rm", "-f", "cut"]).expect_success();
+}
+
+fn until(is: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The account that the server lets in is the one that runs the tests.
+#[test]
+fn git_over_ssh() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mut world = World::new(As::User, &[], Router::echo());
+    let key = world.chiton.workspace().join("key");
+    let script = format!(
+        "set -e; ssh-keygen -q -t ed25519 -N '' -f {host}; ssh-keygen -q -t ed25519 -N '' -f {key}; \
+         cp {key}.pub {authorized}; git init -q --bare -b main {bare}; git init -q -b main {work}; cd {work}; \
+         echo hello > README; git add README; git -c user.name=t -c user.email=t@example.com commit -qm first; \
+         git push -q {bare} main; id -un; mkdir -p /run/sshd 2>/dev/null || true",
+        host = at("host"),
+        key = key.display(),
+        authorized = at("authorized"),
+        bare = at("hello.git"),
+        work = at("work"),
+    );
+    let made = Command::new("sh").args(["-c", &script]).output().expect("sh");
+    assert!(made.status.success(), "{made:?}");
+    let account = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let owner = fs::metadata(world.chiton.workspace()).expect("the workspace");
+    let (uid, gid) =
+        (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+    chown(&key, Some(uid), Some(gid)).expect("the key's owner");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("the key's mode");
+    let server = Server::start(|port| {
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f", "/dev/null", "-p", &port.to_string(), "-h", &at("host")]);
+        for option in ["StrictModes=no", "PermitRootLogin=yes", "UsePAM=no", "PidFile=none"] {
+            command.args(["-o", option]);
+        }
+        command.args(["-o", &format!("AuthorizedKeysFile={}", at("authorized"))]);
+        command
+    });
+    world.chiton.resolve("git.example.com:22", server.1);
+    let policy = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
+                  dynamic: {network: {tcp: [{host: git.example.com, ports: [22]}]}}\n";
+    let script = format!(
+        "export GIT_SSH_COMMAND='ssh -i /workspace/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'; \
+         git clone -q {account}@git.example.com:{bare} got 2>/dev/null; cat got/README; \
+         git clone -q {account}@elsewhere.example.com:{bare} no 2>/dev/null || echo refused",
+        bare = at("hello.git"),
+    );
+    let outcome = world.sh(policy, &script).expect_success();
+    assert_eq!(outcome.stdout, "hello\nrefused\n", "{outcome:?}");
+}
