@@ -139,6 +139,18 @@ impl RequestPermit {
         self.http_rule().map(|rule| &rule.limits)
     }
 
+    /// How many bytes the request's body may have.
+    #[must_use]
+    pub fn most_of_request(&self) -> Option<u64> {
+        self.limits()?.request_body.map(|size| size.0)
+    }
+
+    /// How many bytes the response's body may have.
+    #[must_use]
+    pub fn most_of_response(&self) -> Option<u64> {
+        self.limits()?.response_body.map(|size| size.0)
+    }
+
     /// The route, where it is an LLM call.
     #[must_use]
     pub fn llm(&self) -> Option<LlmGrant<'_>> {

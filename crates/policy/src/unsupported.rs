@@ -4,9 +4,7 @@ use std::fmt;
 
 use chiton_secret::{Scheme, SecretRef};
 
-use crate::model::{
-    Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, RequestLimits, Resources, TlsMode, WorkspaceMode,
-};
+use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, TlsMode, WorkspaceMode};
 
 /// A field that is not enforced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +102,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
     field(rule.credential.is_some(), "credential");
-    field(rule.limits != RequestLimits::default(), "limits");
     let passthrough = rule.tls == TlsMode::Passthrough;
     found.when(passthrough, &["dynamic", "network", "http", index, "tls"], ": passthrough");
 }

@@ -15,7 +15,9 @@ use std::{
 
 use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
 use chiton_llm::Usage;
-use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit};
+use chiton_policy::{
+    ConnectIntent, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit, RuleName,
+};
 use http::StatusCode;
 use tokio::sync::Notify;
 
@@ -55,7 +57,7 @@ pub(crate) struct Events {
 pub(crate) struct Completion {
     intent: Intent,
     revision: u64,
-    rule: Option<String>,
+    rule_name: Option<RuleName>,
     decision: Decision,
     provider: Option<Provider>,
     status: StatusCode,
@@ -67,7 +69,7 @@ impl Completion {
         Self {
             intent: permit.intent().clone(),
             revision: permit.revision(),
-            rule: permit.rule().map(|rule| rule.as_str().to_owned()),
+            rule_name: permit.rule().cloned(),
             decision: decision_of(permit),
             provider: permit.llm().map(|grant| grant.provider()),
             status,
@@ -217,7 +219,7 @@ impl Events {
             Event::new(if of.provider.is_some() { Layer::Llm } else { Layer::Network }, "response");
         event.revision = Some(of.revision);
         event.decision = Some(of.decision);
-        event.rule = of.rule;
+        event.rule = of.rule_name.map(|rule| rule.as_str().to_owned());
         event.binary = binary_of(&of.intent);
         event.request = Some(request_of(&of.intent));
         event.response = Some(Response {
@@ -239,6 +241,12 @@ impl Events {
             return self.note(event);
         }
         self.defer(event);
+    }
+
+    /// A response went over a limit of its rule in the middle of its body, and is cut.
+    pub(crate) fn over_limit(&self, of: &Completion, said: &str) {
+        let denial = Denial::after_permit(Reason::LimitExceeded, of.rule_name.clone(), &of.intent, said);
+        self.cut(&of.intent, Some(&denial), of.revision);
     }
 
     /// A running exchange ends because a new revision does not allow it, or not in this way.

@@ -27,6 +27,7 @@ mod lockdown;
 mod message;
 mod owners;
 mod proxied;
+mod rates;
 mod refuse;
 mod revision;
 mod running;

@@ -32,6 +32,9 @@ pub(crate) enum BodyError {
     /// The server broke off.
     #[error("the server broke off: {0}")]
     Upstream(#[source] crate::upstream::http1::Http1Error),
+    /// It is longer than its rule allows.
+    #[error("the body is over the limit of its rule")]
+    OverLimit,
     /// A new revision does not allow it any more.
     #[error("cut by a new revision of the policy")]
     Cut,

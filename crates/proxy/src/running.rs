@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     events::{Completion, Events},
     limits,
+    rates::Rates,
     revision::Revision,
 };
 
@@ -33,6 +34,7 @@ struct Inner {
     revision: Arc<Revision>,
     exchanges: HashMap<u64, Registered>,
     next: u64,
+    rates: Rates,
 }
 
 struct Registered {
@@ -96,6 +98,8 @@ pub(crate) struct Grant {
     pub(crate) private_addresses: bool,
     /// The only addresses that were.
     pub(crate) allowed_addresses: Vec<String>,
+    /// How long the bodies may be: of the request, of the response.
+    pub(crate) bodies: [Option<u64>; 2],
 }
 
 impl Grant {
@@ -104,6 +108,7 @@ impl Grant {
             llm: permit.llm().map(|grant| grant.route().name.clone()),
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
+            bodies: [permit.most_of_request(), permit.most_of_response()],
         }
     }
 }
@@ -123,6 +128,8 @@ pub(crate) enum Admission {
     Admitted(Box<Admitted>),
     /// It may not.
     Refused(Denial, Arc<Revision>),
+    /// It may not before this time has passed.
+    TooMany(Denial, Arc<Revision>, Duration),
 }
 
 /// A judged request on its way.
@@ -148,7 +155,7 @@ pub(crate) struct Exchange {
 impl Running {
     /// Begins with a revision.
     pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>) -> Arc<Self> {
-        let inner = Inner { revision, exchanges: HashMap::new(), next: 0 };
+        let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates: Rates::default() };
         Arc::new(Self { inner: Mutex::new(inner), ended: Notify::new(), events })
     }
 
@@ -190,6 +197,14 @@ impl Running {
             let said = format!("{} requests of this sandbox are under way already", limits::EXCHANGES);
             let denial = Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), intent, said);
             return Admission::Refused(denial, revision);
+        }
+        let most = permit.limits().and_then(|limits| limits.requests_per_minute);
+        if let (Some(most), Some(rule)) = (most, permit.rule())
+            && let Err(wait) = inner.rates.count(rule, most, Instant::now())
+        {
+            let said = format!("rule \"{rule}\" allows {most} requests in a minute");
+            let denial = Denial::after_permit(Reason::LimitExceeded, Some(rule.clone()), intent, said);
+            return Admission::TooMany(denial, revision, wait);
         }
         let id = inner.next;
         inner.next += 1;
@@ -257,6 +272,7 @@ impl Running {
     fn swap(&self, revision: Arc<Revision>) -> Vec<u64> {
         let mut inner = self.inner();
         inner.revision = revision.clone();
+        inner.rates.forget(Instant::now());
         let mut cut = Vec::new();
         for (id, registered) in &inner.exchanges {
             if registered.kind.stays(&revision, &self.events) {
@@ -299,6 +315,13 @@ impl Exchange {
     /// So many bytes of the body went to the agent.
     pub(crate) fn passed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// The response went over a limit in the middle of its body, and is cut.
+    pub(crate) fn over_limit(&self, said: &str) {
+        if let Some(completion) = &self.completion {
+            self.running.events.over_limit(completion, said);
+        }
     }
 
     /// The response has ended.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chiton_audit as audit;
 use chiton_policy::{Denial, Reason, Scheme};
 use http::{HeaderMap, StatusCode, header};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -99,12 +100,25 @@ impl Service {
         }
         match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {
             Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
+            Admission::TooMany(denial, revision, wait) => {
+                let mut response = self.refuse(&denial, None, revision.number);
+                response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
+                Ok(response)
+            }
             Admission::Admitted(admitted) => self.admitted(*admitted, request).await,
         }
     }
 
     async fn admitted(&self, admitted: Admitted, mut request: Request) -> Result<Response, Aborted> {
         let Admitted { permit, revision, mut exchange } = admitted;
+        if let Some(most) = permit.most_of_request().filter(|most| request.body.size_hint().lower() > *most) {
+            let said = format!(
+                "the body of the request is longer than the {most} bytes of the rule's `request_body`"
+            );
+            let rule = permit.rule().cloned();
+            let denial = Denial::after_permit(Reason::LimitExceeded, rule, permit.intent(), said);
+            return Ok(self.refuse(&denial, None, revision.number));
+        }
         if let Err(error) = self.proxy.events.allowed(&permit) {
             return Ok(unwritten(&error));
         }
@@ -140,7 +154,10 @@ impl Service {
         };
         drop(room);
         match answered {
-            Ok(answered) => Ok(relay(&route, answered, cleaning, exchange)),
+            Ok(answered) => match too_long(&route, answered.body()) {
+                Some(denial) => Ok(self.refuse(&denial, None, revision.number)),
+                None => Ok(relay(&route, answered, cleaning, exchange)),
+            },
             Err(error) => Ok(self.failed(&route, &error, &mut exchange)),
         }
     }
@@ -205,6 +222,7 @@ impl Service {
             ForwardError::Dial(DialError::PrivateAddress { .. }) => {
                 (Reason::PrivateAddress, StatusCode::FORBIDDEN)
             }
+            ForwardError::OverLimit(_) => (Reason::LimitExceeded, StatusCode::FORBIDDEN),
             ForwardError::Dial(DialError::Tls { .. }) => (Reason::UpstreamTls, StatusCode::BAD_GATEWAY),
             ForwardError::Dial(DialError::Resolve(_) | DialError::Connect { .. })
             | ForwardError::Upstream { .. }
@@ -282,6 +300,14 @@ fn unwritten(error: &NotWritten) -> Response {
     refuse::plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
 }
 
+/// Why a response is not begun: it says that it is longer than its rule allows.
+fn too_long(route: &Route, body: &UpstreamBody) -> Option<Denial> {
+    let most = route.permit.most_of_response().filter(|most| body.size_hint().lower() > *most)?;
+    let said = format!("the response is longer than the {most} bytes of the rule's `response_body`");
+    let permit = &route.permit;
+    Some(Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), permit.intent(), said))
+}
+
 /// Passes a response on: its head now, its body as it comes.
 fn relay(
     route: &Route,
@@ -300,8 +326,12 @@ fn relay(
         }
     };
     exchange.completes_as(Completion::of(&route.permit, parts.status));
-    let mut response =
-        http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(body, cleaner, exchange))));
+    let mut response = http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(
+        body,
+        cleaner,
+        route.permit.most_of_response(),
+        exchange,
+    ))));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response

@@ -34,3 +34,22 @@ fn a_refusal_says_what_why_and_what_to_do() {
     let event = body["event"].as_str().expect("an event");
     assert!(world.chiton.audit(&[]).iter().any(|e| e["id"] == event && e["decision"] == "deny"), "{event}");
 }
+
+/// A body that passes its rule's limit in the middle is broken off upstream, never completed; one that says so
+/// beforehand is not begun.
+#[test]
+fn a_body_over_its_limit_is_never_completed() {
+    let world = World::echo(&["api.github.com"]);
+    let policy = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
+        dynamic: {network: {http: [{host: api.github.com, methods: [POST], limits: {request_body: 1KiB}}]}}\n";
+    let script = "head -c 3000 /dev/zero | tr '\\0' x > /tmp/body; \
+        for how in '-H transfer-encoding:chunked' ''; do for v in --http1.1 --http2; do \
+        curl -sS $v $how -o /dev/null -w '%{http_code} %header{x-chiton-denied}\\n' \
+        --data-binary @/tmp/body https://api.github.com/echo; done; done; \
+        curl -sS -o /dev/null -w '%{http_code}\\n' --data-binary short https://api.github.com/echo";
+    let outcome = world.sh(policy, script).expect_success();
+    assert_eq!(outcome.stdout, format!("{}200\n", "403 limit_exceeded\n".repeat(4)), "{outcome:?}");
+    let seen = world.upstream.requests();
+    assert!(seen.iter().all(|request| request.body.len() < 3000), "{seen:?}");
+    assert_eq!(seen.iter().filter(|request| request.body == b"short").count(), 1);
+}

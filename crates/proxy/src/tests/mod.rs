@@ -9,6 +9,7 @@ mod exchange;
 mod owners;
 mod proxied;
 mod refusals;
+mod rule_limits;
 mod smuggling;
 mod streaming;
 mod tcp;

@@ -3,7 +3,10 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -30,15 +33,30 @@ pub(crate) enum SentBody {
     /// None.
     Empty,
     /// Of the agent.
-    Streamed(RequestBody, Pin<Box<WaitForCancellationFutureOwned>>),
+    Streamed(RequestBody, Bounds),
+}
+
+/// When a body ends before its end.
+pub(crate) struct Bounds {
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// So many bytes may still come, where there is a limit.
+    left: Option<u64>,
+    /// More came.
+    exceeded: Arc<AtomicBool>,
 }
 
 impl SentBody {
-    fn new(body: RequestBody, over: &CancellationToken) -> Self {
+    fn new(
+        body: RequestBody,
+        over: &CancellationToken,
+        left: Option<u64>,
+        exceeded: &Arc<AtomicBool>,
+    ) -> Self {
         match body {
             RequestBody::Empty => Self::Empty,
             body @ (RequestBody::Http1(_) | RequestBody::Http2(_) | RequestBody::Whole(_)) => {
-                Self::Streamed(body, Box::pin(over.clone().cancelled_owned()))
+                let over = Box::pin(over.clone().cancelled_owned());
+                Self::Streamed(body, Bounds { over, left, exceeded: exceeded.clone() })
             }
         }
     }
@@ -58,11 +76,20 @@ impl Body for SentBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streamed(body, over) => {
-                if over.as_mut().poll(cx).is_ready() {
+            Self::Streamed(body, bounds) => {
+                if bounds.over.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
-                Pin::new(body).poll_frame(cx).map_ok(without_credentials)
+                let frame = std::task::ready!(Pin::new(body).poll_frame(cx)?);
+                let length = frame.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+                if let Some(left) = &mut bounds.left {
+                    let Some(less) = left.checked_sub(length) else {
+                        bounds.exceeded.store(true, Ordering::Relaxed);
+                        return Poll::Ready(Some(Err(BodyError::OverLimit)));
+                    };
+                    *left = less;
+                }
+                Poll::Ready(frame.map(|frame| Ok(without_credentials(frame))))
             }
         }
     }
@@ -114,6 +141,9 @@ pub(crate) enum ForwardError {
     /// The canonical request cannot be written as a URI.
     #[error("the request's target cannot be sent")]
     Target,
+    /// The request's body is longer than its rule allows; what the server had of it was broken off.
+    #[error("the body of the request to `{0}` is over the rule's `request_body`")]
+    OverLimit(String),
     /// The server switched protocols without being asked.
     #[error("`{0}` answered with a protocol that nobody asked for")]
     Switched(String),
@@ -219,7 +249,8 @@ impl Upstream {
         over: &CancellationToken,
     ) -> Result<http::Response<UpstreamBody>, ForwardError> {
         let identity = route.identity();
-        let mut body = SentBody::new(body, over);
+        let exceeded = Arc::new(AtomicBool::new(false));
+        let mut body = SentBody::new(body, over, route.permit.most_of_request(), &exceeded);
         loop {
             let (sender, fresh) = self.sender(route, &identity).await?;
             let repeatable = !fresh && body.is_empty();
@@ -229,6 +260,9 @@ impl Upstream {
                 // repeated, goes out once more.
                 Err(Failed { unsent: Some(unsent), .. }) if !fresh => body = unsent,
                 Err(Failed { .. }) if repeatable && head.method.is_idempotent() => body = SentBody::Empty,
+                Err(Failed { .. }) if exceeded.load(Ordering::Relaxed) => {
+                    return Err(ForwardError::OverLimit(route.host.to_string()));
+                }
                 Err(Failed { source, .. }) => {
                     return Err(ForwardError::Upstream { host: route.host.to_string(), source });
                 }

@@ -32,6 +32,8 @@ pub(crate) struct RelayedBody {
     cleaner: Option<Box<Cleaner>>,
     state: State,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// So many bytes may still come, where the rule has a limit.
+    left: Option<u64>,
     exchange: Exchange,
 }
 
@@ -47,9 +49,14 @@ enum State {
 
 impl RelayedBody {
     /// Joins a body with the exchange that it is of.
-    pub(crate) fn new(body: UpstreamBody, cleaner: Option<Box<Cleaner>>, exchange: Exchange) -> Self {
+    pub(crate) fn new(
+        body: UpstreamBody,
+        cleaner: Option<Box<Cleaner>>,
+        left: Option<u64>,
+        exchange: Exchange,
+    ) -> Self {
         let cut = Box::pin(exchange.over().clone().cancelled_owned());
-        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, exchange };
+        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, left, exchange };
         if relayed.body.is_end_stream() {
             // No body at all, as for HEAD: nothing that an encoding could be undone of.
             relayed.server_done();
@@ -175,7 +182,17 @@ impl Body for RelayedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = std::task::ready!(this.poll_any(cx));
+        let mut polled = std::task::ready!(this.poll_any(cx));
+        if let (Some(Ok(frame)), Some(left)) = (&polled, &mut this.left) {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(length) {
+                Some(less) => *left = less,
+                None => {
+                    this.exchange.over_limit("the response is over the rule's `response_body`");
+                    polled = Some(Err(BodyError::OverLimit));
+                }
+            }
+        }
         match &polled {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
