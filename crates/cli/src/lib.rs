@@ -12,6 +12,7 @@ mod context;
 mod demo;
 mod environment;
 mod error;
+mod extend;
 mod output;
 mod outside;
 mod progress;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chiton_policy::{EnvEntry, Policy, Severity};
 
-use crate::{environment::Assignment, error::CliError, output, words};
+use crate::{environment::Assignment, error::CliError, extend, output, words};
 
 /// The policy file of a folder.
 pub(crate) const LOCAL_POLICY: &str = "chiton.yaml";
@@ -24,7 +24,9 @@ dynamic: {}
 /// A policy's text and where it is from.
 #[derive(Debug)]
 pub(crate) struct Source {
-    text: String,
+    written: String,
+    /// With what it extends, where it extends something.
+    flattened: Option<String>,
     place: Place,
 }
 
@@ -39,13 +41,13 @@ impl Source {
     /// The policy for a `run`.
     pub(crate) fn find(named: Option<&Path>) -> Result<Self, CliError> {
         if let Some(path) = named {
-            return Ok(Self { text: read(path)?, place: Place::Named(path.to_owned()) });
+            return Self::named(path);
         }
         let local = Path::new(LOCAL_POLICY);
         match local.symlink_metadata() {
-            Ok(_) => Ok(Self { text: read(local)?, place: Place::Found(local.to_owned()) }),
+            Ok(_) => Self::of(read(local)?, Place::Found(local.to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { text: BUILT_IN.to_owned(), place: Place::BuiltIn })
+                Self::of(BUILT_IN.to_owned(), Place::BuiltIn)
             }
             Err(error) => Err(CliError::new(format!("cannot read `{LOCAL_POLICY}`: {error}"))),
         }
@@ -53,13 +55,28 @@ impl Source {
 
     /// A policy file that was named.
     pub(crate) fn named(path: &Path) -> Result<Self, CliError> {
-        Ok(Self { text: read(path)?, place: Place::Named(path.to_owned()) })
+        Self::of(read(path)?, Place::Named(path.to_owned()))
     }
 
-    /// The document.
+    fn of(written: String, place: Place) -> Result<Self, CliError> {
+        let folder = match &place {
+            Place::Named(path) | Place::Found(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
+            Place::BuiltIn => PathBuf::new(),
+        };
+        let flattened = extend::flattened(&written, &folder)?;
+        Ok(Self { written, flattened, place })
+    }
+
+    /// The document as it was written, without what it extends.
+    #[must_use]
+    pub(crate) fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// The document, with what it extends.
     #[must_use]
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        self.flattened.as_deref().unwrap_or(&self.written)
     }
 
     /// The file, absolute.
@@ -73,7 +90,7 @@ impl Source {
 
     /// The policy, or everything that is wrong with it on standard error and one line as the error.
     pub(crate) fn checked(&self) -> Result<Policy, CliError> {
-        Policy::parse(&self.text).map_err(|diagnostics| {
+        Policy::parse(self.text()).map_err(|diagnostics| {
             let name = self.name();
             output::diagnostics(&diagnostics, &name);
             let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
@@ -84,6 +101,9 @@ impl Source {
 
     fn name(&self) -> String {
         match &self.place {
+            Place::Named(path) | Place::Found(path) if self.flattened.is_some() => {
+                format!("{} with what it extends", path.display())
+            }
             Place::Named(path) | Place::Found(path) => path.display().to_string(),
             Place::BuiltIn => "built-in".to_owned(),
         }

@@ -17,6 +17,7 @@ mod diagnostics;
 mod diff;
 mod document;
 mod explain;
+mod extend;
 mod files;
 pub mod model;
 mod names;

@@ -43,28 +43,72 @@ pub enum Extend {
     File(String),
 }
 
-/// The built-in presets.
+/// The built-in presets: what they say is in `presets/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// Reading from GitHub.
     GithubRead,
+    /// Publishing to GitHub.
+    GithubWrite,
     /// Installing from the npm registry.
     NpmInstall,
+    /// Publishing to it.
+    NpmPublish,
     /// Installing from PyPI.
     PypiInstall,
+    /// Publishing to it.
+    PypiPublish,
+    /// Installing from crates.io.
+    CratesInstall,
+    /// Publishing to it.
+    CratesPublish,
+    /// Installing from Debian.
+    DebianInstall,
+    /// Pulling from Docker Hub.
+    DockerPull,
+    /// Pushing to it.
+    DockerPush,
+    /// Reading from Hugging Face.
+    HuggingfaceRead,
+    /// Publishing to it.
+    HuggingfaceWrite,
 }
 
 impl Preset {
     /// Every preset.
-    pub const ALL: [Preset; 3] = [Preset::GithubRead, Preset::NpmInstall, Preset::PypiInstall];
+    pub const ALL: [Preset; 13] = [
+        Preset::GithubRead,
+        Preset::GithubWrite,
+        Preset::NpmInstall,
+        Preset::NpmPublish,
+        Preset::PypiInstall,
+        Preset::PypiPublish,
+        Preset::CratesInstall,
+        Preset::CratesPublish,
+        Preset::DebianInstall,
+        Preset::DockerPull,
+        Preset::DockerPush,
+        Preset::HuggingfaceRead,
+        Preset::HuggingfaceWrite,
+    ];
 
     /// As written in `extends`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Preset::GithubRead => "github-read",
+            Preset::GithubWrite => "github-write",
             Preset::NpmInstall => "npm-install",
+            Preset::NpmPublish => "npm-publish",
             Preset::PypiInstall => "pypi-install",
+            Preset::PypiPublish => "pypi-publish",
+            Preset::CratesInstall => "crates-install",
+            Preset::CratesPublish => "crates-publish",
+            Preset::DebianInstall => "debian-install",
+            Preset::DockerPull => "docker-pull",
+            Preset::DockerPush => "docker-push",
+            Preset::HuggingfaceRead => "huggingface-read",
+            Preset::HuggingfaceWrite => "huggingface-write",
         }
     }
 }

@@ -118,3 +118,45 @@ fn the_audit_log_is_queried_and_verified() {
     let tampered = chiton.run(&["audit", "verify"]).expect_status(1);
     assert!(tampered.stderr.starts_with("error: the audit log was tampered with"), "{tampered:?}");
 }
+
+/// What a policy extends is part of it everywhere, and what is wrong with that is said by its own name.
+#[test]
+fn a_policy_extends_presets_and_files() {
+    let chiton = Chiton::new(As::User);
+    let own = chiton.policy(
+        "extends: [github-read, ./base.yaml]\ndynamic: {network: {http: [{host: own.example.com}]}}\n",
+    );
+    let beside = |name: &str| own.parent().expect("a folder").join(name);
+    let own = own.to_str().expect("UTF-8");
+    let run = |arguments: &[&str]| chiton.run(&[&["policy"], arguments].concat());
+    let explain = |request: &str| run(&["explain", own, "--json", "--request", request]);
+
+    let missing = run(&["check", own]).expect_status(2);
+    assert!(missing.stderr.contains("base.yaml") && missing.stderr.contains("extends"), "{missing:?}");
+    std::fs::write(
+        beside("base.yaml"),
+        "extends: [deeper.yaml]\ndynamic: {network: {http: [{host: base.example.com}]}}\n",
+    )
+    .expect("a file");
+    std::fs::write(
+        beside("deeper.yaml"),
+        "dynamic: {network: {http: [{host: own.example.com, deny: [{paths: [/no]}]}]}}\n",
+    )
+    .expect("a file");
+    let _ = run(&["check", own]).expect_status(0);
+    let _ = explain("GET https://base.example.com/x").expect_status(0);
+    let _ = explain("GET https://api.github.com/users/x").expect_status(0);
+    let _ = explain("GET https://own.example.com/x").expect_status(0);
+    assert_eq!(explain("GET https://own.example.com/no").expect_status(1).json()["reason"], "denied_by_rule");
+
+    std::fs::write(beside("deeper.yaml"), "extends: [base.yaml]\n").expect("a file");
+    assert!(run(&["check", own]).expect_status(2).stderr.contains("extends itself"));
+    std::fs::write(beside("deeper.yaml"), "dynamic: {netwrok: {}}\n").expect("a file");
+    let bad = run(&["check", own]).expect_status(2);
+    assert!(bad.stderr.contains("deeper.yaml") && bad.stderr.contains("netwrok"), "{bad:?}");
+
+    let all = run(&["presets"]).expect_success();
+    assert!(all.stdout.contains("npm-install") && all.stdout.contains("huggingface-write"), "{all:?}");
+    assert!(run(&["presets", "npm-install"]).expect_success().stdout.contains("registry.npmjs.org"));
+    let _ = run(&["presets", "npm"]).expect_status(1);
+}

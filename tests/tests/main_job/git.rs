@@ -53,3 +53,23 @@ fn clone_and_push_as_an_ordinary_user() {
 fn clone_and_push_as_root() {
     clone_and_push(As::Root);
 }
+
+/// `github-read` clones and does not push; together with `github-write` it pushes.
+#[test]
+fn by_presets() {
+    let root = tempfile::tempdir().expect("a folder");
+    repository(root.path());
+    let served = root.path().to_owned();
+    let router = Router::new().any("/", move |received| git::answer_request(served.clone(), received));
+    let world = World::new(As::User, &["github.com"], router);
+    let policy = |presets: &str| {
+        format!("extends: [{presets}]\nstatic: {{filesystem: {{allowed_paths: [/workspace, /tmp]}}}}\n")
+    };
+    let script = "rm -rf hello; git clone -q https://github.com/octocat/hello.git; cd hello; \
+        git config user.name agent; git config user.email agent@example.com; \
+        echo more >> README; git commit -qam more; git push -q origin main 2>/dev/null && echo pushed || echo refused";
+    let read = world.sh(&policy("github-read"), script).expect_success();
+    assert_eq!(read.stdout, "refused\n", "{read:?}");
+    let write = world.sh(&policy("github-read, github-write"), script).expect_success();
+    assert_eq!(write.stdout, "pushed\n", "{write:?}");
+}

@@ -56,7 +56,12 @@ impl Checked {
     fn of(file: &std::path::Path) -> Result<Self, CliError> {
         let name = file.display().to_string();
         let source = Source::named(file).map_err(|error| error.status(Status::Invalid))?;
-        Ok(match Policy::parse(source.text()) {
+        // Its own faults with their places in it; then whether all of it agrees.
+        let whole = Policy::parse(source.written()).and_then(|own| {
+            let whole = Policy::parse(source.text())?;
+            Ok(Policy { warnings: own.warnings, ..whole })
+        });
+        Ok(match whole {
             Ok(policy) => {
                 let unsupported = unsupported(&policy).iter().map(|what| what.field().to_owned()).collect();
                 Self { name, valid: true, diagnostics: policy.warnings, unsupported }

@@ -1,0 +1,153 @@
+//! `extends`: what a document inherits.
+//!
+//! Nothing here reads files: whoever resolves a document (the client) reads each base, and merges them one after the
+//! other into one policy, whose text is what is stored and travels. The document's own entries come first in every
+//! list, its scalars win, and nothing that a base refuses disappears.
+
+use crate::model::{Dynamic, EnvEntry, Fixed, Gpu, Policy, Preset, Resources, WorkspaceMode};
+
+impl Preset {
+    /// The preset's document.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Preset::GithubRead => include_str!("../presets/github-read.yaml"),
+            Preset::GithubWrite => include_str!("../presets/github-write.yaml"),
+            Preset::NpmInstall => include_str!("../presets/npm-install.yaml"),
+            Preset::NpmPublish => include_str!("../presets/npm-publish.yaml"),
+            Preset::PypiInstall => include_str!("../presets/pypi-install.yaml"),
+            Preset::PypiPublish => include_str!("../presets/pypi-publish.yaml"),
+            Preset::CratesInstall => include_str!("../presets/crates-install.yaml"),
+            Preset::CratesPublish => include_str!("../presets/crates-publish.yaml"),
+            Preset::DebianInstall => include_str!("../presets/debian-install.yaml"),
+            Preset::DockerPull => include_str!("../presets/docker-pull.yaml"),
+            Preset::DockerPush => include_str!("../presets/docker-push.yaml"),
+            Preset::HuggingfaceRead => include_str!("../presets/huggingface-read.yaml"),
+            Preset::HuggingfaceWrite => include_str!("../presets/huggingface-write.yaml"),
+        }
+    }
+
+    /// What it opens, in one line.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        let first = self.text().lines().next().unwrap_or_default();
+        first.trim_start_matches('#').trim_start()
+    }
+}
+
+impl Policy {
+    /// This policy, with what it has inherited from `base`. What this one extends is no longer said.
+    #[must_use]
+    pub fn inheriting(mut self, base: Policy) -> Policy {
+        self.extends = Vec::new();
+        self.has_static |= base.has_static;
+        fixed(&mut self.fixed, base.fixed);
+        dynamic(&mut self.dynamic, base.dynamic);
+        self
+    }
+}
+
+fn fixed(own: &mut Fixed, base: Fixed) {
+    append(&mut own.filesystem.allowed, base.filesystem.allowed);
+    append(&mut own.filesystem.read_only, base.filesystem.read_only);
+    append(&mut own.filesystem.denied, base.filesystem.denied);
+    append(&mut own.filesystem.unprotected, base.filesystem.unprotected);
+    // A layer to be reviewed is the narrower of the two.
+    if base.filesystem.workspace == WorkspaceMode::Staged {
+        own.filesystem.workspace = WorkspaceMode::Staged;
+    }
+    append(&mut own.process.blocked_syscalls, base.process.blocked_syscalls);
+    match (&mut own.process.allowed_binaries, base.process.allowed_binaries) {
+        (Some(own), Some(base)) => append(own, base),
+        (Some(_), None) => {}
+        (own @ None, base) => *own = base,
+    }
+    let given = |entries: &[EnvEntry], of: &EnvEntry| entries.iter().any(|entry| entry.name() == of.name());
+    let inherited: Vec<_> =
+        base.process.env.into_iter().filter(|entry| !given(&own.process.env, entry)).collect();
+    own.process.env.extend(inherited);
+    let Resources { cpus, memory, pids, disk, wall_time } = base.resources;
+    own.resources = Resources {
+        cpus: own.resources.cpus.or(cpus),
+        memory: own.resources.memory.or(memory),
+        pids: own.resources.pids.or(pids),
+        disk: own.resources.disk.or(disk),
+        wall_time: own.resources.wall_time.or(wall_time),
+    };
+    if own.gpu == Gpu::None {
+        own.gpu = base.gpu;
+    }
+}
+
+/// The mode is the document's own: nobody is put into `audit` by what he extends.
+fn dynamic(own: &mut Dynamic, base: Dynamic) {
+    append(&mut own.http, base.http);
+    append(&mut own.tcp, base.tcp);
+    if own.llm.is_empty() {
+        own.llm = base.llm;
+    }
+}
+
+/// What comes by two ways is there once.
+fn append<T: PartialEq>(own: &mut Vec<T>, base: Vec<T>) {
+    for item in base {
+        if !own.contains(&item) {
+            own.push(item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(own: &str, bases: &[&str]) -> Policy {
+        let own = Policy::parse(own).unwrap();
+        let merged = bases.iter().fold(own, |own, base| own.inheriting(Policy::parse(base).unwrap()));
+        // What is printed says the same, and has places of its own.
+        Policy::parse(&merged.to_yaml()).unwrap()
+    }
+
+    #[test]
+    fn every_preset_is_a_policy_and_opens_nothing_but_network_rules() {
+        for preset in Preset::ALL {
+            let policy = Policy::parse(preset.text()).unwrap_or_else(|e| panic!("{}: {e}", preset.as_str()));
+            let errors = policy.warnings.iter().filter(|d| d.severity != crate::Severity::Note).count();
+            assert_eq!(errors, 0, "{}: {}", preset.as_str(), policy.warnings);
+            assert!(!policy.has_static && policy.extends.is_empty(), "{}", preset.as_str());
+            assert!(crate::unsupported(&policy).is_empty(), "{}", preset.as_str());
+            assert!(policy.dynamic.http.iter().all(|rule| rule.named && !rule.private_addresses));
+            assert!(!preset.summary().is_empty());
+        }
+    }
+
+    #[test]
+    fn all_presets_together_agree() {
+        let all: Vec<_> = Preset::ALL.iter().map(|preset| preset.text()).collect();
+        let policy = merged("dynamic: {}", &all);
+        assert!(policy.dynamic.http.len() > 30);
+    }
+
+    #[test]
+    fn own_entries_come_first_and_own_scalars_win() {
+        let own = "static: {filesystem: {allowed_paths: [/workspace]}, process: {env: {A: own}}}\n\
+                   dynamic: {network: {http: [{host: a.test}]}, llm_routing: {provider: openai}}";
+        let base = "static: {filesystem: {allowed_paths: [/tmp, /workspace], denied_paths: ['**/.env']}, process: {env: {A: base, B: base}}}\n\
+                    dynamic: {mode: audit, network: {http: [{host: b.test, deny: [{paths: [/x]}]}]}, llm_routing: {provider: anthropic}}";
+        let policy = merged(own, &[base, base]);
+        let hosts: Vec<_> = policy.dynamic.http.iter().map(|rule| rule.host.to_string()).collect();
+        assert_eq!(hosts, ["a.test", "b.test"]);
+        assert_eq!(policy.dynamic.http[1].deny.len(), 1, "a deny never disappears");
+        assert_eq!(policy.dynamic.mode, crate::Mode::Enforce);
+        assert_eq!(policy.dynamic.llm[0].provider, crate::Provider::OpenAi);
+        assert_eq!((policy.fixed.filesystem.allowed.len(), policy.fixed.filesystem.denied.len()), (2, 1));
+        assert_eq!(policy.fixed.process.env.len(), 2);
+    }
+
+    #[test]
+    fn nothing_inherited_changes_nothing() {
+        let text = "static: {filesystem: {allowed_paths: [/workspace]}}\ndynamic: {network: {http: [{host: a.test}]}}";
+        let policy = Policy::parse(text).unwrap();
+        assert_eq!(policy.clone().inheriting(Policy::deny_all()), policy);
+    }
+}
