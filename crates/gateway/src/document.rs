@@ -110,5 +110,8 @@ mod tests {
         assert!(text.contains("line 2") && !text.contains('\n'), "{text}");
         let staged = "static:\n  filesystem:\n    allowed_paths: [/workspace]\n    workspace: staged\n";
         assert!(matches!(Document::parse(staged), Err(GatewayError::NotSupported(_))));
+        // What a document extends is the client's to resolve: here it would be ignored.
+        let extends = Document::parse("extends: [github-read]\n");
+        assert!(matches!(extends, Err(GatewayError::NotSupported(_))));
     }
 }

@@ -52,8 +52,10 @@ fn what_is_not_supported_is_refused_by_name() {
         ("static: {gpu: all}\n", "gpu"),
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
         ("dynamic: {network: {http: [{host: h.example, tls: passthrough}]}}\n", "passthrough"),
-        ("dynamic: {network: {http: [{host: h.example, limits: {requests_per_minute: 5}}]}}\n", "limits"),
-        ("extends: [github-read]\n", "extends"),
+        (
+            "dynamic: {network: {http: [{host: h.example, credential: {secret: 'local://x'}}]}}\n",
+            "credential",
+        ),
     ];
     for (text, mentions) in cases {
         let file = chiton.policy(text);
