@@ -12,6 +12,7 @@ use crate::{
     http1::{
         body::{Decoded, Decoder},
         head::{Framing, Head, take_head},
+        response::{ResponseFraming, ResponseHead, take_response_head},
     },
     limits,
     websocket::frame::{self, Piece, Reader, Side, Violation},
@@ -27,9 +28,31 @@ pub fn http1(bytes: &[u8]) {
     if matches!(framing, Framing::Chunked) && rest.is_empty() {
         rest = BytesMut::from(bytes);
     }
+    let decoder = || Decoder::new(framing);
     assert_eq!(
-        body(framing, &rest, rest.len()),
-        body(framing, &rest, 1),
+        body(decoder(), &rest, rest.len()),
+        body(decoder(), &rest, 1),
+        "a body that depends on its pieces"
+    );
+}
+
+/// A response's head is read alike whole and byte by byte, and so is the body after it. What the first byte says is
+/// whether the request was a HEAD.
+pub fn http1_response(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let (whole, rest) = response_head(bytes, bytes.len(), first & 1 == 1);
+    let (piecewise, _) = response_head(bytes, 1, first & 1 == 1);
+    let told = |head: &ResponseHead| format!("{head:?}");
+    assert_eq!(whole.as_ref().map(told), piecewise.as_ref().map(told), "a head that depends on its pieces");
+    let framing = match whole.map(|head| head.framing) {
+        Some(ResponseFraming::Empty | ResponseFraming::UntilClose) => return,
+        Some(ResponseFraming::Length(length)) => Framing::Length(length),
+        Some(ResponseFraming::Chunked) | None => Framing::Chunked,
+    };
+    let decoder = || Decoder::of_response(framing);
+    assert_eq!(
+        body(decoder(), &rest, rest.len()),
+        body(decoder(), &rest, 1),
         "a body that depends on its pieces"
     );
 }
@@ -103,9 +126,22 @@ fn head(bytes: &[u8], step: usize) -> (Option<Head>, BytesMut) {
     (None, BytesMut::new())
 }
 
+fn response_head(bytes: &[u8], step: usize, to_head: bool) -> (Option<ResponseHead>, BytesMut) {
+    let (mut buffer, mut scanned) = (BytesMut::new(), 0);
+    for piece in bytes.chunks(step.max(1)) {
+        buffer.extend_from_slice(piece);
+        match take_response_head(&mut buffer, &mut scanned, to_head) {
+            Ok(None) => {}
+            Ok(Some(head)) => return (Some(head), buffer),
+            Err(_) => return (None, BytesMut::new()),
+        }
+    }
+    (None, BytesMut::new())
+}
+
 /// The bytes of a body, and how it ended: `None` where it is broken or cut short.
-fn body(framing: Framing, bytes: &[u8], step: usize) -> Option<(Vec<u8>, String)> {
-    let (mut decoder, mut buffer, mut read) = (Decoder::new(framing), BytesMut::new(), Vec::new());
+fn body(mut decoder: Decoder, bytes: &[u8], step: usize) -> Option<(Vec<u8>, String)> {
+    let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
     let mut pieces = bytes.chunks(step.max(1));
     loop {
         match decoder.decode(&mut buffer).ok()? {
@@ -121,7 +157,9 @@ fn body(framing: Framing, bytes: &[u8], step: usize) -> Option<(Vec<u8>, String)
 mod tests {
     use super::*;
 
-    const SEEDS: [&[u8]; 8] = [
+    const SEEDS: [&[u8]; 10] = [
+        b"\0HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+        b"\0HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nx: y\r\n\r\n",
         b"\x02\xc1\x03abc\x89\x01p\x01\x02de\x80\x7e\x00\x03abc\x88\x02\x03\xe8",
         b"\x01\x81\x83\x01\x02\x03\x04abc\x89\x80\x01\x02\x03\x04\x88\x82\0\0\0\0\x03\xe8",
         b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
@@ -156,6 +194,7 @@ mod tests {
                     }
                 }
                 http1(&bytes);
+                http1_response(&bytes);
                 client_hello(&bytes);
                 dns_question(&bytes);
                 websocket(&bytes);
