@@ -44,6 +44,15 @@ impl ConnectIntent {
         Self { host, port }
     }
 
+    /// Of `CONNECT tcp://host:port`, as a person asks; none where it is not of this form.
+    #[must_use]
+    pub fn from_request_line(text: &str) -> Option<Self> {
+        let authority = text.strip_prefix("CONNECT tcp://")?;
+        let (host, port) = authority.rsplit_once(':')?;
+        let host = Host::parse(host.trim_matches(['[', ']'])).ok()?;
+        Some(Self { host, port: Port::new(port.parse().ok()?)? })
+    }
+
     /// The host: the name that the agent asked for, or an address.
     #[must_use]
     pub const fn host(&self) -> &Host {
@@ -180,6 +189,24 @@ mod tests {
         assert_eq!(judged(DB, "a.b.db.test", 5432).unwrap_err(), Reason::HostNotAllowed);
         assert_eq!(judged(DB, "10.0.0.1", 5432).unwrap_err(), Reason::HostNotAllowed);
         assert_eq!(judged(DB, "web.test", 443).unwrap_err(), Reason::SchemeNotAllowed);
+    }
+
+    #[test]
+    fn what_a_person_asks_is_judged_alike() {
+        let policy = compile(&Policy::parse(DB).unwrap());
+        let intent = ConnectIntent::from_request_line("CONNECT tcp://a.db.test:5432").unwrap();
+        assert_eq!(intent.to_string(), "CONNECT tcp://a.db.test:5432");
+        let explained = crate::explain_connection(&policy, &intent);
+        assert_eq!((explained.decision, explained.rule.as_deref()), (crate::Outcome::Allow, Some("tcp[0]")));
+        let other = ConnectIntent::from_request_line("CONNECT tcp://a.db.test:22").unwrap();
+        let explained = crate::explain_connection(&policy, &other);
+        assert_eq!(explained.reason, Some(Reason::PortNotAllowed));
+        assert_eq!(explained.suggestion.as_deref(), Some("- host: a.db.test\n  ports: [22]"));
+        for bad in
+            ["CONNECT tcp://a.db.test", "CONNECT tcp://a.db.test:0", "GET tcp://a:1", "CONNECT tcp://:1"]
+        {
+            assert!(ConnectIntent::from_request_line(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     canonical::Intent,
     compile::CompiledPolicy,
+    connect::{ConnectIntent, decide_connect},
     decide::{Decision, decide, rule},
     denial::Reason,
 };
@@ -99,6 +100,40 @@ pub fn explain(policy: &CompiledPolicy, intent: &Intent) -> Explanation {
         suggestion: denial.and_then(|denial| denial.suggestion()),
         rules,
         other_hosts,
+    }
+}
+
+/// The same for a connection of `network.tcp`.
+#[must_use]
+pub fn explain_connection(policy: &CompiledPolicy, intent: &ConnectIntent) -> Explanation {
+    let rules: Vec<_> = policy
+        .tcp_rules_for(intent.host())
+        .map(|tcp| RuleTrace {
+            rule: tcp.name.to_string(),
+            stopped_by: (!tcp.ports.contains(&intent.port())).then_some(Reason::PortNotAllowed),
+            denies: false,
+        })
+        .collect();
+    let (decision, denial, rule) = match decide_connect(policy, intent) {
+        Err(denial) => (Outcome::Deny, Some(denial), None),
+        Ok(permit) => match permit.audited() {
+            Some(denial) => (Outcome::Audit, Some(denial.clone()), None),
+            None => (Outcome::Allow, None, permit.rule().cloned()),
+        },
+    };
+    let rule = rule.or_else(|| denial.as_ref().and_then(|denial| denial.rule().cloned()));
+    let suggestion = format!("- host: {}\n  ports: [{}]", intent.host(), intent.port());
+    let allowed =
+        || rule.as_ref().map_or_else(|| "allowed".to_owned(), |rule| format!("allowed by \"{rule}\""));
+    Explanation {
+        decision,
+        request: intent.to_string(),
+        reason: denial.as_ref().map(crate::Denial::reason),
+        detail: denial.as_ref().map_or_else(allowed, crate::Denial::detail),
+        rule: rule.map(|rule| rule.to_string()),
+        suggestion: denial.map(|_| suggestion),
+        other_hosts: policy.tcp.len().saturating_sub(rules.len()),
+        rules,
     }
 }
 

@@ -39,7 +39,7 @@ pub use denial::{Denial, Reason};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use diff::{Change, Effect, PolicyDiff, diff, static_diff};
 pub use document::Document;
-pub use explain::{Explanation, Outcome, RuleTrace, explain};
+pub use explain::{Explanation, Outcome, RuleTrace, explain, explain_connection};
 pub use files::{FileRules, FileScope, FileVerdict, PathRefused, ResolvedPaths, WORKSPACE};
 pub use model::{DeniedPattern, EnvEntry, FilesystemRules, Fixed, Mode, Policy, PolicyPath, Protection};
 pub use names::{

@@ -6,8 +6,8 @@ use std::{
 };
 
 use chiton_policy::{
-    Ambiguous, Binary, CompiledPolicy, Denial, Explanation, Intent, Outcome, RequestLineError, compile,
-    explain,
+    Ambiguous, Binary, CompiledPolicy, ConnectIntent, Denial, Explanation, Intent, Outcome, RequestLineError,
+    compile, explain, explain_connection,
 };
 use clap::Args;
 
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct ExplainArgs {
     /// The policy
     file: PathBuf,
-    /// The request: `METHOD scheme://authority/target`
+    /// The request: `METHOD scheme://authority/target`, or `CONNECT tcp://host:port`
     #[arg(long, value_name = "REQUEST")]
     request: String,
     /// The program that asks
@@ -41,8 +41,13 @@ impl ExplainArgs {
     fn judge(self, output: Output) -> Result<Status, CliError> {
         let policy = Source::named(&self.file)?.checked()?;
         let compiled = compile(&policy);
-        let explanation = match self.intent(&compiled) {
-            Ok(intent) => explain(&compiled, &intent),
+        let connection = ConnectIntent::from_request_line(&self.request);
+        let judged = match connection {
+            Some(connection) => Ok(explain_connection(&compiled, &connection)),
+            None => self.intent(&compiled).map(|intent| explain(&compiled, &intent)),
+        };
+        let explanation = match judged {
+            Ok(explanation) => explanation,
             Err(RequestLineError::Ambiguous(ambiguous)) => self.refused(ambiguous),
             Err(error @ RequestLineError::NotARequest(_)) => return Err(CliError::new(error.to_string())),
         };
