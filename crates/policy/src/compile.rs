@@ -132,6 +132,13 @@ impl CompiledPolicy {
         !is_internal(host) && self.tcp_rules_for(host).any(|rule| rule.ports.contains(&port))
     }
 
+    /// Whether TLS to this host and port is for a rule with `tls: passthrough` to judge.
+    #[must_use]
+    pub fn passes_through(&self, host: &Host, port: Port) -> bool {
+        let passes = |rule: &HttpRule| rule.tls == TlsMode::Passthrough && rule.ports.contains(&port);
+        !is_internal(host) && self.rules_for(host).any(|(_, rule)| passes(rule))
+    }
+
     /// The routes that a host stands for, in order; none where it is no route's host.
     pub(crate) fn routes_for(&self, host: &Host) -> Option<Vec<&Arc<CompiledRoute>>> {
         let reached = RouteName::of(host);

@@ -8,18 +8,28 @@ use std::fmt;
 use crate::{
     compile::{CompiledPolicy, is_internal},
     denial::{Denial, Reason},
-    model::{Mode, TcpRule},
+    model::{Cidr, HttpRule, Mode, TcpRule, TlsMode},
     names::{Host, Port, RuleName},
 };
 
 /// Where a connection is going.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectIntent {
+    kind: ConnectKind,
     host: Host,
     port: Port,
 }
 
-/// One connection that may be made, by a `network.tcp` rule. Dialling takes it.
+/// What is known of a connection beside its name and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectKind {
+    /// Nothing: `network.tcp` judges it.
+    Tcp,
+    /// Its TLS asks for the very name that it goes to: a rule with `tls: passthrough` judges it.
+    Tls,
+}
+
+/// One connection that may be made, by a `network.tcp` rule or one with `tls: passthrough`. Dialling takes it.
 #[derive(Debug)]
 pub struct ConnectPermit {
     intent: ConnectIntent,
@@ -32,6 +42,7 @@ enum ConnectGrant {
     Rule {
         name: RuleName,
         private_addresses: bool,
+        allowed_addresses: Vec<Cidr>,
     },
     /// Nothing allowed it: mode `audit` lets it pass, and this is what would have been said.
     Audit(Box<Denial>),
@@ -41,16 +52,31 @@ impl ConnectIntent {
     /// Of a host and a port.
     #[must_use]
     pub const fn new(host: Host, port: Port) -> Self {
-        Self { host, port }
+        Self { kind: ConnectKind::Tcp, host, port }
     }
 
-    /// Of `CONNECT tcp://host:port`, as a person asks; none where it is not of this form.
+    /// The same of TLS that asks for this very host.
+    #[must_use]
+    pub const fn tls(host: Host, port: Port) -> Self {
+        Self { kind: ConnectKind::Tls, host, port }
+    }
+
+    /// Of `CONNECT tcp://host:port`, or `tls://` for what is passed through, as a person asks; none where it is not of this form.
     #[must_use]
     pub fn from_request_line(text: &str) -> Option<Self> {
-        let authority = text.strip_prefix("CONNECT tcp://")?;
+        let (kind, authority) = match text.strip_prefix("CONNECT tcp://") {
+            Some(authority) => (ConnectKind::Tcp, authority),
+            None => (ConnectKind::Tls, text.strip_prefix("CONNECT tls://")?),
+        };
         let (host, port) = authority.rsplit_once(':')?;
         let host = Host::parse(host.trim_matches(['[', ']'])).ok()?;
-        Some(Self { host, port: Port::new(port.parse().ok()?)? })
+        Some(Self { kind, host, port: Port::new(port.parse().ok()?)? })
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub const fn kind(&self) -> ConnectKind {
+        self.kind
     }
 
     /// The host: the name that the agent asked for, or an address.
@@ -68,7 +94,11 @@ impl ConnectIntent {
 
 impl fmt::Display for ConnectIntent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CONNECT tcp://{}:{}", self.host, self.port)
+        let scheme = match self.kind {
+            ConnectKind::Tcp => "tcp",
+            ConnectKind::Tls => "tls",
+        };
+        write!(f, "CONNECT {scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -103,6 +133,15 @@ impl ConnectPermit {
         }
     }
 
+    /// The only addresses that the host may resolve to; empty means no such limit.
+    #[must_use]
+    pub fn allowed_addresses(&self) -> &[Cidr] {
+        match &self.grant {
+            ConnectGrant::Rule { allowed_addresses, .. } => allowed_addresses,
+            ConnectGrant::Audit(_) => &[],
+        }
+    }
+
     /// Whether the host may resolve to a private address. Mode `audit` opens none.
     #[must_use]
     pub const fn private_addresses(&self) -> bool {
@@ -116,12 +155,26 @@ impl ConnectPermit {
 /// Judges a connection.
 ///
 /// # Errors
-/// The denial, where no `network.tcp` rule is for this host and port.
+/// The denial, where no rule of its kind is for this host and port.
 pub fn decide_connect(policy: &CompiledPolicy, intent: &ConnectIntent) -> Result<ConnectPermit, Denial> {
-    let grant = match allowing(policy, intent) {
-        Some(rule) => {
-            ConnectGrant::Rule { name: rule.name.clone(), private_addresses: rule.private_addresses }
-        }
+    let allowed = match intent.kind {
+        ConnectKind::Tcp => allowing(policy, intent).map(|rule| ConnectGrant::Rule {
+            name: rule.name.clone(),
+            private_addresses: rule.private_addresses,
+            allowed_addresses: Vec::new(),
+        }),
+        ConnectKind::Tls => match (passing(policy, intent), policy.mode()) {
+            (Ok(rule), _) => rule.map(|rule| ConnectGrant::Rule {
+                name: rule.name.clone(),
+                private_addresses: rule.private_addresses,
+                allowed_addresses: rule.allowed_addresses.clone(),
+            }),
+            (Err(denial), Mode::Enforce) => return Err(denial),
+            (Err(denial), Mode::Audit) => Some(ConnectGrant::Audit(Box::new(denial))),
+        },
+    };
+    let grant = match allowed {
+        Some(grant) => grant,
         // Our own names and a route's host are what they are in every mode.
         None if is_internal(intent.host()) || policy.routes_for(intent.host()).is_some() => {
             return Err(refusal(policy, intent));
@@ -142,6 +195,27 @@ fn allowing<'a>(policy: &'a CompiledPolicy, intent: &'a ConnectIntent) -> Option
     }
     let mut for_host = policy.tcp_rules_for(intent.host());
     for_host.find(|rule| rule.ports.contains(&intent.port) && rule.binaries.is_none())
+}
+
+/// The rule that passes TLS through. What a `deny` for this host is about cannot be told of it, and so matches.
+fn passing<'a>(
+    policy: &'a CompiledPolicy,
+    intent: &'a ConnectIntent,
+) -> Result<Option<&'a HttpRule>, Denial> {
+    if is_internal(intent.host()) {
+        return Ok(None);
+    }
+    if let Some((_, rule)) = policy.rules_for(intent.host()).find(|(_, rule)| !rule.deny.is_empty()) {
+        let said =
+            format!("{intent} is not allowed: what a deny of rule \"{}\" is about cannot be seen", rule.name);
+        return Err(Denial::of_connect(Reason::DeniedByRule, Some(rule.name.clone()), said));
+    }
+    let passes = |rule: &HttpRule| {
+        rule.tls == TlsMode::Passthrough && rule.ports.contains(&intent.port) && rule.binaries.is_none()
+    };
+    let mut passing: Vec<_> = policy.rules_for(intent.host()).filter(|(_, rule)| passes(rule)).collect();
+    passing.sort_by_key(|(index, _)| *index);
+    Ok(passing.first().map(|(_, rule)| &***rule))
 }
 
 fn refusal(policy: &CompiledPolicy, intent: &ConnectIntent) -> Denial {
@@ -207,6 +281,27 @@ mod tests {
         {
             assert!(ConnectIntent::from_request_line(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn tls_that_is_passed_through() {
+        let text = "dynamic: {network: {http: [{host: '*.pin.test', tls: passthrough, allowed_addresses: [10.0.0.0/8]}, \
+                    {host: a.test, deny: [{paths: [/x]}]}, {host: a.test, ports: [8443], tls: passthrough}]}}";
+        let policy = compile(&Policy::parse(text).unwrap());
+        let judge = |request: &str| {
+            let intent = ConnectIntent::from_request_line(request).unwrap();
+            decide_connect(&policy, &intent).map_err(|denial| denial.reason())
+        };
+        let permit = judge("CONNECT tls://x.pin.test:443").unwrap();
+        assert_eq!((permit.rule().unwrap().as_str(), permit.allowed_addresses().len()), ("http[0]", 1));
+        assert_eq!(judge("CONNECT tls://x.pin.test:8443").unwrap_err(), Reason::SchemeNotAllowed);
+        assert_eq!(judge("CONNECT tcp://x.pin.test:443").unwrap_err(), Reason::SchemeNotAllowed);
+        assert_eq!(judge("CONNECT tls://pin.test:443").unwrap_err(), Reason::HostNotAllowed);
+        // What is denied of this host cannot be told of what is not read.
+        assert_eq!(judge("CONNECT tls://a.test:8443").unwrap_err(), Reason::DeniedByRule);
+        let pin = Host::parse("x.pin.test").unwrap();
+        assert!(policy.passes_through(&pin, Port::new(443).unwrap()));
+        assert!(!policy.passes_through(&pin, Port::new(80).unwrap()));
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod unsupported;
 pub use binary::{Binary, binary_matches};
 pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
 pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
-pub use connect::{ConnectIntent, ConnectPermit, decide_connect};
+pub use connect::{ConnectIntent, ConnectKind, ConnectPermit, decide_connect};
 pub use decide::{Decision, decide, decide_websocket};
 pub use denial::{Denial, Reason};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};

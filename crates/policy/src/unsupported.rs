@@ -102,8 +102,8 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
     field(rule.credential.is_some(), "credential");
-    let passthrough = rule.tls == TlsMode::Passthrough;
-    found.when(passthrough, &["dynamic", "network", "http", index, "tls"], ": passthrough");
+    let narrowed = rule.tls == TlsMode::Passthrough && rule.binaries.is_some();
+    found.when(narrowed, &["dynamic", "network", "http", index, "binaries"], " with tls: passthrough");
 }
 
 fn llm(route: &LlmRoute, found: &mut Found) {

@@ -77,12 +77,9 @@ fn warnings_of_the_reference_policy() {
 
 #[test]
 fn a_place_is_the_documents_also_beside_rules_that_cannot_be_read() {
-    let text = "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        tls: passthrough\n";
+    let text = "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        credential: {secret: 'local://x', header: x-key}\n";
     let diagnostics = Policy::parse(text).unwrap_err().render("chiton.yaml", false);
-    assert!(
-        diagnostics.contains("not supported yet: `dynamic.network.http[1].tls: passthrough`"),
-        "{diagnostics}"
-    );
+    assert!(diagnostics.contains("not supported yet: `dynamic.network.http[1].credential`"), "{diagnostics}");
     assert!(diagnostics.contains("chiton.yaml:6:"), "{diagnostics}");
 }
 

@@ -149,6 +149,9 @@ async fn serve_target(
     }
     let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
     match read_first(&mut stream, &mut first, silence).await {
+        FirstBytes::Tls { encrypted_name: false } if passes_through(&proxy, &target) => {
+            tcp::serve_tls(stream, first, &target, &proxy, cut).await;
+        }
         FirstBytes::Tls { encrypted_name: false } => {
             serve_tls(Begun { first, stream }, target, proxy, cut).await
         }
@@ -182,11 +185,18 @@ async fn serve_target(
     None
 }
 
+fn passes_through(proxy: &Proxy, target: &Target) -> bool {
+    let revision = proxy.running.revision();
+    Port::new(target.port).is_some_and(|port| revision.compiled.passes_through(&target.host, port))
+}
+
 /// Why a connection ends before any request, or for one that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// It hides the server's name.
     EncryptedName,
+    /// Its TLS, which is to be passed through, asks for another name than the one it goes to, or for none.
+    OtherName,
     /// It is neither TLS nor HTTP.
     NoProtocol,
     /// The same, and no rule names the host.

@@ -16,7 +16,7 @@ use std::{
 use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
 use chiton_llm::Usage;
 use chiton_policy::{
-    ConnectIntent, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit, RuleName,
+    ConnectIntent, ConnectKind, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit, RuleName,
 };
 use http::StatusCode;
 use tokio::sync::Notify;
@@ -338,7 +338,7 @@ impl Events {
     /// A connection that ends before any request was read, or for one that cannot be.
     pub(crate) fn refused_connection(&self, target: &Target, why: Refused) {
         let (action, reason) = match why {
-            Refused::EncryptedName => ("connect", Some(Reason::AmbiguousRequest)),
+            Refused::EncryptedName | Refused::OtherName => ("connect", Some(Reason::AmbiguousRequest)),
             Refused::NoProtocol => ("connect", Some(Reason::SchemeNotAllowed)),
             Refused::UnknownHost => ("connect", Some(Reason::HostNotAllowed)),
             // The agent's own program ended it: most often it does not trust the sandbox's authority.
@@ -394,7 +394,10 @@ fn connection_event(action: &'static str, permit: &ConnectPermit) -> Event {
 
 fn request_of_connection(intent: &ConnectIntent) -> Request {
     Request {
-        scheme: Some("tcp".into()),
+        scheme: Some(match intent.kind() {
+            ConnectKind::Tcp => "tcp".into(),
+            ConnectKind::Tls => "tls".into(),
+        }),
         host: Some(intent.host().to_string()),
         port: Some(intent.port().get()),
         ..Request::default()

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Port, Reason};
+use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Host, Port, Reason};
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,7 +26,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{accept::Target, capture::reset, limits, state::Proxy, upstream::dial::DialError};
+use crate::{
+    accept::{Refused, Target},
+    capture::reset,
+    limits,
+    state::Proxy,
+    upstream::dial::DialError,
+};
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
 pub(crate) async fn serve(
@@ -37,7 +43,47 @@ pub(crate) async fn serve(
     cut: &CancellationToken,
 ) {
     let Some(port) = Port::new(target.port) else { return reset(stream) };
-    let intent = ConnectIntent::new(target.host.clone(), port);
+    carried(ConnectIntent::new(target.host.clone(), port), stream, first, proxy, cut).await;
+}
+
+/// The same for TLS that a rule passes through: its `ClientHello` must ask for the very name that it goes to, and is
+/// sent on as it came.
+pub(crate) async fn serve_tls(
+    stream: TcpStream,
+    hello: BytesMut,
+    target: &Target,
+    proxy: &Arc<Proxy>,
+    cut: &CancellationToken,
+) {
+    let Some(port) = Port::new(target.port) else { return reset(stream) };
+    let named = match &target.host {
+        Host::Name(_) => {
+            server_name(&hello).and_then(|name| Host::parse(&name).ok()) == Some(target.host.clone())
+        }
+        // An address has no server name (RFC 6066, 3).
+        Host::Ip(_) => server_name(&hello).is_none(),
+    };
+    if !named {
+        proxy.events.refused_connection(target, Refused::OtherName);
+        return reset(stream);
+    }
+    carried(ConnectIntent::tls(target.host.clone(), port), stream, hello, proxy, cut).await;
+}
+
+/// The server name of a whole `ClientHello`, as rustls reads it.
+fn server_name(hello: &[u8]) -> Option<String> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    acceptor.read_tls(&mut &*hello).ok()?;
+    Some(acceptor.accept().ok()??.client_hello().server_name()?.to_owned())
+}
+
+async fn carried(
+    intent: ConnectIntent,
+    stream: TcpStream,
+    first: BytesMut,
+    proxy: &Arc<Proxy>,
+    cut: &CancellationToken,
+) {
     let (permit, place) = match proxy.running.admit_connection(&intent, cut) {
         Ok(admitted) => admitted,
         Err((denial, revision)) => {

@@ -162,3 +162,41 @@ fn git_over_ssh() {
     let outcome = world.sh(policy, &script).expect_success();
     assert_eq!(outcome.stdout, "hello\nrefused\n", "{outcome:?}");
 }
+
+/// `tls: passthrough`: curl shows a certificate of its own to `openssl s_server`, which asks for one; nobody between.
+#[test]
+fn mutual_tls_is_passed_through() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::new(As::User, &[], Router::echo());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (certificate, key) = world.ca.leaf_pem(&["mutual.example.com"]);
+    fs::write(at("leaf.pem"), certificate).expect("a file");
+    fs::write(at("key.pem"), key).expect("a file");
+    let script = format!(
+        "set -e; cd {}; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout agent.key \
+         -out agent.pem -days 2 -subj /CN=agent 2>/dev/null",
+        folder.path().display()
+    );
+    assert!(Command::new("sh").args(["-c", &script]).status().expect("sh").success());
+    for name in ["agent.key", "agent.pem"] {
+        let _ = world.chiton.write_workspace(name, fs::read(at(name)).expect("a file"));
+    }
+    let _ = world.chiton.write_workspace("server-ca.pem", world.ca.pem());
+    let server = Server::start(|port| {
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-www", "-Verify", "1"]);
+        command.args(["-verify_return_error", "-cert", &at("leaf.pem"), "-key", &at("key.pem")]);
+        command.args(["-CAfile", &at("agent.pem")]).stdin(Stdio::null());
+        command
+    });
+    world.chiton.resolve("mutual.example.com:443", server.1);
+    let policy = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
+                  dynamic: {network: {http: [{host: mutual.example.com, tls: passthrough}]}}\n";
+    let script = "cd /workspace; curl -sS --cacert server-ca.pem --cert agent.pem --key agent.key \
+        -o /dev/null -w '%{http_code}\\n' https://mutual.example.com/; \
+        curl -sS --cacert server-ca.pem https://mutual.example.com/ >/dev/null 2>&1 || echo no certificate; \
+        curl -sS -k --connect-to other.example.com:443:mutual.example.com:443 https://other.example.com/ \
+        >/dev/null 2>&1 || echo another name";
+    let outcome = world.sh(policy, script).expect_success();
+    assert_eq!(outcome.stdout, "200\nno certificate\nanother name\n", "{outcome:?}");
+}

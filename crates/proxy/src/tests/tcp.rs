@@ -119,3 +119,66 @@ async fn audit_lets_pass_what_no_rule_allows() {
     assert_eq!(event.decision, Some(Decision::Audit));
     assert_eq!(event.reason.unwrap().as_str(), "host_not_allowed");
 }
+
+const PINNED: &str = "dynamic: {network: {http: [{host: pin.test, tls: passthrough}]}}";
+
+/// A client that trusts the server's own authority and not the sandbox's, asking for this name.
+async fn pinned(bench: &Bench, ca: &TestCa, name: &str) -> io::Result<TlsStream<TcpStream>> {
+    let stream = bench.connect("pin.test", 443).await;
+    let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
+    let config = client_config(&roots, Alpn::Http1).unwrap();
+    TlsConnector::from(config).connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
+}
+
+#[tokio::test]
+async fn tls_is_passed_through_to_the_name_that_it_asks_for_and_to_no_other() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls_http1(&ca, &["pin.test", "other.test"], chiton_testkit::Router::echo());
+    let bench = Bench::with(PINNED, &ca, "pin.test", &upstream);
+    let mut stream = within(pinned(&bench, &ca, "pin.test")).await.unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\nhost: pin.test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    within(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    let connect = bench.event("connect").await;
+    assert_eq!((connect.decision, connect.rule.as_deref()), (Some(Decision::Allow), Some("http[0]")));
+    assert_eq!(connect.request.unwrap().scheme.unwrap().as_str(), "tls");
+    // The leaf was the server's own: the sandbox's authority is not asked.
+    assert!(within(pinned(&bench, &ca, "other.test")).await.is_err());
+    assert_eq!(bench.denials(), ["ambiguous_request"]);
+    assert_eq!(upstream.log().connections(), 1);
+}
+
+#[tokio::test]
+async fn a_hello_in_pieces_is_judged_whole_and_one_without_a_name_is_refused() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls_http1(&ca, &["pin.test"], chiton_testkit::Router::echo());
+    let bench = Bench::with(PINNED, &ca, "pin.test", &upstream);
+    let hello = |name: &str| {
+        let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
+        let config = client_config(&roots, Alpn::Http1).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut client = rustls::ClientConnection::new(config, name).unwrap();
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    };
+    let mut agent = bench.connect("pin.test", 443).await;
+    agent.set_nodelay(true).unwrap();
+    for piece in hello("pin.test").chunks(7) {
+        agent.write_all(piece).await.unwrap();
+        agent.flush().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    // The server's answer is TLS: its own hello.
+    let mut first = [0];
+    within(agent.read_exact(&mut first)).await.unwrap();
+    assert_eq!(first, [22]);
+    // An address as a name is no server name.
+    let mut agent = bench.connect("pin.test", 443).await;
+    agent.write_all(&hello("192.0.2.1")).await.unwrap();
+    assert!(within(agent.read(&mut [0])).await.is_err());
+    assert_eq!(bench.denials(), ["ambiguous_request"]);
+}

@@ -92,7 +92,7 @@ impl<'a> Bounds<'a> {
             host: permit.intent().host(),
             port: permit.intent().port().get(),
             private_addresses: permit.private_addresses(),
-            allowed_addresses: &[],
+            allowed_addresses: permit.allowed_addresses(),
         }
     }
 }
