@@ -228,19 +228,25 @@ mod tests {
         let (_ours, theirs) = std::io::pipe().unwrap();
         let pid = spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[theirs.as_fd()]).unwrap();
         let folder = format!("/proc/{}", pid.as_raw_nonzero());
-        let mut open: Vec<_> = std::fs::read_dir(format!("{folder}/fd"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        open.sort();
+        let open = || {
+            let entries = std::fs::read_dir(format!("{folder}/fd")).unwrap();
+            let mut open: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            open.sort();
+            open
+        };
+        let wanted = ["0", "1", "2", "3"].map(String::from).to_vec();
+        // While its libraries are loaded it has their files open too; what it was started with stays.
+        let began = std::time::Instant::now();
+        while open() != wanted && began.elapsed() < std::time::Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        let open = open();
         let variables = std::fs::read(format!("{folder}/environ")).unwrap();
         let session = rustix::process::getsid(Some(pid)).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
-        assert_eq!(
-            (open, variables, session),
-            (["0", "1", "2", "3"].map(String::from).to_vec(), vec![], pid)
-        );
+        assert_eq!((open, variables, session), (wanted, vec![], pid));
     }
 
     #[test]
