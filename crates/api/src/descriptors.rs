@@ -3,10 +3,12 @@
 
 /// The supervisor's listening socket, `supervisor.sock`.
 pub const SUPERVISOR_CONTROL: i32 = 3;
-/// The socket by which the supervisor gets its papers: one message of one byte, with the descriptors of the log (the
-/// main program's output, as session frames), the event file (one JSON object a line) and the exit file (the JSON of
-/// `Exit`). Until then it does nothing; when the other end is closed first, it ends.
-pub const SUPERVISOR_PAPERS: i32 = 4;
+/// The main program's output is appended here, as session frames.
+pub const SUPERVISOR_LOG: i32 = 4;
+/// The supervisor's events are appended here, one JSON object a line.
+pub const SUPERVISOR_EVENTS: i32 = 5;
+/// The JSON of `Exit` is written here when the main program has ended.
+pub const SUPERVISOR_EXIT: i32 = 6;
 
 /// The proxy's listening socket, `proxy.sock`.
 pub const PROXY_CONTROL: i32 = 3;

@@ -19,7 +19,7 @@ fn serve(config: Option<PathBuf>) -> ExitCode {
     let native: MakeDriver = Box::new(|paths| {
         // Still this very program after a newer one took its name.
         let executable = PathBuf::from("/proc/self/exe");
-        Ok(Arc::new(NativeDriver::new(&NativeConfig { runtime: paths.runtime.clone(), executable })))
+        Ok(Arc::new(NativeDriver::new(NativeConfig { runtime: paths.runtime.clone(), executable })))
     });
     chiton_gateway::run(&Options { config }, vec![native])
 }

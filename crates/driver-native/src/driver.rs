@@ -18,8 +18,7 @@ use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
     host_id::host_id,
     process::ProcessId,
-    proxy::{self, AttachError},
-    spare::{Role, Spares},
+    proxy::{AttachError, Proxies},
     supervisor::{self, Captured},
     wire,
 };
@@ -43,46 +42,41 @@ pub struct NativeConfig {
 /// Launches sandboxes on this host.
 #[derive(Debug)]
 pub struct NativeDriver {
+    config: NativeConfig,
     folders: Folders,
-    proxies: Arc<Spares>,
-    supervisors: Arc<Spares>,
+    proxies: Arc<Proxies>,
     /// Listeners of sandboxes that wait for their first proxy.
     captured: Mutex<HashMap<SandboxId, Captured>>,
     /// One at a time picks its id and writes it down.
     creating: tokio::sync::Mutex<()>,
 }
 
-/// Starts the next of them ahead, in the background. A failure shows when one is needed.
-fn refill(spares: &Arc<Spares>) {
-    let spares = Arc::clone(spares);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = spares.refill() {
-            tracing::warn!(%error, "cannot start a process ahead");
-        }
-    });
-}
-
 impl NativeDriver {
-    /// A driver, and the first processes ahead. In a tokio runtime.
+    /// A driver, and a first proxy ahead. In a tokio runtime.
     #[must_use]
-    pub fn new(config: &NativeConfig) -> Self {
-        let spares = |role| {
-            let spares = Spares::new(role, &config.executable, &config.runtime);
-            spares.clear_leftovers();
-            Arc::new(spares)
-        };
-        let (proxies, supervisors) = (spares(Role::Proxy), spares(Role::Supervisor));
+    pub fn new(config: NativeConfig) -> Self {
+        let proxies = Arc::new(Proxies::new(&config.executable, &config.runtime));
+        proxies.clear_leftovers();
         let folders = Folders::new(&config.runtime);
         let driver = Self {
+            config,
             folders,
             proxies,
-            supervisors,
             captured: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
         };
-        refill(&driver.proxies);
-        refill(&driver.supervisors);
+        driver.refill();
         driver
+    }
+
+    /// Starts the next proxy ahead, in the background. A failure shows when one is needed.
+    fn refill(&self) {
+        let proxies = Arc::clone(&self.proxies);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = proxies.refill() {
+                tracing::warn!(%error, "cannot start a proxy ahead");
+            }
+        });
     }
 
     fn records(&self) -> impl Iterator<Item = Record> {
@@ -119,10 +113,7 @@ impl NativeDriver {
         folder.make().map_err(io)?;
         let mut record = Record { spec: spec.clone(), host_id, supervisor: None, init: None, proxy: None };
         folder.write_record(&record).map_err(io)?;
-        let spare = self.supervisors.take();
-        let spare = spare
-            .map_err(|source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source })?;
-        supervisor::start(spare, folder, &mut record)?;
+        supervisor::start(&self.config.executable, folder, &mut record)?;
         drop(one_at_a_time);
         supervisor::create(folder, spec, host_id).await
     }
@@ -253,8 +244,7 @@ impl ComputeDriver for NativeDriver {
             Some(captured) => captured,
             None => supervisor::listeners(&folder, &handle.id).await?,
         };
-        let replaced = record.proxy.take();
-        if let Some(old) = replaced.and_then(ProcessId::hold) {
+        if let Some(old) = record.proxy.take().and_then(ProcessId::hold) {
             old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
         }
         let events = folder::append_to(&record.spec.proxy_events);
@@ -265,10 +255,8 @@ impl ComputeDriver for NativeDriver {
         let spare = self.proxies.take().map_err(io("cannot start the sandbox's proxy"))?;
         // Written down before it knows anything: a gateway after this one ends it.
         self.update(handle, |record| record.proxy = Some(spare.id()))?;
-        let enforcing = proxy::attach(spare, &folder, config, &descriptors).await;
-        if replaced.is_some() {
-            refill(&self.proxies);
-        }
+        let enforcing = spare.attach(&folder, config, &descriptors).await;
+        self.refill();
         enforcing.map_err(|error| match error {
             AttachError::Io(doing, source) => DriverError::Io { doing, source },
             AttachError::Refused(failure) => failure.into(),
@@ -291,11 +279,7 @@ impl ComputeDriver for NativeDriver {
     }
 
     async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {
-        let link = self.session(handle, &SupervisorRequest::Launch(launch.clone())).await;
-        // Not before: what is started ahead must not slow down what is waited for.
-        refill(&self.supervisors);
-        refill(&self.proxies);
-        link
+        self.session(handle, &SupervisorRequest::Launch(launch.clone())).await
     }
 
     async fn attach(&self, handle: &SandboxHandle) -> Result<Link> {

@@ -9,7 +9,6 @@ mod folder;
 mod host_id;
 mod process;
 mod proxy;
-mod spare;
 mod supervisor;
 mod wire;
 

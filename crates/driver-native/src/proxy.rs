@@ -1,8 +1,10 @@
-//! Giving a sandbox its proxy.
+//! The sandbox's proxy: one is always started ahead, since it takes longer to start than a sandbox may.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
@@ -10,9 +12,34 @@ use tokio::net::UnixStream;
 
 use crate::{
     folder::{Folder, PROXY},
-    spare::{Role, Spare},
+    process::{self, Held, ProcessId},
     wire,
 };
+
+/// A proxy that waits for its sandbox.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    id: ProcessId,
+    held: Held,
+    /// Its socket, which moves to the sandbox's folder.
+    folder: Folder,
+}
+
+/// Where proxies are started.
+#[derive(Debug)]
+pub(crate) struct Proxies {
+    executable: PathBuf,
+    /// A folder for each spare; another gateway's leftovers are recognised by their records.
+    spares: PathBuf,
+    next: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    spare: Option<Spare>,
+    count: u64,
+    closed: bool,
+}
 
 /// Why a proxy does not enforce.
 #[derive(Debug)]
@@ -23,21 +50,108 @@ pub(crate) enum AttachError {
     Refused(chiton_api::control::Failure),
 }
 
-/// Has a spare enforce for this sandbox. One that does not is killed.
-pub(crate) async fn attach(
-    spare: Spare,
-    sandbox: &Folder,
-    config: ProxyConfig,
-    descriptors: &[OwnedFd],
-) -> Result<(), AttachError> {
-    let taken = spare
-        .move_to(sandbox, Role::Proxy)
-        .map_err(|e| AttachError::Io("cannot give the proxy its socket", e))?;
-    let enforcing = configure(sandbox, config, descriptors).await;
-    if enforcing.is_err() {
-        let _ = taken.held.kill();
+impl Proxies {
+    pub(crate) fn new(executable: &Path, runtime: &Path) -> Self {
+        let spares = runtime.join("spares");
+        Self { executable: executable.to_owned(), spares, next: Mutex::default() }
     }
-    enforcing
+
+    /// Ends what an earlier gateway left waiting.
+    pub(crate) fn clear_leftovers(&self) {
+        for entry in fs::read_dir(&self.spares).into_iter().flatten().flatten() {
+            let folder = Folder::at(entry.path());
+            if let Some(held) = folder.spare_record().and_then(ProcessId::hold) {
+                let _ = held.kill();
+            }
+            let _ = folder.remove();
+        }
+    }
+
+    /// Starts the next spare, where none waits.
+    pub(crate) fn refill(&self) -> io::Result<()> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.closed || next.spare.as_ref().is_some_and(|spare| !spare.held.has_ended()) {
+            return Ok(());
+        }
+        let spare = self.start(&next.name())?;
+        if let Some(dead) = next.spare.replace(spare) {
+            let _ = dead.folder.remove();
+        }
+        Ok(())
+    }
+
+    /// No spare any more.
+    pub(crate) fn close(&self) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.closed = true;
+        if let Some(spare) = next.spare.take() {
+            let _ = spare.held.kill();
+            let _ = spare.folder.remove();
+        }
+    }
+
+    /// A proxy for a sandbox: the spare, or one that is started now.
+    pub(crate) fn take(&self) -> io::Result<Spare> {
+        let (waiting, name) = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.closed {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            (next.spare.take(), next.name())
+        };
+        match waiting {
+            Some(spare) if !spare.held.has_ended() => Ok(spare),
+            // Its own, not the next spare: that one another start may take.
+            None => self.start(&name),
+            Some(dead) => {
+                let _ = dead.folder.remove();
+                self.start(&name)
+            }
+        }
+    }
+
+    fn start(&self, name: &str) -> io::Result<Spare> {
+        let folder = Folder::at(self.spares.join(name));
+        folder.make()?;
+        let listener = folder.listen(PROXY)?;
+        let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd()])?;
+        folder.write_spare_record(id)?;
+        Ok(Spare { id, held, folder })
+    }
+}
+
+impl Waiting {
+    /// The next folder's name, no other gateway's.
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("{}-{}", std::process::id(), self.count)
+    }
+}
+
+impl Spare {
+    /// Which process it is.
+    pub(crate) fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Has it enforce for this sandbox. One that does not is killed.
+    pub(crate) async fn attach(
+        self,
+        sandbox: &Folder,
+        config: ProxyConfig,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), AttachError> {
+        let moved = fs::rename(self.folder.file(PROXY), sandbox.file(PROXY));
+        let _ = self.folder.remove();
+        let enforcing = match moved {
+            Ok(()) => configure(sandbox, config, descriptors).await,
+            Err(e) => Err(AttachError::Io("cannot give the proxy its socket", e)),
+        };
+        if enforcing.is_err() {
+            let _ = self.held.kill();
+        }
+        enforcing
+    }
 }
 
 async fn configure(
@@ -64,4 +178,38 @@ async fn exchange(
 ) -> io::Result<ProxyReply> {
     wire::send(link, &ProxyRequest::Configure(Box::new(config)), descriptors).await?;
     Ok(wire::receive(link).await?.0)
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_at_once_each_get_their_own() {
+        let runtime = tempfile::tempdir().unwrap();
+        let proxies = Proxies::new(Path::new("/bin/true"), runtime.path());
+        proxies.refill().unwrap();
+        let tokio = tokio::runtime::Handle::current();
+        let mut ids = Vec::new();
+        std::thread::scope(|scope| {
+            let one = || {
+                let _inside = tokio.enter();
+                let taken = proxies.take().unwrap().id();
+                proxies.refill().unwrap();
+                taken
+            };
+            let takers: Vec<_> = (0..20).map(|_| scope.spawn(one)).collect();
+            ids.extend(takers.into_iter().map(|taker| taker.join().unwrap()));
+        });
+        assert_eq!(ids.len(), 20);
+        assert!(ids.iter().enumerate().all(|(at, id)| !ids.iter().take(at).any(|other| other == id)));
+        proxies.close();
+        assert_eq!(proxies.take().unwrap_err().kind(), io::ErrorKind::NotConnected);
+    }
 }

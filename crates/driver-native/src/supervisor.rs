@@ -1,6 +1,6 @@
 //! Starting a sandbox's supervisor, and asking it.
 
-use std::{io, os::fd::AsFd, os::fd::OwnedFd};
+use std::{io, os::fd::AsFd, os::fd::OwnedFd, path::Path};
 
 use chiton_api::control::{CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     folder::{self, Folder, Record, SUPERVISOR},
-    spare::{Role, Spare},
+    process::{self, Held},
     wire,
 };
 
@@ -19,27 +19,24 @@ pub(crate) struct Captured {
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-/// Makes a spare the sandbox's supervisor, and writes it down. Until it has its papers it does nothing.
-pub(crate) fn start(spare: Spare, folder: &Folder, record: &mut Record) -> Result<()> {
-    let failed = |doing| move |source| DriverError::Io { doing, source };
+/// Starts the supervisor, and writes it down.
+pub(crate) fn start(executable: &Path, folder: &Folder, record: &mut Record) -> Result<Held> {
     let spec = &record.spec;
+    let failed = |doing| move |source| DriverError::Io { doing, source };
+    let listener = folder.listen(SUPERVISOR).map_err(failed("cannot listen in the runtime directory"))?;
     let log = folder::append_to(&spec.log).map_err(failed("cannot open the sandbox's log"))?;
     let events =
         folder::append_to(&spec.supervisor_events).map_err(failed("cannot open the sandbox's event file"))?;
     let exit = folder::write_anew(&spec.exit).map_err(failed("cannot open the sandbox's exit file"))?;
-    record.supervisor = Some(spare.id());
-    let taken = spare
-        .move_to(folder, Role::Supervisor)
-        .map_err(failed("cannot give the sandbox's supervisor its socket"))?;
-    let given = folder.write_record(record).and_then(|()| {
-        let papers = taken.papers.ok_or(io::ErrorKind::NotConnected)?;
-        chiton_sys::descriptors::send(papers.as_fd(), b"p", &[log.as_fd(), events.as_fd(), exit.as_fd()])?;
-        Ok(())
-    });
-    given.map_err(|e| {
-        let _ = taken.held.kill();
-        failed("cannot give the sandbox's supervisor its papers")(e)
-    })
+    let descriptors = [listener.as_fd(), log.as_fd(), events.as_fd(), exit.as_fd()];
+    let (id, held) = process::start(executable, c"supervisor", &descriptors)
+        .map_err(failed("cannot start the sandbox's supervisor"))?;
+    record.supervisor = Some(id);
+    if let Err(e) = folder.write_record(record) {
+        let _ = held.kill();
+        return Err(failed("cannot write the sandbox's record")(e));
+    }
+    Ok(held)
 }
 
 /// Has it make the namespaces and the captured network.

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use chiton_api::{
@@ -30,35 +30,22 @@ use crate::{
 
 const SIGCHLD: i32 = 17;
 
-/// The files that the driver opened for us.
+/// What the driver left open for us.
 #[derive(Debug)]
-struct Left {
+struct Inherited {
     log: OwnedFd,
     events: OwnedFd,
     exit_file: OwnedFd,
 }
 
-impl Left {
-    /// Waits for them. None when whoever had them is gone.
-    fn receive(papers: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        let (got, files) = chiton_sys::descriptors::receive(papers, &mut [0])?;
-        if got == 0 {
-            return Ok(None);
-        }
-        let Ok([log, events, exit_file]) = <[OwnedFd; 3]>::try_from(files) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        Ok(Some(Self { log, events, exit_file }))
-    }
-}
-
 /// The whole life of the supervisor.
 pub(crate) fn run() -> io::Result<()> {
     let listener = inherited(descriptors::SUPERVISOR_CONTROL)?;
-    let papers = inherited(descriptors::SUPERVISOR_PAPERS)?;
-    // It was started ahead: a gateway that has no use for it any more is gone.
-    let Some(left) = Left::receive(papers.as_fd())? else { return Ok(()) };
-    drop(papers);
+    let left = Inherited {
+        log: inherited(descriptors::SUPERVISOR_LOG)?,
+        events: inherited(descriptors::SUPERVISOR_EVENTS)?,
+        exit_file: inherited(descriptors::SUPERVISOR_EXIT)?,
+    };
     let links = Links::new(listener, Gate { uid: geteuid().as_raw(), inside: false })?;
     match Prologue::new(links, Kernel::default()).run()? {
         Some(viewed) => part(viewed, left),
@@ -68,7 +55,7 @@ pub(crate) fn run() -> io::Result<()> {
 
 /// The two processes part. The one inside has the connections, this one judges; a socket between them
 /// carries the listeners of the filters, and shows each when the other is gone.
-fn part<C: Confinement>(viewed: Viewed<C>, left: Left) -> io::Result<()> {
+fn part<C: Confinement>(viewed: Viewed<C>, left: Inherited) -> io::Result<()> {
     let (ours, inside) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     match fork_into_pid_namespace()? {

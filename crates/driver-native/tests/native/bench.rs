@@ -51,7 +51,7 @@ impl Fixture for Native {
 
 /// A driver with its runtime directory in this folder.
 pub(crate) fn driver(folder: &Path) -> NativeDriver {
-    NativeDriver::new(&NativeConfig { runtime: folder.join("run"), executable: "/proc/self/exe".into() })
+    NativeDriver::new(NativeConfig { runtime: folder.join("run"), executable: "/proc/self/exe".into() })
 }
 
 /// The folder that holds a sandbox's files.
