@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use chiton_policy::{EnvEntry, Policy, Severity};
 
-use crate::{environment::Assignment, error::CliError, extend, output, words};
+use crate::{
+    environment::Assignment,
+    error::CliError,
+    extend::{self, Flattened},
+    output, words,
+};
 
 /// The policy file of a folder.
 pub(crate) const LOCAL_POLICY: &str = "chiton.yaml";
@@ -26,7 +31,7 @@ dynamic: {}
 pub(crate) struct Source {
     written: String,
     /// With what it extends, where it extends something.
-    flattened: Option<String>,
+    flattened: Option<Flattened>,
     place: Place,
 }
 
@@ -76,7 +81,14 @@ impl Source {
     /// The document, with what it extends.
     #[must_use]
     pub(crate) fn text(&self) -> &str {
-        self.flattened.as_deref().unwrap_or(&self.written)
+        self.flattened.as_ref().map_or(&self.written, |flattened| &flattened.text)
+    }
+
+    /// A file that it extends and that lies in a folder.
+    #[must_use]
+    pub(crate) fn extends_file_in(&self, folder: &Path) -> Option<&Path> {
+        let files = self.flattened.iter().flat_map(|flattened| &flattened.files);
+        files.map(PathBuf::as_path).find(|file| file.starts_with(folder))
     }
 
     /// The file, absolute.

@@ -159,4 +159,10 @@ fn a_policy_extends_presets_and_files() {
     assert!(all.stdout.contains("npm-install") && all.stdout.contains("huggingface-write"), "{all:?}");
     assert!(run(&["presets", "npm-install"]).expect_success().stdout.contains("registry.npmjs.org"));
     let _ = run(&["presets", "npm"]).expect_status(1);
+
+    std::fs::write(chiton.workspace().join("inside.yaml"), "dynamic: {}\n").expect("a file");
+    let inside = chiton.policy("extends: [../workspace/inside.yaml]\n");
+    let refused =
+        chiton.run(&["run", "--rm", "-p", inside.to_str().expect("UTF-8"), "--", "true"]).expect_status(125);
+    assert!(refused.stderr.contains("lies in the workspace"), "{refused:?}");
 }
