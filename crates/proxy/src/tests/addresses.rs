@@ -71,3 +71,17 @@ async fn a_connection_is_never_used_for_another_name() {
     assert_eq!(upstream.log().connections(), 2);
     assert!(upstream.requests().iter().all(|seen| seen.sni.as_deref() == Some(seen.host.as_str())));
 }
+
+#[tokio::test]
+async fn only_the_addresses_that_a_rule_names() {
+    let policy = "dynamic: {network: {http: [{host: api.test, allowed_addresses: [127.0.0.1/32]}]}}";
+    for (address, refused) in [("127.0.0.1", false), ("127.0.0.2", true), ("192.0.2.1", true)] {
+        let mut system = SystemNames::default();
+        system.add("api.test", address.parse().unwrap());
+        let bench = Bench::new(Setup { policy, system, ..Setup::default() });
+        let answer = bench.get("api.test", "/").await;
+        // Where it may be dialled nothing of this name answers: that is no refusal.
+        assert_eq!(parts(&answer).0 == StatusCode::FORBIDDEN, refused, "{address}: {answer}");
+        assert_eq!(bench.denials(), vec!["private_address"; usize::from(refused)], "{address}");
+    }
+}
