@@ -3,7 +3,7 @@
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    CipherSuite, ClientConfig, RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, pem::PemObject},
 };
@@ -188,6 +188,19 @@ pub fn client_config(roots: &Roots, alpn: Alpn) -> Result<Arc<ClientConfig>, Tls
     Ok(Arc::new(config))
 }
 
+/// AWS-LC. AES of 128 bits before 256, as browsers have it: every byte is decrypted and encrypted again here, and no
+/// attack is known that the longer key would stop.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
+    Arc::new(provider)
+}
+
+const fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
 }
