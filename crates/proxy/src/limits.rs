@@ -34,6 +34,8 @@ pub(crate) const TRAILERS: usize = 16 << 10;
 pub(crate) const DISCARD: usize = 256 << 10;
 /// One read of a body.
 pub(crate) const READ_CHUNK: usize = 64 << 10;
+/// One read of TLS records from a server, while it sends.
+pub(crate) const READ_AHEAD: usize = 64 << 10;
 /// Requests that are under way at once, over all connections: each may hold a head, and a connection upstream.
 pub(crate) const EXCHANGES: usize = 512;
 /// Memory of the whole process, beyond which it ends: the last resort, should all other bounds not do.

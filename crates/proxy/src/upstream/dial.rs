@@ -15,13 +15,14 @@ use tokio_util::either::Either;
 
 use super::{
     address::{Reach, reach},
+    read_ahead::ReadAhead,
     resolve::{ResolveError, Resolver},
     trust::Trust,
 };
 use crate::{judge::Route, limits};
 
 /// A connection to a server, in the clear or over verified TLS.
-pub(crate) type Connection = Either<TcpStream, TlsStream<TcpStream>>;
+pub(crate) type Connection = Either<TcpStream, TlsStream<ReadAhead<TcpStream>>>;
 
 /// Why a server was not reached. Nothing of the request was sent.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +191,7 @@ async fn secure(
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
     };
-    let handshake = TlsConnector::from(tls).connect(name, stream);
+    let handshake = TlsConnector::from(tls).connect(name, ReadAhead::new(stream));
     let stream = match timeout(limits::UPSTREAM_TLS, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(failed(error)),

@@ -27,6 +27,9 @@ use crate::{
     message::BodyError,
 };
 
+/// How much is read at first of a body, and kept as room for the next.
+const SMALL: usize = 8 << 10;
+
 /// Why an exchange ended without a whole response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Http1Error {
@@ -66,12 +69,14 @@ pub(crate) struct Idle {
     io: Box<Connection>,
     input: BytesMut,
     output: BytesMut,
+    /// Why reading failed, told once what was read before has been taken.
+    failed: Option<io::Error>,
 }
 
 impl Idle {
     /// A new connection.
     pub(crate) fn new(io: Connection) -> Self {
-        Self { io: Box::new(io), input: BytesMut::new(), output: BytesMut::new() }
+        Self { io: Box::new(io), input: BytesMut::new(), output: BytesMut::new(), failed: None }
     }
 
     /// Whether the server keeps it, and has said nothing unasked.
@@ -213,13 +218,28 @@ impl Exchange {
         Pin::new(&mut **io).poll_flush(cx)
     }
 
-    /// Reads what is there, at least one byte; none at the end.
+    /// Reads what is there, up to about `room` bytes, but at least one; none at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Http1Error>> {
-        let Idle { io, input, .. } = &mut self.connection;
+        let Idle { io, input, failed, .. } = &mut self.connection;
+        if let Some(error) = failed.take() {
+            return Poll::Ready(Err(Http1Error::Io(error)));
+        }
         input.reserve(room);
-        let read = std::task::ready!(poll_read_buf(Pin::new(&mut **io), cx, input));
-        self.touched |= matches!(read, Ok(1..));
-        Poll::Ready(read.map_err(Http1Error::Io))
+        let before = input.len();
+        loop {
+            let polled = poll_read_buf(Pin::new(&mut **io), cx, input);
+            let read = input.len() - before;
+            match polled {
+                Poll::Pending if read == 0 => return Poll::Pending,
+                Poll::Ready(Err(error)) if read == 0 => return Poll::Ready(Err(Http1Error::Io(error))),
+                // A record of TLS is a quarter of what one write can take: more of them, while there are any.
+                Poll::Ready(Ok(1..)) if read < room && room > SMALL => continue,
+                Poll::Ready(Err(error)) => *failed = Some(error),
+                Poll::Pending | Poll::Ready(Ok(_)) => {}
+            }
+            self.touched |= read > 0;
+            return Poll::Ready(Ok(read));
+        }
     }
 
     /// The response's body, of a head that was read.
@@ -240,7 +260,7 @@ impl Exchange {
             left,
             ended: left == Some(0),
             keep_alive: head.keep_alive,
-            room: 8 << 10,
+            room: SMALL,
             exchange: self,
         }
     }
@@ -268,13 +288,13 @@ impl ResponseBody {
             Upload::Failed(_, rest) => return Err(rest),
             Upload::Done => connection.output.is_empty(),
         };
-        let Idle { io, input, output } = connection;
-        if !(self.keep_alive && self.ended && sent && input.is_empty()) {
+        let Idle { io, input, output, failed } = connection;
+        if !(self.keep_alive && self.ended && sent && input.is_empty() && failed.is_none()) {
             return Err(None);
         }
         // What it grew to for one body is not kept for the next.
-        let small = |buffer: BytesMut| if buffer.capacity() > 8 << 10 { BytesMut::new() } else { buffer };
-        Ok(Idle { io, input: small(input), output: small(output) })
+        let small = |buffer: BytesMut| if buffer.capacity() > SMALL { BytesMut::new() } else { buffer };
+        Ok(Idle { io, input: small(input), output: small(output), failed })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {

@@ -9,6 +9,7 @@ pub(crate) mod dial;
 pub(crate) mod forward;
 pub(crate) mod http1;
 pub(crate) mod pool;
+pub(crate) mod read_ahead;
 pub(crate) mod relay;
 pub(crate) mod resolve;
 pub(crate) mod trust;

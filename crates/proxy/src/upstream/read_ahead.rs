@@ -1,0 +1,104 @@
+//! Reads ahead of a TLS library that asks for 4 KiB at a time: one system call for several of a download's records.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use crate::limits;
+
+/// A stream whose reads are as large as they can be. What it holds is given up when nothing more is there to be read.
+pub(crate) struct ReadAhead<S> {
+    io: S,
+    ahead: BytesMut,
+}
+
+impl<S> ReadAhead<S> {
+    /// Around a stream of which nothing was read yet.
+    pub(crate) fn new(io: S) -> Self {
+        Self { io, ahead: BytesMut::new() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { io, ahead } = self.get_mut();
+        if ahead.is_empty() {
+            if buf.remaining() >= limits::READ_AHEAD {
+                return Pin::new(io).poll_read(cx, buf);
+            }
+            ahead.reserve(limits::READ_AHEAD);
+            let polled = poll_read_buf(Pin::new(io), cx, ahead);
+            if polled.is_pending() {
+                *ahead = BytesMut::new();
+            }
+            ready!(polled)?;
+        }
+        let now = ahead.len().min(buf.remaining());
+        buf.put_slice(ahead.get(..now).unwrap_or_default());
+        ahead.advance(now);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::ReadAhead;
+
+    #[tokio::test]
+    async fn small_reads_of_large_ones_give_every_byte_in_order() {
+        let (mut far, near) = tokio::io::duplex(50_000);
+        let sent: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+        let whole = sent.clone();
+        let sender = tokio::spawn(async move { far.write_all(&whole).await.unwrap() });
+        let mut reader = ReadAhead::new(near);
+        let (mut got, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            let read = reader.read(&mut piece).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            got.extend_from_slice(&piece[..read]);
+        }
+        sender.await.unwrap();
+        assert!(got == sent);
+        assert_eq!(reader.ahead.len(), 0);
+    }
+}
