@@ -6,7 +6,7 @@ use sqlx::{Connection, Row};
 
 use crate::{
     Store, StoreError,
-    record::{from_word, number, signed},
+    record::{from_word, number, signed, to_json},
 };
 
 /// Which of a sandbox's two event files.
@@ -41,6 +41,13 @@ pub struct Source {
     pub position: u64,
 }
 
+impl Source {
+    /// As SQLite takes many at once: the columns, in their order.
+    fn as_row(&self) -> (&str, &'static str, i64) {
+        (self.sandbox.as_str(), self.kind.as_str(), signed(self.position))
+    }
+}
+
 /// A moment of the audit log. What the log holds after `length` may or may not be counted in the sources;
 /// the events there tell, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,23 +68,21 @@ impl Store {
     /// # Errors
     /// Those of SQLite.
     pub async fn set_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let sources: Vec<_> = checkpoint.sources.iter().map(|source| source.as_row()).collect();
         let mut connection = self.connection().await;
         let mut transaction = connection.begin().await?;
-        sqlx::query("INSERT OR REPLACE INTO audit_log (one, length, count, hash) VALUES (1, ?, ?, ?)")
-            .bind(signed(checkpoint.length))
-            .bind(signed(checkpoint.count))
-            .bind(&checkpoint.hash)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("DELETE FROM audit_sources").execute(&mut *transaction).await?;
-        for source in &checkpoint.sources {
-            sqlx::query("INSERT INTO audit_sources (sandbox, kind, position) VALUES (?, ?, ?)")
-                .bind(source.sandbox.as_str())
-                .bind(source.kind.as_str())
-                .bind(signed(source.position))
-                .execute(&mut *transaction)
-                .await?;
-        }
+        sqlx::query(
+            "INSERT OR REPLACE INTO audit_log (one, length, count, hash) VALUES (1, ?1, ?2, ?3); \
+             DELETE FROM audit_sources; \
+             INSERT INTO audit_sources (sandbox, kind, position) \
+             SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?4)",
+        )
+        .bind(signed(checkpoint.length))
+        .bind(signed(checkpoint.count))
+        .bind(&checkpoint.hash)
+        .bind(to_json(&sources)?)
+        .execute(&mut *transaction)
+        .await?;
         Ok(transaction.commit().await?)
     }
 

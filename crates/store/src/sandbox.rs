@@ -19,38 +19,29 @@ impl Store {
     /// # Errors
     /// The name is in use, or SQLite failed.
     pub async fn create(&self, new: NewSandbox) -> Result<Record, StoreError> {
-        let spec = to_json(&new.spec)?;
-        let mut connection = self.connection().await;
         let inserted = sqlx::query(
             "INSERT INTO sandboxes (id, name, state, driver, spec, policy, revision, remove, created) \
-             VALUES (?, ?, 'creating', ?, ?, ?, 1, ?, ?)",
+             VALUES (?1, ?2, 'creating', ?3, ?4, ?5, 1, ?6, ?7); \
+             INSERT INTO revisions (sandbox, revision, policy, digest, created, push) \
+             VALUES (?1, 1, ?5, ?8, ?7, 'pending')",
         )
         .bind(new.id.as_str())
         .bind(new.name.as_str())
         .bind(new.driver.as_str())
-        .bind(spec)
+        .bind(to_json(&new.spec)?)
         .bind(&new.policy)
         .bind(new.remove)
         .bind(new.created.as_microsecond())
-        .execute(&mut *connection)
+        .bind(&new.digest)
+        .execute(&mut *self.connection().await)
         .await;
         match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Err(StoreError::NameInUse(new.name));
+                Err(StoreError::NameInUse(new.name))
             }
-            other => other?,
-        };
-        sqlx::query(
-            "INSERT INTO revisions (sandbox, revision, policy, digest, created, push) \
-             VALUES (?, 1, ?, ?, ?, 'pending')",
-        )
-        .bind(new.id.as_str())
-        .bind(&new.policy)
-        .bind(&new.digest)
-        .bind(new.created.as_microsecond())
-        .execute(&mut *connection)
-        .await?;
-        Ok(new.into())
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(new.into()),
+        }
     }
 
     /// *creating → running.* The revision that it was made with is enforced; where that word is lost, the next
@@ -61,23 +52,17 @@ impl Store {
     pub async fn started(&self, id: &SandboxId, at: Timestamp) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         let changed = sqlx::query(
-            "UPDATE sandboxes SET state = 'running', started = ?, ended = NULL, exit_code = NULL, reason = NULL, \
-             denials = '{}' WHERE id = ? AND state = 'creating'",
+            "UPDATE sandboxes SET state = 'running', started = ?1, ended = NULL, exit_code = NULL, reason = NULL, \
+             denials = '{}' WHERE id = ?2 AND state = 'creating'; \
+             UPDATE revisions SET push = 'enforced' WHERE changes() > 0 AND sandbox = ?2 AND \
+             revision = (SELECT revision FROM sandboxes WHERE id = ?2)",
         )
         .bind(at.as_microsecond())
         .bind(id.as_str())
         .execute(&mut *connection)
         .await?
         .rows_affected();
-        must_change(&mut connection, id, changed).await?;
-        sqlx::query(
-            "UPDATE revisions SET push = 'enforced' WHERE sandbox = ?1 AND \
-             revision = (SELECT revision FROM sandboxes WHERE id = ?1)",
-        )
-        .bind(id.as_str())
-        .execute(&mut *connection)
-        .await?;
-        Ok(())
+        must_change(&mut connection, id, changed).await
     }
 
     /// *running → stopping.*
