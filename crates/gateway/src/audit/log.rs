@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -18,7 +18,10 @@ use chiton_store::{Checkpoint, Source, SourceKind, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use super::source::Tail;
+use super::source::{Read, Tail};
+
+/// So many events of a file are chained by one write.
+const AT_ONCE: usize = 64;
 
 /// Why the log cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,9 @@ pub(crate) struct AuditLog {
     grown: watch::Sender<u64>,
     /// That there is something to look after.
     pub(super) wake: Notify,
+    /// One at a time reads event files; the lock of `inner` is for writing alone, so that an own event waits for
+    /// nobody's parsing.
+    draining: Mutex<()>,
     checkpointing: tokio::sync::Mutex<()>,
 }
 
@@ -110,8 +116,8 @@ impl AuditLog {
         }
         let (grown, _) = watch::channel(inner.length);
         let (inner, wake) = (Mutex::new(inner), Notify::new());
-        let checkpointing = tokio::sync::Mutex::new(());
-        Ok(Self { path: path.to_path_buf(), inner, grown, wake, checkpointing })
+        let (draining, checkpointing) = (Mutex::new(()), tokio::sync::Mutex::new(()));
+        Ok(Self { path: path.to_path_buf(), inner, grown, wake, draining, checkpointing })
     }
 
     /// Writes an event of the gateway's own; it is in the log when this returns.
@@ -186,22 +192,28 @@ impl AuditLog {
 
     /// Chains everything that the event files hold by now. Blocks.
     pub(crate) fn drain(&self) -> Result<(), AuditError> {
+        let _one_at_a_time = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         let followed =
             |(key, tail): (&(SandboxId, SourceKind), &Tail)| tail.is_followed().then(|| key.clone());
         let keys: Vec<_> = self.lock().sources.iter().filter_map(followed).collect();
         for key in &keys {
-            // The lock is given back between chunks, so that an own event need not wait for a long file.
-            while self.drain_chunk(key)? {}
+            while self.drain_some(key)? {}
         }
         let mut inner = self.lock();
         inner.known.clear();
         Ok(())
     }
 
-    fn drain_chunk(&self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
-        let mut inner = self.lock();
-        let more = inner.chain_chunk(key)?;
-        self.published(&inner);
+    /// Chains some of one event file; true when there may be more.
+    fn drain_some(&self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
+        let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(false) };
+        let mut read = tail.read().map_err(AuditError::Read)?.into_iter().peekable();
+        let more = read.peek().is_some();
+        while read.peek().is_some() {
+            let mut inner = self.lock();
+            inner.chain(key, read.by_ref().take(AT_ONCE).collect())?;
+            self.published(&inner);
+        }
         Ok(more)
     }
 
@@ -286,22 +298,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Chains some of one event file; true when there may be more.
-    fn chain_chunk(&mut self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
-        let Some(tail) = self.sources.get(key) else { return Ok(false) };
-        let Some(read) = tail.read().map_err(AuditError::Read)? else { return Ok(false) };
-        let new: Vec<Event> =
-            read.events.into_iter().filter(|event| !self.known.contains(&event.id)).collect();
+    /// Chains events of one file.
+    fn chain(&mut self, key: &(SandboxId, SourceKind), read: Vec<Read>) -> Result<(), AuditError> {
+        let Some(position) = read.last().map(|read| read.position) else { return Ok(()) };
+        let read = read.into_iter().map(|read| read.event);
+        let new: Vec<Event> = read.filter(|event| !self.known.contains(&event.id)).collect();
         self.write(&new)?;
         if let Some(tail) = self.sources.get_mut(key) {
-            tail.position = read.position;
+            tail.position = position;
             self.unkept = true;
         }
         let denials = self.denials.entry(key.0.clone()).or_default();
         for event in new.iter().filter(|event| event.decision == Some(Decision::Deny)) {
             count(denials, event.layer);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes in what the log holds past `start`.

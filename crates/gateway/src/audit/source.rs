@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read, Seek, SeekFrom},
+    io::{self, ErrorKind, Read as _, Seek, SeekFrom},
     path::PathBuf,
 };
 
@@ -19,7 +19,7 @@ use super::log::own_fault;
 const CHUNK: u64 = 1 << 20;
 
 /// How far a file was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tail {
     /// Bytes that are chained.
     pub(super) position: u64,
@@ -27,11 +27,11 @@ pub(super) struct Tail {
     followed: bool,
 }
 
-/// What was read.
-pub(super) struct Batch {
-    /// The events, in their order.
-    pub(super) events: Vec<Event>,
-    /// Where to go on once these are chained.
+/// One event of a file.
+pub(super) struct Read {
+    /// The event.
+    pub(super) event: Event,
+    /// Where to go on once it is chained.
     pub(super) position: u64,
 }
 
@@ -57,36 +57,38 @@ impl Tail {
         self.file.as_ref().map(|(name, path)| (name.clone(), path.clone(), self.position))
     }
 
-    /// Whole lines past the position; none where there are none.
-    pub(super) fn read(&self) -> io::Result<Option<Batch>> {
-        let Some((name, path)) = &self.file else { return Ok(None) };
+    /// The events of whole lines past the position, in their order; none where there are none.
+    pub(super) fn read(&self) -> io::Result<Vec<Read>> {
+        let Some((name, path)) = &self.file else { return Ok(Vec::new()) };
         let mut file = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
+        let fault = |what, position| vec![Read { event: of(name, own_fault(what)), position }];
         let length = file.metadata()?.len();
         if length < self.position {
-            let events = vec![of(name, own_fault("event_file_shortened"))];
-            return Ok(Some(Batch { events, position: length }));
+            return Ok(fault("event_file_shortened", length));
         }
         if length == self.position {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         file.seek(SeekFrom::Start(self.position))?;
         let mut bytes = Vec::new();
-        file.take(CHUNK).read_to_end(&mut bytes)?;
-        let read = u64::try_from(bytes.len()).unwrap_or(CHUNK);
+        let read = u64::try_from(file.take(CHUNK).read_to_end(&mut bytes)?).unwrap_or(CHUNK);
         let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
             // Half a line waits for its other half; a megabyte without an end is no line.
-            let skipped = || Batch {
-                events: vec![of(name, own_fault("event_unreadable"))],
-                position: self.position + read,
-            };
-            return Ok((read == CHUNK).then(skipped));
+            let skip = read == CHUNK;
+            return Ok(if skip { fault("event_unreadable", self.position + read) } else { Vec::new() });
         };
+        let mut position = self.position;
         let whole = bytes.get(..end).unwrap_or_default();
-        let events = whole.split(|byte| *byte == b'\n').map(|line| of(name, event(line))).collect();
-        Ok(Some(Batch { events, position: self.position + u64::try_from(end).unwrap_or(0) + 1 }))
+        let lines = whole.split(|byte| *byte == b'\n');
+        Ok(lines
+            .map(|line| {
+                position += u64::try_from(line.len()).unwrap_or(0) + 1;
+                Read { event: of(name, event(line)), position }
+            })
+            .collect())
     }
 
     /// The layers of the refusals since a moment, of what is chained.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chiton_store::Store;
 use tokio::{
-    task::spawn_blocking,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep},
 };
 
@@ -15,8 +15,13 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// How long a line waits at most before it is flushed to the disk.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// How much its thread stands back. A busy sandbox writes thousands of events a second; what chains them takes its
+/// turn after the proxies that write them, and after the agents.
+const NICE: i32 = 10;
+
 /// Runs as long as the gateway.
 pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
+    let worker = Worker::start(Arc::clone(&log));
     let mut flushed = Instant::now();
     let mut fault = None;
     loop {
@@ -30,16 +35,8 @@ pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
         if flush {
             flushed = Instant::now();
         }
-        let log_there = Arc::clone(&log);
-        let drained = spawn_blocking(move || {
-            let drained = log_there.drain();
-            if flush {
-                log_there.sync();
-            }
-            drained
-        });
         // Tried again five times a second, told of once.
-        let now = drained.await.ok().and_then(Result::err).map(|error| error.to_string());
+        let now = worker.drain(flush).await;
         if now != fault {
             match &now {
                 Some(error) => tracing::error!(%error, "events wait in their files"),
@@ -48,5 +45,38 @@ pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
             fault = now;
         }
         log.checkpoint(&store).await;
+    }
+}
+
+/// The thread that chains, one turn after the other.
+struct Worker(mpsc::UnboundedSender<Turn>);
+
+/// Whether to flush to the disk too, and who waits for what went wrong.
+type Turn = (bool, oneshot::Sender<Option<String>>);
+
+impl Worker {
+    fn start(log: Arc<AuditLog>) -> Self {
+        let (turns, mut queue) = mpsc::unbounded_channel::<Turn>();
+        let run = move || {
+            // It works as well without, only less considerately.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            while let Some((flush, reply)) = queue.blocking_recv() {
+                let drained = log.drain();
+                if flush {
+                    log.sync();
+                }
+                let _ = reply.send(drained.err().map(|error| error.to_string()));
+            }
+        };
+        // Where there is no thread to be had, every turn says so.
+        let _ = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
+        Self(turns)
+    }
+
+    /// Chains what there is. What went wrong, if anything did.
+    async fn drain(&self, flush: bool) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.0.send((flush, reply));
+        answer.await.unwrap_or_else(|_| Some("the thread that chains them is gone".to_owned()))
     }
 }
