@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
@@ -134,8 +134,8 @@ impl Folder {
 
     fn write_json(&self, record: &impl Serialize) -> io::Result<()> {
         let fresh = self.file("record.new");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        serde_json::to_writer(file, record)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
         fs::rename(fresh, self.file(RECORD))
     }
 

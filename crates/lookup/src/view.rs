@@ -87,7 +87,7 @@ impl Table {
 
     fn parse(text: &[u8], live: &[PathBuf]) -> Self {
         let mounts: Vec<Mount> = text.split(|&b| b == b'\n').filter_map(parse_line).collect();
-        let is_live = |m: &Mount| live.iter().any(|folder| m.point.starts_with(folder));
+        let is_live = |m: &Mount| live.iter().any(|folder| below(&m.point, folder).is_some());
         let showing: Vec<&Mount> = mounts.iter().filter(|m| !m.is_removed()).collect();
         // What a mount shows where another shows it anyway adds no name.
         let naming: Vec<&Mount> =
@@ -124,30 +124,35 @@ impl Mount {
     fn shares_folder(&self, other: &Self) -> bool {
         self.id != other.id
             && self.device == other.device
-            && (other.root.starts_with(&self.root) || self.root.starts_with(&other.root))
+            && (below(&other.root, &self.root).is_some() || below(&self.root, &other.root).is_some())
     }
 
     /// Whether a mount shows, at its own place, only what another shows there without it.
     fn repeats(&self, other: &Self) -> bool {
         self.id != other.id
             && self.device == other.device
-            && match (self.root.strip_prefix(&other.root), self.point.strip_prefix(&other.point)) {
-                (Ok(inner), Ok(outer)) => inner == outer && !outer.as_os_str().is_empty(),
-                (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+            && match (below(&self.root, &other.root), below(&self.point, &other.point)) {
+                (Some(inner), Some(outer)) => inner == outer && !outer.is_empty(),
+                (Some(_) | None, Some(_) | None) => false,
             }
     }
 
-    /// As `Path::starts_with`, for paths in their plain form: this is asked for every lookup.
     fn holds(&self, path: &Path) -> bool {
-        let point = self.point.as_os_str().as_bytes();
-        let rest = path.as_os_str().as_bytes().strip_prefix(point);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || point == b"/")
+        below(path, &self.point).is_some()
     }
 
     /// Whether what it shows has no name any more.
     fn is_removed(&self) -> bool {
         self.root.as_os_str().as_bytes().ends_with(b"//deleted")
     }
+}
+
+/// As `Path::strip_prefix`, for paths in their plain form, as the kernel writes them: this is asked for every lookup, and
+/// at the start for every pair of mounts.
+fn below<'a>(path: &'a Path, folder: &Path) -> Option<&'a [u8]> {
+    let (path, folder) = (path.as_os_str().as_bytes(), folder.as_os_str().as_bytes());
+    let rest = path.strip_prefix(folder.strip_suffix(b"/").unwrap_or(folder))?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
 }
 
 /// A line of `mountinfo`: id, parent, device, root, mount point, and more that is not needed.

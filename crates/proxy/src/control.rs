@@ -264,7 +264,7 @@ impl Link {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        let mut buffer = Zeroizing::new(vec![0; 64 << 10]);
+        let mut buffer = Zeroizing::new(vec![0; 16 << 10]);
         let (read, descriptors) = self
             .stream
             .async_io(Interest::READABLE, || {
@@ -272,11 +272,14 @@ impl Link {
             })
             .await?;
         self.descriptors.extend(descriptors);
+        let part = buffer.get(..read).unwrap_or_default();
         // Room for the whole message at once, so that no copy of a part stays behind.
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(256 << 10);
+        if self.bytes.len() < 4 {
+            let length: Vec<u8> = self.bytes.iter().chain(part).take(4).copied().collect();
+            let whole = length.first_chunk::<4>().map_or(Ok(0), |length| frame::checked_len(*length))?;
+            self.bytes.reserve_exact(part.len().max(4 + whole));
         }
-        self.bytes.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        self.bytes.extend_from_slice(part);
         Ok(read)
     }
 

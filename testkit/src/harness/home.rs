@@ -14,11 +14,15 @@ use super::{As, TEST_USER};
 
 /// Not `/tmp`: inside a sandbox that is the sandbox's own, and the user's home must be visible there.
 const PLACE: &str = "/var/tmp";
-const FOLDERS: [&str; 5] = ["home", "state", "run", "workspace", "policies"];
+/// Memory, as the runtime folder is on every machine, `/run` or below it.
+const MEMORY: &str = "/dev/shm";
+const RUNTIME: &str = "run";
+const FOLDERS: [&str; 5] = ["home", "state", RUNTIME, "workspace", "policies"];
 
 #[derive(Debug)]
 pub(super) struct Home {
     folder: TempDir,
+    runtime: Option<TempDir>,
     /// The id to become, where the test itself is root and the user is not.
     become_user: Option<u32>,
 }
@@ -30,13 +34,15 @@ impl Home {
             root || user == As::User,
             "component missing: this test needs root (run `sudo -E cargo xtask test`)"
         );
-        let folder = tempfile::Builder::new().prefix("ct-").tempdir_in(PLACE).expect("a folder");
-        let home = Self { folder, become_user: (root && user == As::User).then_some(TEST_USER) };
+        let made = |place| tempfile::Builder::new().prefix("ct-").tempdir_in(place);
+        let folder = made(PLACE).expect("a folder");
+        let runtime = made(MEMORY).ok();
+        let home = Self { folder, runtime, become_user: (root && user == As::User).then_some(TEST_USER) };
         fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         home.give(home.folder.path());
         for name in FOLDERS {
             let path = home.path(name);
-            fs::create_dir(&path).expect("a folder");
+            fs::create_dir_all(&path).expect("a folder");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("mode");
             home.give(&path);
         }
@@ -44,7 +50,15 @@ impl Home {
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        match &self.runtime {
+            Some(runtime) if name == RUNTIME => runtime.path().to_owned(),
+            Some(_) | None => self.folder.path().join(name),
+        }
+    }
+
+    /// What the processes and sockets of this installation are known by.
+    fn folders(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.folder.path()).chain(self.runtime.as_ref().map(TempDir::path))
     }
 
     /// Makes a path the user's.
@@ -89,20 +103,23 @@ impl Home {
 
     /// Processes whose environment or arguments name this installation.
     pub(super) fn processes(&self) -> Vec<u32> {
-        let needle = self.folder.path().as_os_str().as_encoded_bytes();
         let own = std::process::id();
         let entries = fs::read_dir("/proc").expect("/proc");
         let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.filter(|id| *id != own && belongs(*id, needle)).collect()
+        let ours = |id| self.folders().any(|folder| belongs(id, folder.as_os_str().as_encoded_bytes()));
+        ids.filter(|id| *id != own && ours(*id)).collect()
     }
 
     /// Unix sockets of this installation that some process still holds: supervisors and proxies have an
     /// environment of their own, and show only here.
     pub(super) fn sockets(&self) -> Vec<String> {
         let table = fs::read_to_string("/proc/net/unix").expect("/proc/net/unix");
-        let folder = self.folder.path().to_str().expect("UTF-8");
+        let folders: Vec<_> = self.folders().map(|folder| folder.to_str().expect("UTF-8")).collect();
         let paths = table.lines().filter_map(|line| line.split_whitespace().last());
-        paths.filter(|path| path.starts_with(folder)).map(str::to_owned).collect()
+        paths
+            .filter(|path| folders.iter().any(|folder| path.starts_with(folder)))
+            .map(str::to_owned)
+            .collect()
     }
 
     pub(super) fn kill_left(&self, processes: &[u32]) {

@@ -69,7 +69,10 @@ pub(super) async fn settle(gateway: &Gateway, record: &Record, end: End) -> Resu
             gateway.store.failed(&record.id, &reason, now).await?;
         }
     }
-    gateway.audit.checkpoint(&gateway.store).await;
+    // One that goes at once is removed next, and that keeps it.
+    if !record.remove {
+        gateway.audit.checkpoint(&gateway.store).await;
+    }
     Ok(())
 }
 
