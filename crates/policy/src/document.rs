@@ -3,6 +3,7 @@
 //! The YAML is read into a tree of [`yaml::Node`]s, each with its bytes in the text. Reading the tree into the
 //! model never stops at an error: it notes it and goes on, so that one run tells everything.
 
+mod credential;
 mod filesystem;
 mod llm;
 mod near;

@@ -3,13 +3,17 @@
 //! Closed sets are enums and names are newtypes, so nothing here can be invalid by itself. What can still be
 //! wrong between parts (overlaps, paths above the home) was checked before a value of [`Policy`] exists.
 
+mod credential;
 mod network;
 mod paths;
 mod sandbox;
 
+pub use credential::{
+    BasicUser, CookieName, Credential, CredentialFormat, CredentialPlace, HeaderName, ParameterName,
+};
 pub use network::{
-    BaseUrl, Cidr, CidrError, Credential, CredentialFormat, DenyRule, Dynamic, HeaderName, HttpRule,
-    LlmLimits, LlmRoute, MethodSet, Mode, RequestLimits, TcpRule, TlsMode, Usd,
+    BaseUrl, Cidr, CidrError, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, Mode,
+    RequestLimits, TcpRule, TlsMode, Usd,
 };
 pub use paths::{DeniedPattern, PathError, PolicyPath};
 pub use sandbox::{

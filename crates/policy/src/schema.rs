@@ -132,6 +132,7 @@ fn definitions() -> Value {
         "paths": { "type": ["array", "null"], "items": { "type": "string", "pattern": "^/[^?#]*$" } },
         "query": { "type": ["object", "null"], "additionalProperties": { "type": ["string", "number", "boolean"] } },
         "http": http(),
+        "credential": credential(),
         "tcp": tcp(),
         "route": route()
     })
@@ -140,11 +141,6 @@ fn definitions() -> Value {
 fn http() -> Value {
     let deny =
         json!({ "methods": reference("methods"), "paths": reference("paths"), "query": reference("query") });
-    let credential = json!({
-        "secret": reference("secret"),
-        "header": { "type": ["string", "null"] },
-        "format": { "type": ["string", "null"], "pattern": "\\{\\}" }
-    });
     let limits = json!({
         "requests_per_minute": reference("count"),
         "request_body": reference("amount"),
@@ -169,13 +165,28 @@ fn http() -> Value {
             "private_addresses": reference("flag"),
             "allowed_addresses": { "type": ["array", "null"], "minItems": 1, "items": { "type": "string" } },
             "encoded_slash": reference("flag"),
-            "credential": { "anyOf": [
-                reference("secret"),
-                object("Added after the decision, upstream only.", &credential)
-            ] },
+            "credential": { "anyOf": [reference("credential"), { "type": "null" }] },
             "limits": object("How often, how much.", &limits)
         }
     })
+}
+
+fn credential() -> Value {
+    let basic = json!({ "user": { "type": "string", "maxLength": 256, "pattern": "^[^:]*$" } });
+    let name = json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 64 });
+    let place = json!({
+        "secret": reference("secret"),
+        "header": { "type": ["string", "null"] },
+        "format": { "type": ["string", "null"], "pattern": "\\{\\}" },
+        "basic": object("The password of this user.", &basic),
+        "query": name,
+        "cookie": name,
+        "env": { "type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }
+    });
+    let mut whole = object("Added after the decision, upstream only; one place at most.", &place);
+    whole["type"] = json!("object");
+    whole["required"] = json!(["secret"]);
+    json!({ "anyOf": [reference("secret"), whole] })
 }
 
 fn tcp() -> Value {
