@@ -71,14 +71,14 @@ fn env(sites: &Sites, notes: &mut Notes) {
 
 /// A credential in the clear, and a placeholder that another value of the same name would hide.
 fn credentials(sites: &Sites, notes: &mut Notes) {
-    for (site, credential) in sites.http.iter().filter_map(|site| Some((site, site.credential.as_ref()?))) {
-        if site.rule.scheme == Scheme::Http {
-            let message =
-                format!("the credential of `{}` goes over the network in the clear", site.rule.name);
-            notes.warning(credential.span.clone(), message).help =
-                Some("leave `scheme: http` out where the host speaks TLS".to_owned());
-        }
-        let Some((name, span)) = &credential.env else { continue };
+    let rules = || sites.http.iter().filter_map(|site| Some((site, site.credential.as_ref()?)));
+    for (site, credential) in rules().filter(|(site, _)| site.rule.scheme == Scheme::Http) {
+        let message = format!("the credential of `{}` goes over the network in the clear", site.rule.name);
+        notes.warning(credential.span.clone(), message).help =
+            Some("leave `scheme: http` out where the host speaks TLS".to_owned());
+    }
+    let all = rules().map(|(_, credential)| credential).chain(&sites.given);
+    for (name, span) in all.filter_map(|credential| credential.env.as_ref()) {
         if sites.env.iter().any(|(entry, _)| entry.name() == name) {
             let message = format!("`{}` is set under `process.env` already", name.as_str());
             notes.error(span.clone(), message).help = Some(

@@ -17,6 +17,7 @@ mod yaml;
 
 use std::ops::Range;
 
+pub(crate) use credential::SitedCredential;
 pub(crate) use network::SitedRule;
 pub(crate) use read::Notes;
 
@@ -43,6 +44,8 @@ pub(crate) struct Sites {
     pub(crate) read_only: Vec<(PolicyPath, Range<usize>)>,
     pub(crate) denied: Vec<(DeniedPattern, Range<usize>)>,
     pub(crate) env: Vec<(crate::model::EnvEntry, Range<usize>)>,
+    /// Credentials for what is extended.
+    pub(crate) given: Vec<SitedCredential>,
 }
 
 impl<'a> Document<'a> {

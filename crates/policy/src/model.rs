@@ -21,7 +21,7 @@ pub use sandbox::{
     WorkspaceMode,
 };
 
-use crate::diagnostics::Diagnostics;
+use crate::{diagnostics::Diagnostics, patterns::HostPattern};
 
 /// A whole policy, checked.
 #[derive(Clone, Debug)]
@@ -40,11 +40,29 @@ pub struct Policy {
 
 /// Something that a document builds on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extend {
+pub struct Extend {
+    /// What it is.
+    pub base: Base,
+    /// What its rules are given, where anything.
+    pub given: Option<Given>,
+}
+
+/// A preset or a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
     /// A built-in preset.
     Preset(Preset),
     /// A file, relative to the document.
     File(String),
+}
+
+/// A credential for the `http` rules that a base brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The credential.
+    pub credential: Credential,
+    /// For the rules of these hosts; none is for all.
+    pub hosts: Option<Vec<HostPattern>>,
 }
 
 /// The built-in presets: what they say is in `presets/`.

@@ -23,10 +23,7 @@ pub fn schema() -> Value {
             "extends": {
                 "type": ["array", "null"],
                 "description": "Built-in presets or relative files, merged in order.",
-                "items": { "anyOf": [
-                    { "enum": Preset::ALL.map(Preset::as_str) },
-                    { "type": "string", "pattern": "^[^/~].*(/|\\.ya?ml$)" }
-                ] }
+                "items": { "anyOf": [reference("base"), reference("given")] }
             },
             "static": fixed(),
             "dynamic": dynamic()
@@ -133,6 +130,21 @@ fn definitions() -> Value {
         "query": { "type": ["object", "null"], "additionalProperties": { "type": ["string", "number", "boolean"] } },
         "http": http(),
         "credential": credential(),
+        "base": { "anyOf": [
+            { "enum": Preset::ALL.map(Preset::as_str) },
+            { "type": "string", "pattern": "^[^/~].*(/|\\.ya?ml$)" }
+        ] },
+        "given": {
+            "type": "object",
+            "description": "What is extended, with a credential for its rules.",
+            "additionalProperties": false,
+            "required": ["use"],
+            "properties": {
+                "use": reference("base"),
+                "credential": { "anyOf": [reference("credential"), { "type": "null" }] },
+                "hosts": { "type": ["array", "null"], "minItems": 1, "items": reference("host") }
+            }
+        },
         "tcp": tcp(),
         "route": route()
     })

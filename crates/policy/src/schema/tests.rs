@@ -89,6 +89,7 @@ fn every_field_of_the_schema_is_read() {
             &schema["$defs"]["credential"]["anyOf"][1],
             "{\"dynamic\": {\"network\": {\"http\": [{\"credential\": {}}]}}}",
         ),
+        (&schema["$defs"]["given"], "{\"extends\": [{}]}"),
         (&schema["$defs"]["tcp"], "{\"dynamic\": {\"network\": {\"tcp\": [{}]}}}"),
         (&schema["$defs"]["route"], "{\"dynamic\": {\"llm_routing\": {}}}"),
     ] {
