@@ -1,5 +1,7 @@
 //! The secret references of a policy, and where what they name may go.
 
+use std::collections::HashSet;
+
 use chiton_secret::SecretRef;
 
 use crate::{
@@ -27,13 +29,9 @@ pub fn secret_hosts(policy: &Policy) -> Vec<(HostPattern, SecretRef)> {
     let rules = of_rules(policy).map(|(host, reference)| (host.clone(), reference));
     let routes =
         routes(policy).filter_map(|route| Some((host_of(route)?, route.inject_backend_credential.as_ref()?)));
-    let mut hosts: Vec<(HostPattern, SecretRef)> = Vec::new();
-    for (host, reference) in rules.chain(routes) {
-        if !hosts.iter().any(|(known, other)| *known == host && other == reference) {
-            hosts.push((host, reference.clone()));
-        }
-    }
-    hosts
+    let mut seen = HashSet::new();
+    let all = rules.chain(routes).map(|(host, reference)| (host, reference.clone()));
+    all.filter(|pair| seen.insert(pair.clone())).collect()
 }
 
 fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &SecretRef)> {

@@ -45,8 +45,32 @@ pub(crate) struct Revision {
     /// Where the executables that it names lead.
     pub(crate) led: Led,
     credentials: HashMap<SecretRef, Value>,
-    /// Which secret the policy sends where.
-    sent: Vec<(HostPattern, SecretRef)>,
+    sent: Sent,
+}
+
+/// Which secrets the policy sends where.
+#[derive(Default)]
+struct Sent {
+    literal: HashMap<Host, Vec<SecretRef>>,
+    wild: Vec<(HostPattern, SecretRef)>,
+}
+
+impl Sent {
+    fn by(policy: &Policy) -> Self {
+        let mut sent = Self::default();
+        for (pattern, reference) in chiton_policy::secret_hosts(policy) {
+            match pattern.literal() {
+                Some(host) => sent.literal.entry(host.clone()).or_default().push(reference),
+                None => sent.wild.push((pattern, reference)),
+            }
+        }
+        sent
+    }
+
+    fn to<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a SecretRef> {
+        let wild = self.wild.iter().filter(|(pattern, _)| pattern.matches(host));
+        self.literal.get(host).into_iter().flatten().chain(wild.map(|(_, reference)| reference))
+    }
 }
 
 /// What takes credentials out of responses.
@@ -93,7 +117,7 @@ impl Revision {
             return Err(RevisionError::Unsupported(first.to_string()));
         }
         let redactors = Redactors::new(&values_of(&revised.credentials, &policy))?;
-        let sent = chiton_policy::secret_hosts(&policy);
+        let sent = Sent::by(&policy);
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
         let document = policy.to_json();
@@ -113,8 +137,7 @@ impl Revision {
     }
 
     fn given_to<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = (&'a SecretRef, &'a SecretValue)> {
-        let here = self.sent.iter().filter(|(pattern, _)| pattern.matches(host));
-        here.filter_map(|(_, reference)| Some((reference, self.credential(reference, host)?)))
+        self.sent.to(host).filter_map(|reference| Some((reference, self.credential(reference, host)?)))
     }
 
     /// The value of a reference, where there is one and it may go to this host.

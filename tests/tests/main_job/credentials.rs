@@ -84,6 +84,31 @@ fn git_clones_and_pushes_where_basic_is_wanted() {
     assert!(world.chiton.files_holding(KEY.as_bytes()).is_empty());
 }
 
+/// The same by presets, whose rules a credential is given to.
+#[test]
+fn git_by_presets_with_a_credential() {
+    let root = tempfile::tempdir().expect("a folder");
+    let world = git_world(root.path());
+    let policy = |hosts: &str| {
+        let given = "credential: {secret: 'local://github', basic: {user: x-access-token}}";
+        format!(
+            "extends:\n  - {{use: github-read, hosts: [{hosts}], {given}}}\n  - {{use: github-write, {given}}}\n\
+             static: {{filesystem: {{allowed_paths: [/workspace, /tmp]}}}}\n"
+        )
+    };
+    let outcome = world.sh(&policy("github.com, api.github.com"), CLONE_AND_PUSH).expect_success();
+    assert_eq!(outcome.stdout, "hello\n2\n", "{outcome:?}");
+    let mistaken = world.sh(&policy("gihub.com"), "true");
+    assert_eq!(mistaken.status, 125, "{mistaken:?}");
+    assert!(mistaken.stderr.contains("has no rule for `gihub.com`"), "{mistaken:?}");
+    // Only one of two that match the same request: their order would decide.
+    let split = "extends: [{use: github-read, hosts: [github.com], credential: 'local://github'}]\n\
+        static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
+        dynamic: {network: {http: [{host: github.com, methods: [GET]}]}}\n";
+    let split = world.sh(split, "true");
+    assert!(split.status == 125 && split.stderr.contains("differ in `credential`"), "{split:?}");
+}
+
 #[test]
 fn pip_installs_from_an_index_that_wants_basic() {
     let router = wanting("authorization", basic("ci"), pypi::answer_request);
