@@ -195,10 +195,13 @@ fn credential() -> Value {
         "cookie": name,
         "env": { "type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }
     });
-    let mut whole = object("Added after the decision, upstream only; one place at most.", &place);
-    whole["type"] = json!("object");
-    whole["required"] = json!(["secret"]);
-    json!({ "anyOf": [reference("secret"), whole] })
+    json!({ "anyOf": [reference("secret"), {
+        "type": "object",
+        "description": "Added after the decision, upstream only; one place at most.",
+        "additionalProperties": false,
+        "required": ["secret"],
+        "properties": place
+    }] })
 }
 
 fn tcp() -> Value {
