@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chiton_policy::{
-    Policy,
-    model::{Extend, Preset},
+    HostPattern, Policy,
+    model::{Base, Preset},
 };
 
 use crate::{error::CliError, output, source::read};
@@ -45,11 +45,20 @@ struct Reading {
 fn resolved(policy: Policy, folder: &Path, reading: &mut Reading) -> Result<Policy, CliError> {
     let extends = policy.extends.clone();
     extends.iter().try_fold(policy, |policy, extend| {
-        Ok(policy.inheriting(match extend {
-            Extend::Preset(preset) => of_preset(*preset)?,
-            Extend::File(file) => of_file(&folder.join(file), reading)?,
+        let base = match &extend.base {
+            Base::Preset(preset) => of_preset(*preset)?,
+            Base::File(file) => of_file(&folder.join(file), reading)?,
+        };
+        Ok(policy.inheriting(match &extend.given {
+            Some(given) => given.put_on(base).map_err(|host| no_rule(&host))?,
+            None => base,
         }))
     })
+}
+
+fn no_rule(host: &HostPattern) -> CliError {
+    CliError::new(format!("what the policy extends has no rule for `{host}`, which `hosts` names"))
+        .hint("`chiton policy presets NAME` shows the rules of a preset")
 }
 
 fn of_preset(preset: Preset) -> Result<Policy, CliError> {

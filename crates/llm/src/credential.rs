@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 /// Headers that carry credentials for some provider or on the way to it; in every case and repetition.
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 22] = [
     "authorization",
     "proxy-authorization",
     "x-api-key",
@@ -15,6 +15,16 @@ const HEADERS: [&str; 12] = [
     "x-goog-api-key",
     "x-auth-token",
     "x-access-token",
+    "x-auth-key",
+    "x-vault-token",
+    "private-token",
+    "job-token",
+    "deploy-token",
+    "dd-api-key",
+    "xi-api-key",
+    "apikey",
+    "ocp-apim-subscription-key",
+    "x-functions-key",
     "x-amz-security-token",
     "anthropic-auth-token",
     "openai-api-key",
@@ -23,8 +33,21 @@ const HEADERS: [&str; 12] = [
 ];
 
 /// Query parameters that carry credentials; compared without case, after percent-decoding.
-const PARAMETERS: [&str; 8] =
-    ["key", "api_key", "api-key", "apikey", "access_token", "token", "auth_token", "x-api-key"];
+const PARAMETERS: [&str; 13] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_token",
+    "token",
+    "auth_token",
+    "x-api-key",
+    "api_token",
+    "oauth_token",
+    "private_token",
+    "job_token",
+    "subscription-key",
+];
 
 /// The value cannot stand in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +63,13 @@ pub fn strip_headers(headers: &mut HeaderMap) -> usize {
     before - headers.len()
 }
 
-/// A query (without `?`) without the parameters that may hold a credential, otherwise as it was.
+/// A query (without `?`) without the parameters that may hold a credential, and without this one; otherwise as it was.
 #[must_use]
-pub fn strip_query(query: &str) -> Cow<'_, str> {
+pub fn strip_query<'a>(query: &'a str, own: Option<&str>) -> Cow<'a, str> {
     let is_credential = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = decoded(name);
-        PARAMETERS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(&name))
+        PARAMETERS.into_iter().chain(own).any(|known| known.as_bytes().eq_ignore_ascii_case(&name))
     };
     // Some servers still part parameters by `;`.
     let tainted = |pair: &str| pair.split(';').any(is_credential);
@@ -118,11 +141,12 @@ mod tests {
 
     #[test]
     fn query_parameters_are_stripped_however_they_are_written() {
-        assert_eq!(strip_query("a=1&b=%20"), "a=1&b=%20");
-        assert_eq!(strip_query("a=1&KEY=x&b=2&%6bey=y&api%5Fkey=z&api-key&c"), "a=1&b=2&c");
-        assert_eq!(strip_query("key=x"), "");
-        assert_eq!(strip_query("a=1;key=2&b"), "b");
-        assert_eq!(strip_query("monkey=1&keys=2"), "monkey=1&keys=2");
+        assert_eq!(strip_query("a=1&b=%20", None), "a=1&b=%20");
+        assert_eq!(strip_query("a=1&KEY=x&b=2&%6bey=y&api%5Fkey=z&api-key&c", None), "a=1&b=2&c");
+        assert_eq!(strip_query("key=x", None), "");
+        assert_eq!(strip_query("a=1;key=2&b", None), "b");
+        assert_eq!(strip_query("monkey=1&keys=2", None), "monkey=1&keys=2");
+        assert_eq!(strip_query("a=1&Mine=x&b&m%69ne=2", Some("mine")), "a=1&b");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     diagnostics::{looks_like_a_secret, shown},
     document::{Node, Notes, Sites, Value},
     model::{EnvEntry, Mode, Policy},
+    names::Scheme,
     patterns::FileGlob,
     unsupported::unsupported_at,
 };
@@ -43,6 +44,7 @@ pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Not
     overlap::check(sites, notes);
     pointless::check(sites, notes);
     env(sites, notes);
+    credentials(sites, notes);
     binaries(sites, notes);
     if policy.dynamic.mode == Mode::Audit {
         let span = root.at(&["dynamic", "mode"]);
@@ -63,6 +65,26 @@ fn env(sites: &Sites, notes: &mut Notes) {
         if !value.is_empty() && SECRET_WORDS.iter().any(|word| name.as_str().ends_with(word)) {
             let message = format!("the agent can read `{}`: no real credential belongs there", name.as_str());
             notes.warning(span.clone(), message);
+        }
+    }
+}
+
+/// A credential in the clear, and a placeholder that another value of the same name would hide.
+fn credentials(sites: &Sites, notes: &mut Notes) {
+    let rules = || sites.http.iter().filter_map(|site| Some((site, site.credential.as_ref()?)));
+    for (site, credential) in rules().filter(|(site, _)| site.rule.scheme == Scheme::Http) {
+        let message = format!("the credential of `{}` goes over the network in the clear", site.rule.name);
+        notes.warning(credential.span.clone(), message).help =
+            Some("leave `scheme: http` out where the host speaks TLS".to_owned());
+    }
+    let all = rules().map(|(_, credential)| credential).chain(&sites.given);
+    for (name, span) in all.filter_map(|credential| credential.env.as_ref()) {
+        if sites.env.iter().any(|(entry, _)| entry.name() == name) {
+            let message = format!("`{}` is set under `process.env` already", name.as_str());
+            notes.error(span.clone(), message).help = Some(
+                "`env` of a credential is for a placeholder: leave the variable out of one of them"
+                    .to_owned(),
+            );
         }
     }
 }

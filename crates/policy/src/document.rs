@@ -3,6 +3,7 @@
 //! The YAML is read into a tree of [`yaml::Node`]s, each with its bytes in the text. Reading the tree into the
 //! model never stops at an error: it notes it and goes on, so that one run tells everything.
 
+mod credential;
 mod filesystem;
 mod llm;
 mod near;
@@ -16,6 +17,7 @@ mod yaml;
 
 use std::ops::Range;
 
+pub(crate) use credential::SitedCredential;
 pub(crate) use network::SitedRule;
 pub(crate) use read::Notes;
 
@@ -42,6 +44,8 @@ pub(crate) struct Sites {
     pub(crate) read_only: Vec<(PolicyPath, Range<usize>)>,
     pub(crate) denied: Vec<(DeniedPattern, Range<usize>)>,
     pub(crate) env: Vec<(crate::model::EnvEntry, Range<usize>)>,
+    /// Credentials for what is extended.
+    pub(crate) given: Vec<SitedCredential>,
 }
 
 impl<'a> Document<'a> {

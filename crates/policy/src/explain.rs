@@ -10,6 +10,7 @@ use crate::{
     connect::{ConnectIntent, decide_connect},
     decide::{Decision, decide, rule},
     denial::Reason,
+    permit::RequestPermit,
 };
 
 /// A decision with everything that led to it.
@@ -27,6 +28,8 @@ pub struct Explanation {
     pub detail: String,
     /// The narrowest rule that would allow it.
     pub suggestion: Option<String>,
+    /// The credential that is added to it, and where.
+    pub credential: Option<String>,
     /// Every rule for the host and what stopped it, in document order.
     pub rules: Vec<RuleTrace>,
     /// How many rules are for other hosts.
@@ -78,11 +81,15 @@ pub fn explain(policy: &CompiledPolicy, intent: &Intent) -> Explanation {
     );
     let other_hosts = policy.rules.len().saturating_sub(rules.len());
     let rules = rules.into_iter().map(|(_, trace)| trace).collect();
+    let mut credential = None;
     let (decision, denial, rule) = match decide(policy, intent) {
         Decision::Deny(denial) => (Outcome::Deny, Some(denial), None),
         Decision::Allow(permit) => match permit.audited() {
             Some(denial) => (Outcome::Audit, Some(denial.clone()), None),
-            None => (Outcome::Allow, None, permit.rule().cloned()),
+            None => {
+                credential = added(&permit);
+                (Outcome::Allow, None, permit.rule().cloned())
+            }
         },
     };
     let rule = rule.or_else(|| denial.as_ref().and_then(|denial| denial.rule().cloned()));
@@ -98,9 +105,19 @@ pub fn explain(policy: &CompiledPolicy, intent: &Intent) -> Explanation {
         rule: rule.map(|rule| rule.to_string()),
         detail,
         suggestion: denial.and_then(|denial| denial.suggestion()),
+        credential,
         rules,
         other_hosts,
     }
+}
+
+/// What is added to a request on its way out.
+fn added(permit: &RequestPermit) -> Option<String> {
+    let inject = permit.llm().and_then(|grant| grant.inject());
+    inject.map(ToString::to_string).or_else(|| {
+        let credential = permit.credential()?;
+        Some(format!("{} as {}", credential.secret, credential.place))
+    })
 }
 
 /// The same for a connection of `network.tcp`.
@@ -132,6 +149,7 @@ pub fn explain_connection(policy: &CompiledPolicy, intent: &ConnectIntent) -> Ex
         detail: denial.as_ref().map_or_else(allowed, crate::Denial::detail),
         rule: rule.map(|rule| rule.to_string()),
         suggestion: denial.map(|_| suggestion),
+        credential: None,
         other_hosts: policy.tcp.len().saturating_sub(rules.len()),
         rules,
     }
@@ -149,6 +167,9 @@ impl fmt::Display for Explanation {
             writeln!(f, "  reason  {reason}")?;
         }
         writeln!(f, "  why     {}", self.detail)?;
+        if let Some(credential) = &self.credential {
+            writeln!(f, "  adds    {credential}")?;
+        }
         for trace in &self.rules {
             let stopped = trace.stopped_by.map_or("allows it", Reason::as_str);
             let denies = if trace.denies { ", and a deny matches" } else { "" };

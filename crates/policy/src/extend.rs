@@ -4,7 +4,10 @@
 //! other into one policy, whose text is what is stored and travels. The document's own entries come first in every
 //! list, its scalars win, and nothing that a base refuses disappears.
 
-use crate::model::{Dynamic, EnvEntry, Fixed, Gpu, Policy, Preset, Resources, WorkspaceMode};
+use crate::{
+    model::{Dynamic, EnvEntry, Fixed, Given, Gpu, HttpRule, Policy, Preset, Resources, WorkspaceMode},
+    patterns::HostPattern,
+};
 
 impl Preset {
     /// The preset's document.
@@ -44,6 +47,30 @@ impl Policy {
         fixed(&mut self.fixed, base.fixed);
         dynamic(&mut self.dynamic, base.dynamic);
         self
+    }
+}
+
+impl Given {
+    /// A base with this credential on its rules; on one that brings its own, that one stays. The hosts that no rule
+    /// of it is for come back as an error.
+    ///
+    /// # Errors
+    /// With the first host of `hosts` that the base has no rule for.
+    pub fn put_on(&self, mut base: Policy) -> Result<Policy, HostPattern> {
+        let meant = |rule: &HttpRule, host: &HostPattern| {
+            *host == rule.host || rule.host.literal().is_some_and(|literal| host.matches(literal))
+        };
+        let missing = |host: &&HostPattern| !base.dynamic.http.iter().any(|rule| meant(rule, host));
+        if let Some(host) = self.hosts.iter().flatten().find(missing) {
+            return Err(host.clone());
+        }
+        for rule in &mut base.dynamic.http {
+            let here = self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| meant(rule, host)));
+            if here && rule.credential.is_none() {
+                rule.credential = Some(self.credential.clone());
+            }
+        }
+        Ok(base)
     }
 }
 
@@ -142,6 +169,38 @@ mod tests {
         assert_eq!(policy.dynamic.llm[0].provider, crate::Provider::OpenAi);
         assert_eq!((policy.fixed.filesystem.allowed.len(), policy.fixed.filesystem.denied.len()), (2, 1));
         assert_eq!(policy.fixed.process.env.len(), 2);
+    }
+
+    #[test]
+    fn a_credential_is_put_on_what_a_base_brings() {
+        let given = |more: &str| {
+            let text = format!(
+                "extends: [{{use: github-write, credential: {{secret: 'local://gh', basic: {{user: x}}}}{more}}}]"
+            );
+            Policy::parse(&text).unwrap().extends.remove(0).given.unwrap()
+        };
+        let base = || Policy::parse(Preset::GithubWrite.text()).unwrap();
+        let with = |policy: Policy| {
+            let rules = policy.dynamic.http.into_iter();
+            rules
+                .filter(|rule| rule.credential.is_some())
+                .map(|rule| rule.host.to_string())
+                .collect::<Vec<_>>()
+        };
+        let all = base().dynamic.http.len();
+        assert_eq!(with(given("").put_on(base()).unwrap()).len(), all);
+        assert_eq!(with(given(", hosts: [github.com]").put_on(base()).unwrap()), ["github.com"]);
+        assert_eq!(
+            given(", hosts: [github.com, gihub.com]").put_on(base()).unwrap_err().to_string(),
+            "gihub.com"
+        );
+        // One of its own stays.
+        let own = Policy::parse(
+            "dynamic: {network: {http: [{host: a.test, credential: 'local://own'}, {host: b.test}]}}",
+        );
+        let policy = given("").put_on(own.unwrap()).unwrap();
+        let secrets: Vec<_> = crate::secret_refs(&policy).iter().map(ToString::to_string).collect();
+        assert_eq!(secrets, ["local://own", "local://gh"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod percent;
 mod permit;
 mod print;
 mod provider;
+mod references;
 mod schema;
 mod syscalls;
 mod unsupported;
@@ -50,6 +51,7 @@ pub use patterns::{
 };
 pub use permit::{LlmGrant, RequestPermit};
 pub use provider::{Endpoint, Provider, ProviderFacts};
+pub use references::{secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;
-pub use unsupported::{Unsupported, secret_refs, unsupported};
+pub use unsupported::{Unsupported, unsupported};

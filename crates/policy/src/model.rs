@@ -3,13 +3,17 @@
 //! Closed sets are enums and names are newtypes, so nothing here can be invalid by itself. What can still be
 //! wrong between parts (overlaps, paths above the home) was checked before a value of [`Policy`] exists.
 
+mod credential;
 mod network;
 mod paths;
 mod sandbox;
 
+pub use credential::{
+    BasicUser, CookieName, Credential, CredentialFormat, CredentialPlace, HeaderName, ParameterName,
+};
 pub use network::{
-    BaseUrl, Cidr, CidrError, Credential, CredentialFormat, DenyRule, Dynamic, HeaderName, HttpRule,
-    LlmLimits, LlmRoute, MethodSet, Mode, RequestLimits, TcpRule, TlsMode, Usd,
+    BaseUrl, Cidr, CidrError, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, Mode,
+    RequestLimits, TcpRule, TlsMode, Usd,
 };
 pub use paths::{DeniedPattern, PathError, PolicyPath};
 pub use sandbox::{
@@ -17,7 +21,7 @@ pub use sandbox::{
     WorkspaceMode,
 };
 
-use crate::diagnostics::Diagnostics;
+use crate::{diagnostics::Diagnostics, patterns::HostPattern};
 
 /// A whole policy, checked.
 #[derive(Clone, Debug)]
@@ -36,11 +40,29 @@ pub struct Policy {
 
 /// Something that a document builds on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extend {
+pub struct Extend {
+    /// What it is.
+    pub base: Base,
+    /// What its rules are given, where anything.
+    pub given: Option<Given>,
+}
+
+/// A preset or a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
     /// A built-in preset.
     Preset(Preset),
     /// A file, relative to the document.
     File(String),
+}
+
+/// A credential for the `http` rules that a base brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The credential.
+    pub credential: Credential,
+    /// For the rules of these hosts; none is for all.
+    pub hosts: Option<Vec<HostPattern>>,
 }
 
 /// The built-in presets: what they say is in `presets/`.

@@ -7,16 +7,24 @@ pub(crate) use network::{http, methods_meant, ports};
 pub(crate) use sandbox::fixed;
 use serde_json::{Map, Value, json};
 
-use crate::model::{Extend, Mode, Policy};
+use crate::model::{Base, Mode, Policy};
 
 impl Policy {
     /// The policy as a document: defaults left out, everything in the order of the language.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut top = Fields::default();
-        let extends = self.extends.iter().map(|extend| match extend {
-            Extend::Preset(preset) => json!(preset.as_str()),
-            Extend::File(file) => json!(file),
+        let extends = self.extends.iter().map(|extend| {
+            let base = match &extend.base {
+                Base::Preset(preset) => preset.as_str(),
+                Base::File(file) => file,
+            };
+            let Some(given) = &extend.given else { return json!(base) };
+            let mut fields = Fields::default();
+            fields.put("use", json!(base));
+            fields.put("credential", network::credential(&given.credential));
+            fields.some("hosts", given.hosts.as_ref().map(|hosts| Value::Array(texts(hosts))));
+            fields.done()
         });
         top.list("extends", extends.collect());
         if self.has_static {

@@ -23,10 +23,7 @@ pub fn schema() -> Value {
             "extends": {
                 "type": ["array", "null"],
                 "description": "Built-in presets or relative files, merged in order.",
-                "items": { "anyOf": [
-                    { "enum": Preset::ALL.map(Preset::as_str) },
-                    { "type": "string", "pattern": "^[^/~].*(/|\\.ya?ml$)" }
-                ] }
+                "items": { "anyOf": [reference("base"), reference("given")] }
             },
             "static": fixed(),
             "dynamic": dynamic()
@@ -132,6 +129,22 @@ fn definitions() -> Value {
         "paths": { "type": ["array", "null"], "items": { "type": "string", "pattern": "^/[^?#]*$" } },
         "query": { "type": ["object", "null"], "additionalProperties": { "type": ["string", "number", "boolean"] } },
         "http": http(),
+        "credential": credential(),
+        "base": { "anyOf": [
+            { "enum": Preset::ALL.map(Preset::as_str) },
+            { "type": "string", "pattern": "^[^/~].*(/|\\.ya?ml$)" }
+        ] },
+        "given": {
+            "type": "object",
+            "description": "What is extended, with a credential for its rules.",
+            "additionalProperties": false,
+            "required": ["use"],
+            "properties": {
+                "use": reference("base"),
+                "credential": { "anyOf": [reference("credential"), { "type": "null" }] },
+                "hosts": { "type": ["array", "null"], "minItems": 1, "items": reference("host") }
+            }
+        },
         "tcp": tcp(),
         "route": route()
     })
@@ -140,11 +153,6 @@ fn definitions() -> Value {
 fn http() -> Value {
     let deny =
         json!({ "methods": reference("methods"), "paths": reference("paths"), "query": reference("query") });
-    let credential = json!({
-        "secret": reference("secret"),
-        "header": { "type": ["string", "null"] },
-        "format": { "type": ["string", "null"], "pattern": "\\{\\}" }
-    });
     let limits = json!({
         "requests_per_minute": reference("count"),
         "request_body": reference("amount"),
@@ -169,13 +177,31 @@ fn http() -> Value {
             "private_addresses": reference("flag"),
             "allowed_addresses": { "type": ["array", "null"], "minItems": 1, "items": { "type": "string" } },
             "encoded_slash": reference("flag"),
-            "credential": { "anyOf": [
-                reference("secret"),
-                object("Added after the decision, upstream only.", &credential)
-            ] },
+            "credential": { "anyOf": [reference("credential"), { "type": "null" }] },
             "limits": object("How often, how much.", &limits)
         }
     })
+}
+
+fn credential() -> Value {
+    let basic = json!({ "user": { "type": "string", "maxLength": 256, "pattern": "^[^:]*$" } });
+    let name = json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 64 });
+    let place = json!({
+        "secret": reference("secret"),
+        "header": { "type": ["string", "null"] },
+        "format": { "type": ["string", "null"], "pattern": "\\{\\}" },
+        "basic": object("The password of this user.", &basic),
+        "query": name,
+        "cookie": name,
+        "env": { "type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }
+    });
+    json!({ "anyOf": [reference("secret"), {
+        "type": "object",
+        "description": "Added after the decision, upstream only; one place at most.",
+        "additionalProperties": false,
+        "required": ["secret"],
+        "properties": place
+    }] })
 }
 
 fn tcp() -> Value {

@@ -54,22 +54,6 @@ pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) ->
     found.0
 }
 
-/// Every secret reference of a policy, each once.
-#[must_use]
-pub fn secret_refs(policy: &Policy) -> Vec<SecretRef> {
-    let rules =
-        policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()).map(|known| &known.secret);
-    let routes = policy.dynamic.llm.iter();
-    let routes = routes.flat_map(|route| std::iter::once(route).chain(&route.fallback));
-    let mut references: Vec<SecretRef> = Vec::new();
-    for reference in rules.chain(routes.filter_map(|route| route.inject_backend_credential.as_ref())) {
-        if !references.contains(reference) {
-            references.push(reference.clone());
-        }
-    }
-    references
-}
-
 #[derive(Default)]
 struct Found(Vec<Unsupported>);
 
@@ -100,8 +84,10 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
 }
 
 fn http(rule: &HttpRule, index: &str, found: &mut Found) {
-    let mut field = |used, name| found.when(used, &["dynamic", "network", "http", index, name], "");
-    field(rule.credential.is_some(), "credential");
+    if let Some(scheme) = rule.credential.as_ref().map(|known| known.secret.scheme()) {
+        let place = ["dynamic", "network", "http", index, "credential"];
+        found.when(is_planned(scheme), &place, &format!(": {scheme}://"));
+    }
     let narrowed = rule.tls == TlsMode::Passthrough && rule.binaries.is_some();
     found.when(narrowed, &["dynamic", "network", "http", index, "binaries"], " with tls: passthrough");
 }

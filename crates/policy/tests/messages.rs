@@ -77,10 +77,71 @@ fn warnings_of_the_reference_policy() {
 
 #[test]
 fn a_place_is_the_documents_also_beside_rules_that_cannot_be_read() {
-    let text = "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        credential: {secret: 'local://x', header: x-key}\n";
+    let text = "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        credential: {secret: 'vault://m/x', header: x-key}\n";
     let diagnostics = Policy::parse(text).unwrap_err().render("chiton.yaml", false);
-    assert!(diagnostics.contains("not supported yet: `dynamic.network.http[1].credential`"), "{diagnostics}");
+    assert!(
+        diagnostics.contains("not supported yet: `dynamic.network.http[1].credential: vault://`"),
+        "{diagnostics}"
+    );
     assert!(diagnostics.contains("chiton.yaml:6:"), "{diagnostics}");
+}
+
+#[test]
+fn a_credential_that_says_too_much_or_too_little() {
+    assert_snapshot!(errors(
+        "static: {process: {env: {A_TOKEN: x, B_TOKEN: }}}\n\
+         dynamic:\n\
+         \x20 network:\n\
+         \x20   http:\n\
+         \x20     - {host: a.test, credential: {header: x-key}}\n\
+         \x20     - {host: b.test, credential: {secret: 'local://b', header: x-key, basic: {user: me}}}\n\
+         \x20     - {host: c.test, credential: {secret: 'local://c', query: key, format: 'Key {}'}}\n\
+         \x20     - {host: d.test, credential: {secret: 'local://d', basic: {}}}\n\
+         \x20     - {host: e.test, credential: {secret: 'local://e', basic: {user: 'a:b'}}}\n\
+         \x20     - {host: f.test, credential: {secret: 'local://f', query: 'a b'}}\n\
+         \x20     - {host: g.test, credential: {secret: 'local://g', cookie: 'a;b'}}\n\
+         \x20     - {host: h.test, credential: {secret: 'local://h', header: Connection}}\n\
+         \x20     - {host: i.test, credential: {secret: 'local://i', env: A_TOKEN}}\n\
+         \x20     - {host: j.test, credential: {secret: 'local://j', env: B_TOKEN}}\n\
+         \x20     - {host: k.test, credential: {secret: 'local://k', env: PATH}}\n\
+         \x20     - {host: l.test, credential: {secret: 'local://l', env: SSL_CERT_FILE}}\n\
+         \x20     - {host: m.test, credential: {secret: 'local://m', cookies: sid}}\n\
+         \x20     - {host: n.test, credential: {secret: 'local://n', basic: {user: ghp_0123456789abcdefghij}}}\n\
+         \x20     - {host: o.test, credential: local:/o}\n\
+         \x20     - {host: p.test, tls: passthrough, credential: 'local://p'}\n"
+    ));
+}
+
+#[test]
+fn credentials_that_differ_in_their_place() {
+    let rules = |one: &str, two: &str| {
+        format!("dynamic: {{network: {{http: [{{host: a.test, credential: {one}}}, {{host: '*.test', credential: {two}}}]}}}}")
+            .replace("*.test", "a.test")
+    };
+    for (one, two) in [
+        ("'local://a'", "'local://b'"),
+        ("'local://a'", "{secret: 'local://a', header: x-key}"),
+        ("{secret: 'local://a', basic: {user: a}}", "{secret: 'local://a', basic: {user: b}}"),
+        ("{secret: 'local://a', query: a}", "{secret: 'local://a', cookie: a}"),
+        ("{secret: 'local://a', query: a}", "{secret: 'local://a', query: b}"),
+        ("'local://a'", "null"),
+    ] {
+        let errors = errors(&rules(one, two));
+        assert!(errors.contains("differ in `credential`"), "{errors}");
+    }
+    // The placeholder is nothing of a request's.
+    assert!(Policy::parse(&rules("{secret: 'local://a', env: A}", "'local://a'")).is_ok());
+}
+
+#[test]
+fn a_credential_in_the_clear_is_warned_of_and_an_added_one_explained() {
+    let text = "dynamic: {network: {http: [{host: a.test, scheme: http, credential: 'local://a'},\n\
+                {host: b.test, credential: {secret: 'local://b', basic: {user: git}}}]}}";
+    let policy = Policy::parse(text).unwrap();
+    let warnings = policy.warnings.render("chiton.yaml", false);
+    assert!(warnings.contains("goes over the network in the clear"), "{warnings}");
+    let intent = Intent::from_request_line("GET https://b.test/x").unwrap();
+    assert_snapshot!(explain(&compile(&policy), &intent).to_string());
 }
 
 #[test]

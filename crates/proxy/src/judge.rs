@@ -1,10 +1,13 @@
 //! From what a codec read to what the policy judges, and from a permit to where it leads.
 
+use std::fmt;
+
 use bytes::Bytes;
 use chiton_policy::{
     Ambiguity, Ambiguous, Binary, Denial, Host, IncomingRequest, Intent, METHOD_OVERRIDES, Reason,
 };
 use chiton_policy::{RequestPermit, Scheme};
+use chiton_secret::SecretValue;
 use http::header;
 
 use crate::{message::Request, service::Arrival, upstream::pool::Identity};
@@ -47,6 +50,43 @@ pub(crate) fn intent(
     }
 }
 
+/// Path and query as they are sent. A credential may stand in it, so that it is never shown.
+#[derive(Clone)]
+pub(crate) struct SentTarget(Bytes);
+
+impl SentTarget {
+    /// A permit's own.
+    pub(crate) fn of(permit: &RequestPermit) -> Self {
+        Self(Bytes::copy_from_slice(permit.path_and_query().as_bytes()))
+    }
+
+    /// The same without the caller's credentials, and without the parameter `own`.
+    pub(crate) fn stripped(intent: &Intent, own: Option<&str>) -> Self {
+        let query = intent.query().map(|query| chiton_llm::strip_query(query, own)).unwrap_or_default();
+        let target =
+            if query.is_empty() { intent.path().to_owned() } else { format!("{}?{query}", intent.path()) };
+        Self(Bytes::from(target))
+    }
+
+    /// Adds a parameter with a value that is percent-encoded already.
+    pub(crate) fn append(&mut self, name: &str, value: &SecretValue) {
+        let mark: &[u8] = if self.0.contains(&b'?') { b"&" } else { b"?" };
+        self.0 = [&*self.0, mark, name.as_bytes(), b"=", value.dangerous_expose()].concat().into();
+    }
+
+    /// What is sent, and never shown.
+    pub(crate) const fn dangerous_expose(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SentTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.split(|byte| *byte == b'?').next().unwrap_or_default();
+        write!(f, "SentTarget({}…)", String::from_utf8_lossy(path))
+    }
+}
+
 /// Where a permit leads, and what is sent there. Whoever dials or sends takes one.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -61,12 +101,12 @@ pub(crate) struct Route {
     /// The value of `Host`.
     pub(crate) authority: String,
     /// Path and query.
-    pub(crate) target: Bytes,
+    pub(crate) target: SentTarget,
 }
 
 impl Route {
-    /// Of a permit. `target` is its own path and query, or the same without the caller's credentials.
-    pub(crate) fn new(permit: RequestPermit, target: Bytes) -> Self {
+    /// Of a permit. `target` is its own path and query, or the same with the caller's credentials replaced.
+    pub(crate) fn new(permit: RequestPermit, target: SentTarget) -> Self {
         Self {
             scheme: permit.scheme(),
             host: permit.host().clone(),

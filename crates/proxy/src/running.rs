@@ -12,7 +12,9 @@ use std::{
 use chiton_llm::UsageReader;
 use chiton_policy::{
     ConnectIntent, ConnectPermit, Decision, Denial, Intent, Reason, RequestPermit, RuleName,
+    model::CredentialPlace,
 };
+use chiton_secret::SecretRef;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -66,11 +68,17 @@ impl Kind {
     }
 
     /// Judges it anew. Whether it may go on; where it may not, that is written.
-    fn stays(&self, revision: &Revision, events: &Events) -> bool {
+    fn stays(&self, older: &Revision, revision: &Revision, events: &Events) -> bool {
         match self {
             Kind::Request { intent, grant, websocket } => {
                 let denial = match judge(revision, intent, *websocket) {
-                    Decision::Allow(permit) if Grant::of(&permit) == *grant => return true,
+                    // Its response is cleaned of what could be in it when it began.
+                    Decision::Allow(permit)
+                        if Grant::of(&permit) == *grant
+                            && revision.gives_no_more_than(older, permit.host()) =>
+                    {
+                        return true;
+                    }
                     Decision::Allow(_) => None,
                     Decision::Deny(denial) => Some(denial),
                 };
@@ -100,6 +108,8 @@ pub(crate) struct Grant {
     pub(crate) allowed_addresses: Vec<String>,
     /// How long the bodies may be: of the request, of the response.
     pub(crate) bodies: [Option<u64>; 2],
+    /// Which secret was added, and where.
+    pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
 
 impl Grant {
@@ -109,7 +119,16 @@ impl Grant {
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],
+            credential: credential_of(permit),
         }
+    }
+}
+
+/// As whom a request goes.
+fn credential_of(permit: &RequestPermit) -> Option<(SecretRef, Option<CredentialPlace>)> {
+    match permit.llm() {
+        Some(grant) => Some((grant.inject()?.clone(), None)),
+        None => permit.credential().map(|known| (known.secret.clone(), Some(known.place.clone()))),
     }
 }
 
@@ -271,11 +290,11 @@ impl Running {
 
     fn swap(&self, revision: Arc<Revision>) -> Vec<u64> {
         let mut inner = self.inner();
-        inner.revision = revision.clone();
+        let older = std::mem::replace(&mut inner.revision, revision.clone());
         inner.rates.forget(Instant::now());
         let mut cut = Vec::new();
         for (id, registered) in &inner.exchanges {
-            if registered.kind.stays(&revision, &self.events) {
+            if registered.kind.stays(&older, &revision, &self.events) {
                 continue;
             }
             registered.over.cancel();

@@ -130,22 +130,17 @@ impl Service {
             () = over.cancelled() => return Err(Aborted),
             prepared = prepare => prepared,
         };
-        let Prepared { method, mut headers, body, target, cleaning, room } = match prepared {
+        let Prepared { method, headers, trailers, body, own, target, cleaning, room } = match prepared {
             Ok(prepared) => prepared,
             Err(inject::Refusal::Denied(denial)) => return Ok(self.refuse(&denial, None, revision.number)),
             Err(inject::Refusal::NotWritten(error)) => return Ok(unwritten(&error)),
             Err(inject::Refusal::Aborted) => return Err(Aborted),
         };
-        let trailers = headers::takes_trailers(&headers);
-        headers::strip_hop_by_hop(&mut headers);
-        for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
-            headers.remove(name);
-        }
         let route = Route::new(permit, target);
         if let Some(ask) = websocket {
             return self.open(&route, ask, headers, cleaning, exchange).await;
         }
-        let head = OutgoingHead { method, headers, trailers };
+        let head = OutgoingHead { method, headers, trailers, own };
         let forward = self.proxy.upstream.forward(&route, head, body, &over);
         let answered = tokio::select! {
             biased;

@@ -17,11 +17,13 @@ const PLACEHOLDER: &str = "chiton-placeholder";
 /// A program's variables.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// What a policy gives: placeholders for the routed providers' keys, and its own values. What it passes through
+/// What a policy gives: placeholders for the routed providers' keys and the rules' credentials, and its own values. What it passes through
 /// comes with its value from the caller.
 pub(crate) fn of_policy(policy: &Policy) -> Environment {
     let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
     let keys = providers.map(|facts| (facts.key_variable, PLACEHOLDER));
+    let credentials = policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()?.env.as_ref());
+    let keys = keys.chain(credentials.map(|variable| (variable.as_str(), PLACEHOLDER)));
     let given = policy.fixed.process.env.iter().filter_map(|entry| match entry {
         EnvEntry::Give { name, value } => Some((name.as_str(), value.as_str())),
         EnvEntry::Pass(_) => None,
@@ -79,6 +81,13 @@ mod tests {
     fn a_routed_provider_has_a_placeholder() {
         let policy = "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://a'}}";
         assert_eq!(of(policy, &[])["OPENAI_API_KEY"], "chiton-placeholder");
+    }
+
+    #[test]
+    fn a_credential_has_a_placeholder_where_it_asks_for_one() {
+        let policy =
+            "dynamic: {network: {http: [{host: a.test, credential: {secret: 'local://a', env: A_TOKEN}}]}}";
+        assert_eq!(of(policy, &[])["A_TOKEN"], "chiton-placeholder");
     }
 
     #[test]

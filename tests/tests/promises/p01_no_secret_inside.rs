@@ -105,3 +105,66 @@ print(leaks)
     assert_eq!(outcome.stdout, "[]\n", "{outcome:?}");
     assert!(!world.upstream.requests().is_empty());
 }
+
+/// The same of a rule's credential: it is looked for everywhere while the program that used it still runs.
+#[test]
+fn nor_is_that_of_a_rule_found_anywhere() {
+    let world = World::echo(&["api.example.com"]);
+    world.chiton.secret("key", KEY);
+    world.chiton.write_workspace("search.py", SEARCH);
+    let policy = chiton_tests::http_policy(&[
+        "{host: api.example.com, paths: [/header], credential: {secret: 'local://key', header: x-own, env: OWN_KEY}}",
+        "{host: api.example.com, paths: [/basic], credential: {secret: 'local://key', basic: {user: me}}}",
+        "{host: api.example.com, paths: [/query], credential: {secret: 'local://key', query: key}}",
+        "{host: api.example.com, paths: ['/encode/*']}",
+    ]);
+    let script = "for place in header basic query; do curl -sS https://api.example.com/$place > answer-$place; done; \
+        curl -sS http://chiton.internal/policy > policy; sleep 30 & \
+        /usr/bin/python3 search.py; kill %1 2>/dev/null; echo $OWN_KEY; env | grep -c needle; true";
+    let outcome = world.sh(&policy, script).expect_success();
+    assert_eq!(outcome.stdout, "NOTHING\nchiton-placeholder\n0\n", "{outcome:?}");
+    assert_eq!(world.upstream.requests().iter().filter(|seen| seen.contains(KEY)).count(), 2, "it was used");
+    let told = std::fs::read_to_string(world.chiton.workspace().join("policy")).expect("a policy");
+    assert!(!told.contains("local://"), "{told}");
+    assert!(world.chiton.files_holding(KEY.as_bytes()).is_empty());
+}
+
+#[test]
+fn an_echo_of_a_rules_credential_comes_back_without_it() {
+    let router = Router::new().any("/", |received| async move {
+        let coding = received.query("coding").unwrap_or_default();
+        chiton_testkit::routes::encode::answer_request(&coding, &received)
+    });
+    let world = World::new(As::User, &["api.example.com"], router);
+    world.chiton.secret("key", KEY);
+    let script = r#"
+import base64, subprocess
+secret = ("sk-needle-" + "2d41f0c9a7b35e68").encode()
+leaks, cleaned = [], 0
+codings = ["identity", "header", "gzip", "deflate", "deflate-raw", "br", "zstd", "percent", "base64", "base64url", "base64-1", "base64-2"]
+for place, header in (("header", "x-own"), ("basic", "authorization"), ("cookie", "cookie")):
+    sent = [secret, base64.b64encode(b"me:" + secret)]
+    forms = []
+    for value in sent:
+        forms += [value, b"".join(b"%%%02X" % byte for byte in value)]
+        for pad in range(3):
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                forms.append(encode(b"x" * pad + value)[4 if pad else 0:-4])
+    for coding in codings:
+        for version in ("--http1.1", "--http2"):
+            for split in ("0", "33", "51"):
+                url = f"https://api.example.com/{place}?coding={coding}&header={header}&split={split}"
+                raw = subprocess.run(["curl", "-sS", "-i", version, url], capture_output=True)
+                if raw.returncode or any(form in raw.stdout for form in forms): leaks.append((place, coding, version, split, raw))
+                cleaned += b"[redacted]" in raw.stdout
+print(leaks, cleaned)
+"#;
+    world.chiton.write_workspace("ask.py", script);
+    let policy = world.chiton.policy(&chiton_tests::http_policy(&[
+        "{host: api.example.com, paths: [/header], credential: {secret: 'local://key', header: x-own}}",
+        "{host: api.example.com, paths: [/basic], credential: {secret: 'local://key', basic: {user: me}}}",
+        "{host: api.example.com, paths: [/cookie], credential: {secret: 'local://key', cookie: own}}",
+    ]));
+    let outcome = world.chiton.sandboxed(&policy, &["/usr/bin/python3", "ask.py"]).expect_success();
+    assert_eq!(outcome.stdout, "[] 216\n", "{outcome:?}");
+}

@@ -12,6 +12,13 @@ def unary(request, context):
     context.send_initial_metadata([("x-begin", "1")])
     context.set_trailing_metadata([("x-end", "2"), ("x-blob-bin", b"\x00\xff")])
     return b"echo:" + request
+def whoami(request, context):
+    got = dict(context.invocation_metadata())
+    print("caller", got.get("x-own"), got.get("grpc-accept-encoding"))
+    context.set_trailing_metadata([("x-said", got.get("x-own", "nobody"))])
+    if request == b"tell": return got.get("x-own", "nobody").encode()
+    if request == b"pack": context.set_compression(grpc.Compression.Gzip)
+    return b"you" * 200
 def fails(request, context): context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: \u00fc")
 def slow(request, context):
     print("remaining", 0 < context.time_remaining() < 3)
@@ -34,7 +41,7 @@ def talks(requests, context):
 class Handler(grpc.GenericRpcHandler):
     def service(self, call):
         name = call.method.split("/")[-1]
-        kinds = {"Unary": (grpc.unary_unary_rpc_method_handler, unary), "Fails": (grpc.unary_unary_rpc_method_handler, fails),
+        kinds = {"Unary": (grpc.unary_unary_rpc_method_handler, unary), "Fails": (grpc.unary_unary_rpc_method_handler, fails), "Whoami": (grpc.unary_unary_rpc_method_handler, whoami),
             "Slow": (grpc.unary_unary_rpc_method_handler, slow), "Counts": (grpc.unary_stream_rpc_method_handler, counts),
             "Endless": (grpc.unary_stream_rpc_method_handler, endless), "Collects": (grpc.stream_unary_rpc_method_handler, collects),
             "Talks": (grpc.stream_stream_rpc_method_handler, talks)}
@@ -71,8 +78,12 @@ fn service() -> Service {
 
 impl Service {
     fn start(&self, verb: &[&str], script: &str) -> Outcome {
+        self.start_under(&http_policy(OPEN), verb, script)
+    }
+
+    fn start_under(&self, policy: &str, verb: &[&str], script: &str) -> Outcome {
         let python = packages("python").display().to_string();
-        let policy = self.chiton.policy(&http_policy(OPEN));
+        let policy = self.chiton.policy(policy);
         let variable = format!("PYTHONPATH={python}");
         self.chiton.write_workspace("task.py", format!("{CLIENT}{script}"));
         let mut arguments = verb.to_vec();
@@ -209,5 +220,41 @@ except grpc.RpcError as e: print(e.code())
             ]
         ),
         "{logs}"
+    );
+}
+
+/// It goes in with the call's metadata and comes back neither in the trailers nor in a message; a message that the
+/// server packs for itself, against what it was told to take, is refused.
+#[test]
+fn a_rules_credential_is_the_callers_and_does_not_come_back() {
+    const KEY: &str = "sk-remote-19e4c7f0d2b85a63";
+    let service = service();
+    let arguments = ["secret", "set", "key", "--host", "grpc.example.com"];
+    let _ = service.chiton.run_with(&arguments, KEY).expect_success();
+    let policy = http_policy(&[
+        "{host: grpc.example.com, methods: [POST], credential: {secret: 'local://key', header: x-own}}",
+    ]);
+    let script = r#"
+def ask(what):
+    try:
+        answer, call = method("unary_unary", "Whoami").with_call(what, metadata=[("x-own", "mine"), ("authorization", "mine")])
+        print(answer[:6], dict(call.trailing_metadata())["x-said"])
+    except grpc.RpcError as e: print(e.code(), ("sk-remote-" + "19e4c7f0d2b85a63") in str(e))
+ask(b""); ask(b"tell"); ask(b"pack")
+"#;
+    let out = service.start_under(&policy, &["run", "--rm"], script).stdout;
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "b'youyou' [redacted]", "{out}");
+    // The message is shorter than its length says.
+    assert!(
+        !out.contains(KEY) && lines[1].starts_with("StatusCode.") && lines[1].ends_with("False"),
+        "{out}"
+    );
+    let packed = lines[2] == "b'youyou' [redacted]" || lines[2] == "StatusCode.UNAVAILABLE False";
+    assert!(packed, "{out}");
+    let said = service.server.said_once("caller");
+    assert!(
+        said.contains(&format!("caller {KEY} ")) && !said.contains("mine") && !said.contains("gzip"),
+        "{said}"
     );
 }

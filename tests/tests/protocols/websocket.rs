@@ -32,8 +32,12 @@ struct Live {
 }
 
 fn live() -> Live {
+    serving(SERVER)
+}
+
+fn serving(script: &str) -> Live {
     let ca = TestCa::new();
-    let server = Program::python(SERVER, &packages("python"), &ca, &["ws.example.com"]);
+    let server = Program::python(script, &packages("python"), &ca, &["ws.example.com"]);
     let mut chiton = Chiton::new(As::User);
     chiton.trust(&ca).resolve("ws.example.com:443", server.address());
     Live { chiton, server }
@@ -177,4 +181,46 @@ with connect("wss://ws.example.com/live") as ws:
     assert!(live.server.said_once("closed").contains("closed 1008"), "{}", live.server.said());
     let _ = live.chiton.run(&["wait", "live"]);
     assert_eq!(live.chiton.run(&["logs", "live"]).expect_success().stdout, "1008\n");
+}
+
+/// Tells whoever comes what it was sent, in one message and in pieces, as it is and in base64.
+const TELLS: &str = r#"
+    got = ws.request.headers.get("Authorization", "nothing")
+    print("got", got)
+    ws.send(got); ws.send(base64.b64encode(got.encode())); ws.send([got[:15], got[15:20], got[20:]]); ws.ping(got[-30:].encode())
+"#;
+
+#[test]
+fn a_rules_credential_opens_it_and_is_in_no_message() {
+    const KEY: &str = "sk-socket-77d0a1c4e9b25f38";
+    let server = SERVER.replace("import ssl", "import base64, ssl");
+    let live = serving(&server.replace("    try:\n        for", &format!("{TELLS}    try:\n        for")));
+    let _ = live.chiton.run_with(&["secret", "set", "key", "--host", "ws.example.com"], KEY).expect_success();
+    let script = r#"
+import base64, sys
+from websockets.sync.client import connect
+secret = ("sk-socket-" + "77d0a1c4e9b25f38").encode()
+def forms(value): return [value] + [base64.b64encode(b"x" * pad + value)[4 if pad else 0:-4] for pad in range(3)]
+for path in ("bearer", "basic", "without"):
+    with connect("wss://ws.example.com/" + path, additional_headers={"Authorization": "Bearer mine"}) as ws:
+        said = [ws.recv() for _ in range(3)]
+        said = [m if isinstance(m, bytes) else m.encode() for m in said]
+        leaks = [f for f in forms(secret) + forms(base64.b64encode(b"me:" + secret)) for m in said if f in m]
+        ws.send("and on"); print(path, leaks, sum(b"[redacted]" in m for m in said), bool(ws.protocol.extensions), ws.recv())
+"#;
+    live.chiton.write_workspace("task.py", script);
+    let policy = http_policy(&[
+        "{host: ws.example.com, websocket: true, paths: [/bearer], credential: 'local://key'}",
+        "{host: ws.example.com, websocket: true, paths: [/basic], credential: {secret: 'local://key', basic: {user: me}}}",
+        "{host: ws.example.com, websocket: true, paths: [/without]}",
+    ]);
+    let outcome = live.run(&["run", "--rm"], &policy, &["/usr/bin/python3", "task.py"]);
+    let wanted = "bearer [] 3 False and on\nbasic [] 3 False and on\nwithout [] 0 False and on\n";
+    assert_eq!(outcome.stdout, wanted, "{outcome:?}");
+    let said = live.server.said_once("/without");
+    let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("me:{KEY}"));
+    assert!(
+        said.contains(&format!("got Bearer {KEY}\n")) && said.contains(&format!("got Basic {basic}\n")),
+        "{said}"
+    );
 }

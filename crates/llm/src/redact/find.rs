@@ -306,13 +306,18 @@ fn merge(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// The text with a marker in place of each find.
-pub(super) fn replace(text: &[u8], found: &[Range<usize>]) -> Vec<u8> {
+/// The text with a marker in place of each find; where the length must stay, the marker is as long as the find.
+pub(super) fn replace(text: &[u8], found: &[Range<usize>], keeps_length: bool) -> Vec<u8> {
     let mut clean = Vec::with_capacity(text.len());
     let mut past = 0;
     for range in found {
         clean.extend_from_slice(text.get(past..range.start).unwrap_or_default());
-        clean.extend_from_slice(MARKER.as_bytes());
+        if keeps_length {
+            let filled = MARKER.bytes().chain(std::iter::repeat(b'*'));
+            clean.extend(filled.take(range.len()));
+        } else {
+            clean.extend_from_slice(MARKER.as_bytes());
+        }
         past = range.end;
     }
     clean.extend_from_slice(text.get(past..).unwrap_or_default());

@@ -93,7 +93,7 @@ impl Redactor {
     #[must_use]
     pub fn scrub(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let found = self.0.as_ref()?.find(bytes);
-        (!found.is_empty()).then(|| find::replace(bytes, &found))
+        (!found.is_empty()).then(|| find::replace(bytes, &found, false))
     }
 
     /// Cleans a header's value; none when it may stay as it is.

@@ -14,6 +14,14 @@ use crate::usage::is_event_stream;
 /// One piece of decoded text is at most this long, however well the content was compressed.
 const PIECE: usize = 32 * 1024;
 
+/// Whether a body of this type is of messages that tell their lengths.
+fn is_of_messages(content_type: &str) -> bool {
+    let kind = content_type.to_ascii_lowercase();
+    ["application/grpc", "application/connect+", "application/proto", "application/x-protobuf"]
+        .iter()
+        .any(|begin| kind.starts_with(begin))
+}
+
 /// Cleans one body. Give it what arrives with [`Scrubber::feed`], then take with [`Scrubber::next`] until it
 /// has no more; after the last byte call [`Scrubber::end`] and take the rest. What comes out is not encoded:
 /// `content-encoding` and `content-length` no longer hold.
@@ -25,6 +33,8 @@ pub struct Scrubber {
     held: Vec<u8>,
     /// Of an event stream: follows texts from event to event.
     events: Option<Box<Events>>,
+    /// Its messages say how long they are.
+    keeps_length: bool,
     ended: bool,
 }
 
@@ -48,15 +58,25 @@ impl std::fmt::Debug for Scrubber {
 impl Scrubber {
     pub(super) fn new(finder: Option<Arc<Finder>>, coding: ContentCoding) -> Self {
         let decoder = Decoder::new(coding);
-        Self { finder, decoder, input: Bytes::new(), held: Vec::new(), events: None, ended: false }
+        Self {
+            finder,
+            decoder,
+            input: Bytes::new(),
+            held: Vec::new(),
+            events: None,
+            keeps_length: false,
+            ended: false,
+        }
     }
 
     /// For a body of this type, to be said before any of it comes: an event stream's texts are followed from
-    /// event to event, and it comes out by whole lines.
+    /// event to event, and it comes out by whole lines; in messages of gRPC and Connect, which say how long they and
+    /// their parts are, a marker is as long as what it stands for.
     #[must_use]
     pub fn of_content_type(mut self, content_type: Option<&str>) -> Self {
         let finder = self.finder.clone().filter(|_| content_type.is_some_and(is_event_stream));
         self.events = finder.map(|finder| Box::new(Events::new(finder)));
+        self.keeps_length = content_type.is_some_and(is_of_messages);
         self
     }
 
@@ -122,6 +142,6 @@ impl Scrubber {
         let until = if last { text.len() } else { finder.held_from(&text, &found) };
         self.held.extend_from_slice(text.get(until..).unwrap_or_default());
         let text = text.slice(..until);
-        if found.is_empty() { text } else { Bytes::from(find::replace(&text, &found)) }
+        if found.is_empty() { text } else { Bytes::from(find::replace(&text, &found, self.keeps_length)) }
     }
 }

@@ -359,3 +359,23 @@ proptest! {
         let _ = run(&redactor(&[KEY]), CODINGS[coding], &body, chunk);
     }
 }
+
+#[test]
+fn messages_that_tell_their_length_keep_it() {
+    let body = format!("\0\0\0\0\x20{KEY}{}", "a".repeat(40));
+    for kind in
+        ["application/grpc", "application/grpc+proto; x=y", "application/connect+json", "application/proto"]
+    {
+        let redactor = redactor(&[KEY]);
+        let mut scrubber = redactor.scrubber(ContentCoding::Identity).of_content_type(Some(kind));
+        scrubber.feed(Bytes::from(body.clone().into_bytes()));
+        scrubber.end();
+        let mut clean = Vec::new();
+        while let Some(piece) = scrubber.next().unwrap() {
+            clean.extend_from_slice(&piece);
+        }
+        let clean = String::from_utf8(clean).unwrap();
+        assert_eq!(clean.len(), body.len(), "{kind}");
+        assert!(!clean.contains(KEY) && clean.contains("[redacted]*"), "{clean}");
+    }
+}

@@ -88,11 +88,16 @@ fn agree(one: &HttpRule, two: &HttpRule) -> bool {
 fn difference(one: &HttpRule, two: &HttpRule) -> Option<&'static str> {
     let same_addresses = one.allowed_addresses.len() == two.allowed_addresses.len()
         && one.allowed_addresses.iter().all(|range| two.allowed_addresses.contains(range));
+    let same_credential = match (&one.credential, &two.credential) {
+        (Some(one), Some(two)) => one.sends_as(two),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
     [
         (one.private_addresses != two.private_addresses, "private_addresses"),
         (!same_addresses, "allowed_addresses"),
         (one.limits != two.limits, "limits"),
-        (one.credential != two.credential, "credential"),
+        (!same_credential, "credential"),
         (one.websocket != two.websocket, "websocket"),
     ]
     .into_iter()

@@ -74,3 +74,14 @@ fn what_is_not_written_is_compared_as_it_is_meant() {
     let scheme = told(", name: r", ", name: r, scheme: http, ports: [443]");
     assert!(scheme.contains("scheme\n    - \"https\"\n    + \"http\""), "{scheme}");
 }
+
+#[test]
+fn a_credential_gives_more_and_another_place_is_neither() {
+    let rule = |rest: &str| policy(&format!("dynamic: {{network: {{http: [{{host: a.test{rest}}}]}}}}"));
+    let told = |one: &str, two: &str| diff(&rule(one), &rule(two)).to_string();
+    let key = ", credential: {secret: 'local://k', query: key}";
+    assert!(told("", key).contains("credential (widened)"), "{}", told("", key));
+    assert!(told(key, "").contains("credential (narrowed)"));
+    let other = told(key, ", credential: {secret: 'local://k', cookie: key}");
+    assert!(other.contains("credential.query\n") && other.contains("credential.cookie\n"), "{other}");
+}

@@ -34,6 +34,17 @@ pub(super) fn effect(field: &str, old: &Value, new: &Value) -> Effect {
     if GRANTS.contains(&last) {
         return by_count(fewer, more);
     }
+    // Whoever asks with a key may do more than whoever asks without.
+    if last == "credential" {
+        return match (old.is_null(), new.is_null()) {
+            (true, false) => Effect::Widened,
+            (false, true) => Effect::Narrowed,
+            _ => Effect::Changed,
+        };
+    }
+    if field.ends_with(".credential.query") {
+        return Effect::Changed;
+    }
     if REFUSALS.contains(&last) {
         return by_count(more, fewer);
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     Node, Notes, Sites,
+    credential::{self, SitedCredential},
     process::{amount, read_binaries},
     read::Fields,
     units,
@@ -11,9 +12,7 @@ use super::{
 use crate::{
     compile::is_internal,
     diagnostics::shown,
-    model::{
-        Cidr, Credential, CredentialFormat, DenyRule, HeaderName, HttpRule, MethodSet, RequestLimits, TlsMode,
-    },
+    model::{Cidr, DenyRule, HttpRule, MethodSet, RequestLimits, TlsMode},
     names::{Method, Port, RuleName, Scheme},
     patterns::{HostPattern, PathPattern, TextGlob},
 };
@@ -54,6 +53,7 @@ pub(crate) struct SitedRule {
     pub(crate) deny: Vec<Range<usize>>,
     pub(crate) methods: Option<Range<usize>>,
     pub(crate) binaries: Option<Range<usize>>,
+    pub(crate) credential: Option<SitedCredential>,
 }
 
 pub(super) fn read(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Vec<HttpRule> {
@@ -93,7 +93,8 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
     let query = fields.get("query").map(|node| read_query(node, notes)).unwrap_or_default();
     let binaries = fields.get("binaries").map(|node| read_binaries(node, notes));
     let allowed_addresses = read_addresses(&fields, notes);
-    let credential = fields.get("credential").and_then(|node| read_credential(node, notes));
+    let credential = fields.get("credential").and_then(|node| credential::read(node, notes));
+    let (credential, credential_site) = credential.unzip();
     let limits = fields.get("limits").map(|node| read_limits(node, notes)).unwrap_or_default();
     // Everything was read, so that everything wrong is told; without a host there is no rule.
     let (host, host_span) = host?;
@@ -125,6 +126,7 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
         deny: deny_spans,
         methods: fields.get("methods").map(|node| node.span.clone()),
         binaries: fields.get("binaries").map(|node| node.span.clone()),
+        credential: credential_site,
     })
 }
 
@@ -297,39 +299,6 @@ fn read_addresses(fields: &Fields<'_>, notes: &mut Notes) -> Vec<Cidr> {
         notes.error(node.span.clone(), "`allowed_addresses` is empty: name a range, or leave the field out");
     }
     items.iter().filter_map(|item| notes.parsed(item, "allowed_addresses", str::parse::<Cidr>)).collect()
-}
-
-fn read_credential(node: &Node, notes: &mut Notes) -> Option<Credential> {
-    if matches!(node.value, super::Value::Scalar { .. }) {
-        // A reference alone goes where most keys go.
-        let secret = super::llm::read_secret(node, "credential", notes)?;
-        let (header, format) = (HeaderName::new("authorization")?, CredentialFormat::new("Bearer {}")?);
-        return Some(Credential { secret, header, format });
-    }
-    let fields = notes.fields(node, "credential", &["secret", "header", "format"]);
-    let Some(secret) = fields.get("secret") else {
-        if !notes.has_error_in(&node.span) {
-            notes.error(node.span.clone(), "`credential` has no `secret`: a reference, as `local://name`");
-        }
-        return None;
-    };
-    let header = fields.get("header").map(|node| {
-        let header = |text: &str| HeaderName::new(text).ok_or("not the name of a header that may be set");
-        notes.parsed(node, "header", header)
-    });
-    let format = fields.get("format").map(|node| {
-        let format = |text: &str| {
-            CredentialFormat::new(text)
-                .ok_or("a format has exactly one `{}` where the secret goes, as `Bearer {}`")
-        };
-        notes.parsed(node, "format", format)
-    });
-    let bearer = if header.is_none() { "Bearer {}" } else { "{}" };
-    Some(Credential {
-        secret: super::llm::read_secret(secret, "secret", notes)?,
-        header: header.unwrap_or_else(|| HeaderName::new("authorization"))?,
-        format: format.unwrap_or_else(|| CredentialFormat::new(bearer))?,
-    })
 }
 
 fn read_limits(node: &Node, notes: &mut Notes) -> RequestLimits {

@@ -124,7 +124,7 @@ fn read_env_map(node: &Node, notes: &mut Notes, entries: &mut Vec<(EnvEntry, Ran
     }
 }
 
-fn env_name(text: &str) -> Result<EnvName, &'static str> {
+pub(super) fn env_name(text: &str) -> Result<EnvName, &'static str> {
     let why = if text.contains('=') {
         "in a list stands the name alone; with a value write it as a map, `NAME: value`"
     } else {

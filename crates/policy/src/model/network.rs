@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use chiton_secret::SecretRef;
 
-use super::sandbox::ByteSize;
+use super::{credential::Credential, sandbox::ByteSize};
 use crate::{
     names::{Host, Method, Port, RuleName, Scheme},
     patterns::{FileGlob, HostPattern, PathPattern, TextGlob},
@@ -182,64 +182,6 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// `credential`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
-    /// Where the value is kept.
-    pub secret: SecretRef,
-    /// Which header carries it.
-    pub header: HeaderName,
-    /// How the value stands in the header.
-    pub format: CredentialFormat,
-}
-
-/// The name of a header, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderName(Arc<str>);
-
-impl HeaderName {
-    /// A header's name; none when it is not a token, or one that says how a message is framed or routed.
-    #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
-        const FRAMING: [&str; 6] =
-            ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
-        let name = name.to_ascii_lowercase();
-        let good = !name.is_empty() && name.bytes().all(crate::names::is_token_byte);
-        (good && !FRAMING.contains(&name.as_str())).then(|| Self(name.into()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A header's value with `{}` where the secret goes, as `Bearer {}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialFormat(Arc<str>);
-
-impl CredentialFormat {
-    /// A format; none when there is not exactly one `{}`, or something that no header may hold.
-    #[must_use]
-    pub fn new(format: &str) -> Option<Self> {
-        let once = format.matches("{}").count() == 1;
-        (once && format.bytes().all(|b| (b' '..=b'~').contains(&b))).then(|| Self(format.into()))
-    }
-
-    /// What stands before and after the secret.
-    #[must_use]
-    pub fn around(&self) -> (&str, &str) {
-        self.0.split_once("{}").unwrap_or((&self.0, ""))
-    }
-
-    /// As written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// `limits` of an `http` rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestLimits {
@@ -317,7 +259,7 @@ pub struct Usd {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cidr, CredentialFormat, HeaderName};
+    use super::Cidr;
 
     #[test]
     fn ranges() {
@@ -330,13 +272,5 @@ mod tests {
         for text in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "x/8", ""] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn headers_and_formats() {
-        assert!(HeaderName::new("Authorization").is_some());
-        assert!(HeaderName::new("Host").is_none() && HeaderName::new("a b").is_none());
-        assert_eq!(CredentialFormat::new("Bearer {}").unwrap().around(), ("Bearer ", ""));
-        assert!(CredentialFormat::new("Bearer").is_none() && CredentialFormat::new("{}{}").is_none());
     }
 }

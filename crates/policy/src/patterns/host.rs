@@ -53,6 +53,12 @@ pub enum HostPatternError {
     Host(#[from] HostError),
 }
 
+impl From<Host> for HostPattern {
+    fn from(host: Host) -> Self {
+        Self(HostShape::Literal(host))
+    }
+}
+
 impl HostPattern {
     /// Reads a pattern.
     ///

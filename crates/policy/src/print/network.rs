@@ -6,8 +6,8 @@ use super::{Fields, mode, texts};
 use crate::{
     document::{show_decimal, show_size},
     model::{
-        Credential, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, RequestLimits, TcpRule,
-        TlsMode,
+        Credential, CredentialPlace, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet,
+        RequestLimits, TcpRule, TlsMode,
     },
     names::{Port, Scheme},
     patterns::TextGlob,
@@ -111,12 +111,20 @@ fn deny(deny: &DenyRule) -> Value {
     fields.done()
 }
 
-fn credential(credential: &Credential) -> Value {
-    json!({
-        "secret": credential.secret.to_string(),
-        "header": credential.header.as_str(),
-        "format": credential.format.as_str(),
-    })
+pub(super) fn credential(credential: &Credential) -> Value {
+    let mut fields = Fields::default();
+    fields.put("secret", json!(credential.secret.to_string()));
+    match &credential.place {
+        CredentialPlace::Header { name, format } => {
+            fields.put("header", json!(name.as_str()));
+            fields.put("format", json!(format.as_str()));
+        }
+        CredentialPlace::Basic(user) => fields.put("basic", json!({ "user": user.as_str() })),
+        CredentialPlace::Query(name) => fields.put("query", json!(name.as_str())),
+        CredentialPlace::Cookie(name) => fields.put("cookie", json!(name.as_str())),
+    }
+    fields.some("env", credential.env.as_ref().map(|env| json!(env.as_str())));
+    fields.done()
 }
 
 fn limits(limits: &RequestLimits) -> Value {

@@ -85,6 +85,11 @@ fn every_field_of_the_schema_is_read() {
         (&schema["properties"]["dynamic"], "{\"dynamic\": {}}"),
         (&schema["properties"]["dynamic"]["properties"]["network"], "{\"dynamic\": {\"network\": {}}}"),
         (&schema["$defs"]["http"], "{\"dynamic\": {\"network\": {\"http\": [{}]}}}"),
+        (
+            &schema["$defs"]["credential"]["anyOf"][1],
+            "{\"dynamic\": {\"network\": {\"http\": [{\"credential\": {}}]}}}",
+        ),
+        (&schema["$defs"]["given"], "{\"extends\": [{}]}"),
         (&schema["$defs"]["tcp"], "{\"dynamic\": {\"network\": {\"tcp\": [{}]}}}"),
         (&schema["$defs"]["route"], "{\"dynamic\": {\"llm_routing\": {}}}"),
     ] {

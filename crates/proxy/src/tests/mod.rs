@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod exchange;
 mod owners;
+mod placed;
 mod proxied;
 mod refusals;
 mod rule_limits;

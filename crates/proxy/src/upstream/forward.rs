@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -43,6 +43,8 @@ pub(crate) struct Bounds {
     left: Option<u64>,
     /// More came.
     exceeded: Arc<AtomicBool>,
+    /// The field that carries a credential of ours: trailers must not say another.
+    own: Option<HeaderName>,
 }
 
 impl SentBody {
@@ -51,12 +53,13 @@ impl SentBody {
         over: &CancellationToken,
         left: Option<u64>,
         exceeded: &Arc<AtomicBool>,
+        own: Option<HeaderName>,
     ) -> Self {
         match body {
             RequestBody::Empty => Self::Empty,
             body @ (RequestBody::Http1(_) | RequestBody::Http2(_) | RequestBody::Whole(_)) => {
                 let over = Box::pin(over.clone().cancelled_owned());
-                Self::Streamed(body, Bounds { over, left, exceeded: exceeded.clone() })
+                Self::Streamed(body, Bounds { over, left, exceeded: exceeded.clone(), own })
             }
         }
     }
@@ -89,7 +92,7 @@ impl Body for SentBody {
                     };
                     *left = less;
                 }
-                Poll::Ready(frame.map(|frame| Ok(without_credentials(frame))))
+                Poll::Ready(frame.map(|frame| Ok(without_credentials(frame, bounds.own.as_ref()))))
             }
         }
     }
@@ -110,11 +113,14 @@ impl Body for SentBody {
 }
 
 /// Trailers come after the judgement, and so must not say what it was about, or who asks.
-fn without_credentials(frame: Frame<Bytes>) -> Frame<Bytes> {
+fn without_credentials(frame: Frame<Bytes>, own: Option<&HeaderName>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
             crate::headers::strip_hop_by_hop(&mut trailers);
             chiton_llm::strip_headers(&mut trailers);
+            if let Some(own) = own {
+                trailers.remove(own);
+            }
             trailers.remove(header::HOST);
             trailers.remove(header::CONTENT_LENGTH);
             Frame::trailers(trailers)
@@ -169,6 +175,8 @@ pub(crate) struct OutgoingHead {
     pub(crate) headers: HeaderMap,
     /// The agent takes trailers.
     pub(crate) trailers: bool,
+    /// The field that carries a credential of ours.
+    pub(crate) own: Option<HeaderName>,
 }
 
 /// The body of a response.
@@ -250,7 +258,7 @@ impl Upstream {
     ) -> Result<http::Response<UpstreamBody>, ForwardError> {
         let identity = route.identity();
         let exceeded = Arc::new(AtomicBool::new(false));
-        let mut body = SentBody::new(body, over, route.permit.most_of_request(), &exceeded);
+        let mut body = SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
         loop {
             let (sender, fresh) = self.sender(route, &identity).await?;
             let repeatable = !fresh && body.is_empty();
@@ -358,7 +366,7 @@ async fn send_http1(
 ) -> Result<http::Response<UpstreamBody>, Failed> {
     let written = RequestHead {
         method: &head.method,
-        target: &route.target,
+        target: route.target.dangerous_expose(),
         authority: &route.authority,
         headers: &head.headers,
         trailers: head.trailers,
@@ -401,7 +409,8 @@ fn http2_request(
     head: &OutgoingHead,
     body: SentBody,
 ) -> Result<Request<SentBody>, ForwardError> {
-    let target = PathAndQuery::from_maybe_shared(route.target.clone()).map_err(|_| ForwardError::Target)?;
+    let target = PathAndQuery::from_maybe_shared(route.target.dangerous_expose().clone())
+        .map_err(|_| ForwardError::Target)?;
     let uri =
         Uri::builder().scheme(route.scheme.as_str()).authority(&*route.authority).path_and_query(target);
     let mut request = Request::new(body);

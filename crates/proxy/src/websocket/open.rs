@@ -79,7 +79,8 @@ pub(crate) async fn open(
 }
 
 fn request(route: &Route, mut headers: HeaderMap) -> Result<Request<Empty<Bytes>>, OpenError> {
-    let target = PathAndQuery::from_maybe_shared(route.target.clone()).map_err(|_| OpenError::Target)?;
+    let target = PathAndQuery::from_maybe_shared(route.target.dangerous_expose().clone())
+        .map_err(|_| OpenError::Target)?;
     let host = HeaderValue::from_str(&route.authority).map_err(|_| OpenError::Target)?;
     headers.insert(header::HOST, host);
     let mut request = Request::new(Empty::new());

@@ -79,6 +79,7 @@ impl ExplainArgs {
             rule: None,
             detail: denial.detail(),
             suggestion: None,
+            credential: None,
             rules: Vec::new(),
             other_hosts: 0,
         }

@@ -1,0 +1,175 @@
+//! Credentials on their way: the agent's out, the backend's in, and never back.
+//!
+//! The order is the security: what belongs to one hop goes first, so that nothing the agent says about it can take away
+//! what is put in later; then the agent's own credentials; then the rule's or the route's is put in. A response is
+//! cleaned by its host and not by its request: what one rule's credential left there could be asked for by another rule.
+
+mod place;
+mod route;
+
+use chiton_llm::{
+    Dialect, UsageChunkFilter, UsageReader,
+    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCoding},
+};
+use chiton_policy::{Denial, Reason, RequestPermit, model::Credential};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tokio::sync::SemaphorePermit;
+
+pub(crate) use place::written;
+
+use crate::{
+    events::{Events, NotWritten},
+    headers,
+    judge::SentTarget,
+    message::{Request, RequestBody},
+    revision::{Redactors, Revision},
+    upstream::relay::Cleaner,
+};
+
+/// How messages within a body may be coded, which nothing of ours undoes: gRPC's, and Connect's streams.
+const MESSAGE_CODINGS: [[&str; 2]; 2] =
+    [["grpc-accept-encoding", "grpc-encoding"], ["connect-accept-encoding", "connect-content-encoding"]];
+
+/// A request as it goes upstream.
+pub(crate) struct Prepared {
+    /// The method.
+    pub(crate) method: Method,
+    /// The fields, without those of one hop.
+    pub(crate) headers: HeaderMap,
+    /// The agent takes trailers.
+    pub(crate) trailers: bool,
+    /// The body.
+    pub(crate) body: RequestBody,
+    /// The field that trailers must not have, because it is ours.
+    pub(crate) own: Option<HeaderName>,
+    /// Path and query.
+    pub(crate) target: SentTarget,
+    /// What is to be done to the response.
+    pub(crate) cleaning: Option<Cleaning>,
+    /// The memory that a body read before it is sent takes; held until the response begins.
+    pub(crate) room: Option<SemaphorePermit<'static>>,
+}
+
+/// Why a permitted request does not go upstream.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// By policy after all.
+    Denied(Denial),
+    /// Because it could not be written down.
+    NotWritten(NotWritten),
+    /// The agent did not send it whole.
+    Aborted,
+}
+
+/// What is to be done to a response.
+#[derive(Debug)]
+pub(crate) struct Cleaning {
+    redactors: Redactors,
+    dialect: Option<Dialect>,
+    usage_added: bool,
+}
+
+/// Takes the agent's credentials out and puts the backend's in, where the permit is of a rule or a route that has one.
+pub(crate) async fn prepare(
+    events: &Events,
+    permit: &RequestPermit,
+    revision: &Revision,
+    request: Request,
+) -> Result<Prepared, Refusal> {
+    let Request { method, mut headers, body, .. } = request;
+    let trailers = headers::takes_trailers(&headers);
+    headers::strip_hop_by_hop(&mut headers);
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+        headers.remove(name);
+    }
+    let target = SentTarget::of(permit);
+    let mut prepared =
+        Prepared { method, headers, trailers, body, own: None, target, cleaning: None, room: None };
+    match (permit.llm(), permit.credential()) {
+        (Some(grant), _) => route::prepare(events, permit, grant, revision, &mut prepared).await?,
+        (None, Some(credential)) => rule(events, permit, credential, revision, &mut prepared)?,
+        (None, None) => {}
+    }
+    if revision.gives_to(permit.host()) {
+        ask_for_readable(&mut prepared.headers);
+        let cleaning = prepared.cleaning.get_or_insert(Cleaning::NONE);
+        cleaning.redactors = revision.redactors.clone();
+    }
+    Ok(prepared)
+}
+
+fn rule(
+    events: &Events,
+    permit: &RequestPermit,
+    credential: &Credential,
+    revision: &Revision,
+    prepared: &mut Prepared,
+) -> Result<(), Refusal> {
+    let Some(value) = revision.credential(&credential.secret, permit.host()) else {
+        return Err(unavailable(permit, "the rule's credential is not there, or is bound to other hosts"));
+    };
+    chiton_llm::strip_headers(&mut prepared.headers);
+    prepared.own = credential.place.header().and_then(|name| name.parse().ok());
+    place::put(&credential.place, value, permit.intent(), prepared)
+        .map_err(|unfit| unavailable(permit, &unfit.to_string()))?;
+    events.injected(permit).map_err(Refusal::NotWritten)?;
+    Ok(())
+}
+
+/// Only what can be undone is asked for, and always the whole: a value must not come back in two parts.
+fn ask_for_readable(headers: &mut HeaderMap) {
+    if headers.remove(header::ACCEPT_ENCODING).is_some() {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
+    }
+    for name in [header::RANGE, header::IF_RANGE] {
+        headers.remove(name);
+    }
+    // Changes against an earlier version (RFC 3229) are parts, too.
+    headers.remove("a-im");
+    for [accepted, _] in MESSAGE_CODINGS {
+        headers.remove(accepted);
+    }
+}
+
+fn unavailable(permit: &RequestPermit, said: &str) -> Refusal {
+    denied(permit, Reason::CredentialUnavailable, said)
+}
+
+fn denied(permit: &RequestPermit, reason: Reason, said: &str) -> Refusal {
+    Refusal::Denied(Denial::after_permit(reason, permit.rule().cloned(), permit.intent(), said))
+}
+
+impl Cleaning {
+    const NONE: Self = Self { redactors: Redactors::NONE, dialect: None, usage_added: false };
+
+    /// What has to be taken out of whatever comes back, where anything has.
+    pub(crate) fn redactors(&self) -> Option<Redactors> {
+        (!self.redactors.values.is_empty()).then(|| self.redactors.clone())
+    }
+
+    /// Cleans a response's head, and says how its body is to be cleaned.
+    pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, UnknownCoding> {
+        let coding = ContentCoding::of(headers)?;
+        if !self.redactors.values.is_empty() {
+            plain_messages(headers)?;
+        }
+        self.redactors.scrub_headers(headers);
+        headers.remove(header::CONTENT_ENCODING);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::ACCEPT_RANGES);
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
+        let filter = self.usage_added.then(UsageChunkFilter::default);
+        let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
+        Ok(Cleaner { scrubber, redactors: self.redactors, usage, filter })
+    }
+}
+
+fn plain_messages(headers: &HeaderMap) -> Result<(), UnknownCoding> {
+    let coded = |name: &str| headers.get_all(name).iter().any(|coding| !is_identity(coding));
+    if MESSAGE_CODINGS.iter().any(|[_, said]| coded(said)) { Err(UnknownCoding) } else { Ok(()) }
+}
+
+fn is_identity(coding: &HeaderValue) -> bool {
+    coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")
+}
