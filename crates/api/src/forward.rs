@@ -38,10 +38,14 @@ pub struct ProxyUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyUrlError {
     /// Another protocol, or none.
-    #[error("a proxy is written as `http://host:port` or `https://host:port`; other kinds, such as SOCKS, are not supported")]
+    #[error(
+        "a proxy is written as `http://host:port` or `https://host:port`; other kinds, such as SOCKS, are not supported"
+    )]
     Scheme,
     /// A user stands in it.
-    #[error("a proxy's user and password do not stand here: store `user:password` with `chiton secret set NAME`, and name it with `proxy_credential = \"local://NAME\"`")]
+    #[error(
+        "a proxy's user and password do not stand here: store `user:password` with `chiton secret set NAME`, and name it with `proxy_credential = \"local://NAME\"`"
+    )]
     User,
     /// No host or no port, or something after it.
     #[error("a proxy is written as `http://host:port`, with its port and nothing after it")]
@@ -133,7 +137,9 @@ pub enum ExceptionError {
     #[error("`{0}` is {1}")]
     Range(String, CidrError),
     /// Neither.
-    #[error("`{0}` is no exception: write a name (`host.example`), all names below one (`.corp.example`), or a range of addresses (`10.0.0.0/8`), without a port or a `*`")]
+    #[error(
+        "`{0}` is no exception: write a name (`host.example`), all names below one (`.corp.example`), or a range of addresses (`10.0.0.0/8`), without a port or a `*`"
+    )]
     Form(String),
 }
 
@@ -167,7 +173,10 @@ impl FromStr for Exception {
             return Err(ExceptionError::Everything);
         }
         if text.contains('/') || text.parse::<IpAddr>().is_ok() {
-            return text.parse().map(Self::Range).map_err(|error| ExceptionError::Range(text.to_owned(), error));
+            return text
+                .parse()
+                .map(Self::Range)
+                .map_err(|error| ExceptionError::Range(text.to_owned(), error));
         }
         let form = || ExceptionError::Form(text.to_owned());
         let (name, below) = text.strip_prefix('.').map_or((text, false), |name| (name, true));
@@ -241,7 +250,9 @@ mod tests {
         assert!(matches(".corp", "git.corp"));
         assert!(matches("10.0.0.0/8", "10.1.2.3") && matches("10.0.0.7", "10.0.0.7"));
         assert!(!matches("10.0.0.0/8", "11.1.2.3") && !matches("10.0.0.0/8", "ten.example"));
-        for bad in ["*", "*.corp", "", ".", "host:443", "10.0.0.1/8", "10.0.0.0/40", "10.0.0", "a b", "http://x"] {
+        for bad in
+            ["*", "*.corp", "", ".", "host:443", "10.0.0.1/8", "10.0.0.0/40", "10.0.0", "a b", "http://x"]
+        {
             assert!(bad.parse::<Exception>().is_err(), "{bad:?}");
         }
     }

@@ -184,7 +184,9 @@ impl Config {
             return bad(format!("`[upstream] extra_ca` has `{}`: expected an absolute path", path.display()));
         }
         match self.upstream.without_a_proxy() {
-            Some(key) => bad(format!("`[upstream] {key}` stands there without `proxy`: name the proxy that it is about")),
+            Some(key) => bad(format!(
+                "`[upstream] {key}` stands there without `proxy`: name the proxy that it is about"
+            )),
             None => Ok(()),
         }
     }
@@ -290,7 +292,10 @@ mod tests {
     fn a_bad_forward_proxy_is_refused_with_its_place_and_without_a_password() {
         let proxy = "[upstream]\nproxy = \"http://proxy.corp:3128\"\n";
         for (text, said) in [
-            ("[upstream]\nproxy = \"http://me:hunter22@proxy.corp:3128\"".to_owned(), "`chiton secret set NAME`"),
+            (
+                "[upstream]\nproxy = \"http://me:hunter22@proxy.corp:3128\"".to_owned(),
+                "`chiton secret set NAME`",
+            ),
             ("[upstream]\nproxy = \"proxy.corp:3128\"".to_owned(), "`http://host:port`"),
             ("[upstream]\nproxy = \"socks5://proxy.corp:1080\"".to_owned(), "SOCKS"),
             (format!("{proxy}proxy_credential = \"me:hunter22\""), "secret reference"),

@@ -248,12 +248,7 @@ impl Service {
         self.refuse_as(denial, event, StatusCode::FORBIDDEN)
     }
 
-    fn refuse_as(
-        &self,
-        denial: &Denial,
-        event: Result<EventId, NotWritten>,
-        status: StatusCode,
-    ) -> Response {
+    fn refuse_as(&self, denial: &Denial, event: Result<EventId, NotWritten>, status: StatusCode) -> Response {
         let event = match event {
             Ok(event) => event.to_string(),
             Err(error) => return unwritten(&error),

@@ -28,11 +28,7 @@ use crate::{
     capture::reset,
     limits,
     state::Proxy,
-    upstream::{
-        dial::DialError,
-        via::Tunnel,
-        wire::socket,
-    },
+    upstream::{dial::DialError, via::Tunnel, wire::socket},
 };
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.

@@ -15,7 +15,10 @@ use chiton_audit::Layer;
 use chiton_driver::ComputeDriver;
 use chiton_store::{Record, Spec};
 
-use super::{path::Limits, upstream::{Unresolved, credentials_of}};
+use super::{
+    path::Limits,
+    upstream::{Unresolved, credentials_of},
+};
 use crate::{
     config::Config,
     document::Document,

@@ -175,7 +175,9 @@ impl Dialler {
             None => {
                 if let Some((via, name)) = self.told_by_name(route) {
                     check_name(route, via, name)?;
-                    return self.through(via, route, Destination::Name(name.clone(), route.port), speaks).await;
+                    return self
+                        .through(via, route, Destination::Name(name.clone(), route.port), speaks)
+                        .await;
                 }
                 self.checked(route).await?
             }

@@ -54,10 +54,7 @@ fn request(to: &Destination, authorization: Option<&str>) -> Zeroizing<String> {
 }
 
 /// The final head, in at most [`limits::HEAD`] bytes with all that come before it.
-async fn answer(
-    wire: &mut (impl AsyncRead + Unpin),
-    input: &mut BytesMut,
-) -> Result<ResponseHead, ViaError> {
+async fn answer(wire: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> Result<ResponseHead, ViaError> {
     let (mut read, mut scanned) = (0, 0);
     loop {
         while let Some(head) = take_response_head(input, &mut scanned, true)? {
@@ -115,17 +112,27 @@ mod tests {
             "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\nProxy-Authorization: Basic abc\r\n\r\n"
         );
         let address = Destination::Address("[2001:db8::1]:80".parse().unwrap());
-        assert_eq!(*request(&address, None), "CONNECT [2001:db8::1]:80 HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n");
+        assert_eq!(
+            *request(&address, None),
+            "CONNECT [2001:db8::1]:80 HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n"
+        );
     }
 
     #[tokio::test]
     async fn every_answer_is_told_apart() {
         let told = async |answer: &str| asked(answer.as_bytes(), Speaks::Client).await;
-        assert!(told("HTTP/1.0 200 Connection established\r\nproxy-agent: x\r\n\r\n").await.unwrap().is_empty());
-        assert!(told("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n").await.is_ok());
+        assert!(
+            told("HTTP/1.0 200 Connection established\r\nproxy-agent: x\r\n\r\n").await.unwrap().is_empty()
+        );
+        assert!(
+            told("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n").await.is_ok()
+        );
         assert!(matches!(told("HTTP/1.1 407 No\r\n\r\nbody").await, Err(ViaError::NoCredential)));
         assert!(matches!(told("HTTP/1.1 403 No\r\n\r\nbody").await, Err(ViaError::Refused { .. })));
-        assert!(matches!(told("HTTP/1.1 302 No\r\nlocation: x\r\n\r\n").await, Err(ViaError::Refused { .. })));
+        assert!(matches!(
+            told("HTTP/1.1 302 No\r\nlocation: x\r\n\r\n").await,
+            Err(ViaError::Refused { .. })
+        ));
         assert!(matches!(told("HTTP/1.1 101 No\r\n\r\n").await, Err(ViaError::Refused { .. })));
         assert!(matches!(told("HTTP/1.1 502 No\r\n\r\n").await, Err(ViaError::Failed { .. })));
         assert!(matches!(told("SSH-2.0-x\r\n").await, Err(ViaError::Answer(ResponseError::Malformed))));

@@ -6,7 +6,11 @@
 mod handshake;
 mod names;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -190,13 +194,17 @@ impl Via {
         self.except.iter().any(|exception| exception.matches(host))
     }
 
-    /// Whether this host, at this address of it, is dialled directly. What is this machine's own, or its link's, has no
-    /// meaning elsewhere: the proxy would take it for its own.
+    /// Whether this host, at this address of it, is dialled directly. What is this machine's own, or its link's, has
+    /// another meaning elsewhere: the proxy would take it for its own.
     pub(crate) fn is_direct(&self, host: &Host, address: SocketAddr) -> bool {
         let address = address.ip().to_canonical();
         let is_here = match address {
-            std::net::IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
-            std::net::IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+            IpAddr::V4(address) => {
+                address.is_loopback() || address.is_link_local() || address.is_unspecified()
+            }
+            IpAddr::V6(address) => {
+                address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
+            }
         };
         is_here || self.excepts(host) || self.except.iter().any(|exception| exception.contains(address))
     }

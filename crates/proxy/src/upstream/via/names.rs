@@ -21,7 +21,17 @@ const NEVER: [&str; 9] = [
 
 /// What is never public: reserved for private use, or handed out by routers and company servers.
 const PRIVATE: [&str; 11] = [
-    "internal", "local", "localdomain", "lan", "home", "corp", "intranet", "private", "home.arpa", "test", "invalid",
+    "internal",
+    "local",
+    "localdomain",
+    "lan",
+    "home",
+    "corp",
+    "intranet",
+    "private",
+    "home.arpa",
+    "test",
+    "invalid",
 ];
 
 /// Where a name leads, as far as it says so.
@@ -53,8 +63,13 @@ mod tests {
             Host::Name(name) => reach_of_name(&name),
             Host::Ip(_) => panic!("{text} is an address"),
         };
-        for name in ["localhost", "a.LocalHost", "metadata.google.internal.", "metadata", "instance-data.ec2.internal"]
-        {
+        for name in [
+            "localhost",
+            "a.LocalHost",
+            "metadata.google.internal.",
+            "metadata",
+            "instance-data.ec2.internal",
+        ] {
             assert_eq!(reach(name), Reach::Never, "{name}");
         }
         for name in ["git", "git.corp", "a.b.internal", "printer.local", "router.home.arpa", "nas.lan"] {
