@@ -2,6 +2,7 @@
 
 mod agents;
 mod curl;
+mod forward;
 mod git;
 mod internal;
 mod packages;

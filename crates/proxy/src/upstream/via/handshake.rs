@@ -76,8 +76,11 @@ fn judge(head: &ResponseHead, to: &Destination, authorized: bool) -> Result<(), 
     let (status, to) = (head.status, to.clone());
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED if authorized => Err(ViaError::BadCredential),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(ViaError::NoCredential),
+        // Some say 401 of a password that is wrong.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED if authorized => {
+            Err(ViaError::BadCredential(status))
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(ViaError::NoCredential(status)),
         status if status.is_server_error() => Err(ViaError::Failed { status, to }),
         status => Err(ViaError::Refused { status, to }),
     }
@@ -127,7 +130,7 @@ mod tests {
         assert!(
             told("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n").await.is_ok()
         );
-        assert!(matches!(told("HTTP/1.1 407 No\r\n\r\nbody").await, Err(ViaError::NoCredential)));
+        assert!(matches!(told("HTTP/1.1 407 No\r\n\r\nbody").await, Err(ViaError::NoCredential(_))));
         assert!(matches!(told("HTTP/1.1 403 No\r\n\r\nbody").await, Err(ViaError::Refused { .. })));
         assert!(matches!(
             told("HTTP/1.1 302 No\r\nlocation: x\r\n\r\n").await,

@@ -98,11 +98,11 @@ pub(crate) enum ViaError {
     #[error("its answer is no response: {0}")]
     Answer(#[from] ResponseError),
     /// It wants a credential, and there is none.
-    #[error("it asks for a credential (407), and `[upstream] proxy_credential` of config.toml names none")]
-    NoCredential,
+    #[error("it asks for a credential ({}), and `[upstream] proxy_credential` of config.toml names none", .0.as_u16())]
+    NoCredential(StatusCode),
     /// It wants another one.
-    #[error("it refuses the credential (407) that `[upstream] proxy_credential` of config.toml names")]
-    BadCredential,
+    #[error("it refuses the credential ({}) that `[upstream] proxy_credential` of config.toml names", .0.as_u16())]
+    BadCredential(StatusCode),
     /// It does not connect there.
     #[error("it refuses `CONNECT {to}` ({}){}", .status.as_u16(), hint(.to))]
     Refused {
@@ -142,8 +142,10 @@ impl ViaError {
     /// The status that it answered with, where it did.
     pub(crate) const fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::NoCredential | Self::BadCredential => Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED),
-            Self::Refused { status, .. } | Self::Failed { status, .. } => Some(*status),
+            Self::NoCredential(status)
+            | Self::BadCredential(status)
+            | Self::Refused { status, .. }
+            | Self::Failed { status, .. } => Some(*status),
             Self::Resolve(_)
             | Self::Connect { .. }
             | Self::Tls(_)
