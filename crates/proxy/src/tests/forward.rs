@@ -282,16 +282,16 @@ async fn exceptions_and_this_machine_are_dialled_directly() {
 async fn the_proxy_is_not_asked_for_what_may_not_be_dialled() {
     let ca = TestCa::new();
     let proxy = real(&Forward::default());
-    let policy = "dynamic: {network: {http: [{host: a.test}, {host: 169.254.169.254}, {host: 10.0.0.1}, \
-                  {host: b.test, allowed_addresses: [192.0.2.0/24]}]}}";
+    let policy = "dynamic: {network: {http: [{host: a.example.com}, {host: 169.254.169.254}, {host: 10.0.0.1}, \
+                  {host: b.example.com, allowed_addresses: [192.0.2.0/24]}]}}";
     for resolves in [false, true] {
         let forward = Some(http(&proxy, &Told { resolves, ..Told::default() }));
         let mut system = SystemNames::default();
-        system.add("a.test", "10.1.2.3".parse().unwrap());
-        system.add("b.test", "203.0.113.9".parse().unwrap());
+        system.add("a.example.com", "10.1.2.3".parse().unwrap());
+        system.add("b.example.com", "203.0.113.9".parse().unwrap());
         let roots = vec![ca.pem().to_owned()];
         let bench = Bench::new(Setup { policy, system, forward, roots, ..Setup::default() });
-        for host in ["169.254.169.254", "10.0.0.1", "a.test", "b.test"] {
+        for host in ["169.254.169.254", "10.0.0.1", "a.example.com", "b.example.com"] {
             let answer = bench.get(host, "/").await;
             assert!(answer.contains("x-chiton-denied: private_address"), "{host}: {answer}");
         }

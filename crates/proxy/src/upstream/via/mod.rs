@@ -10,6 +10,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -169,6 +170,8 @@ pub(crate) struct Via {
     authorization: Option<Zeroizing<String>>,
     resolves: bool,
     except: Vec<Exception>,
+    /// How long its answer may take.
+    patience: Duration,
 }
 
 impl Via {
@@ -179,7 +182,7 @@ impl Via {
             let encoded = Zeroizing::new(STANDARD.encode(credential.value.dangerous_expose()));
             Zeroizing::new(format!("Basic {}", *encoded))
         });
-        Self { url, authorization, resolves, except }
+        Self { url, authorization, resolves, except, patience: limits::TUNNEL }
     }
 
     /// How it is told.
@@ -228,7 +231,7 @@ impl Via {
             Either::Left(stream)
         };
         let authorization = self.authorization.as_ref().map(|value| value.as_str());
-        let first = match timeout(limits::TUNNEL, ask(&mut wire, &to, authorization, speaks)).await {
+        let first = match timeout(self.patience, ask(&mut wire, &to, authorization, speaks)).await {
             Ok(answered) => answered?,
             Err(_) => return Err(ViaError::Slow),
         };
@@ -265,5 +268,37 @@ impl Via {
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ViaError> {
         let tls = tls.map_err(|error| ViaError::Tls(io::Error::other(error)))?;
         tls_handshake(tls, self.url.host(), stream).await.map_err(ViaError::Tls)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chiton_testkit::{RawUpstream, raw::Script};
+    use chiton_tls::{Roots, SystemRoots};
+
+    use super::*;
+    use crate::upstream::resolve::SystemNames;
+
+    #[tokio::test]
+    async fn a_proxy_that_says_nothing_is_given_up() {
+        let resolver = Resolver::new(SystemNames::default(), &Default::default()).unwrap();
+        let ca = chiton_testkit::TestCa::new();
+        let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
+        let trust = Trust::new(SystemRoots::Read(None), roots).unwrap();
+        let proxy = RawUpstream::plain(Script::Stall);
+        let settings = ForwardProxy {
+            url: format!("http://{}", proxy.address()).parse().unwrap(),
+            credential: None,
+            resolves: false,
+            except: Vec::new(),
+        };
+        let via = Via { patience: Duration::from_millis(300), ..Via::new(settings) };
+        let to = Destination::Address("203.0.113.9:443".parse().unwrap());
+        let failed =
+            timeout(Duration::from_secs(20), via.tunnel(&resolver, &trust, to, Speaks::Client)).await;
+        let error = failed.unwrap().err().unwrap();
+        assert!(matches!(error, ViaError::Slow), "{error}");
+        assert_eq!(error.to_string(), "it does not answer within 30 seconds");
+        assert_eq!(proxy.log().connections(), 1);
     }
 }
