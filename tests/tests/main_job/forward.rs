@@ -59,7 +59,7 @@ impl Company {
     /// What tinyproxy was asked for.
     fn log(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.path().join("log")).expect("its log");
-        let asked = text.lines().filter_map(|line| line.split("CONNECT ").nth(1));
+        let asked = text.lines().filter_map(|line| line.split("): CONNECT ").nth(1));
         asked.filter_map(|asked| asked.strip_suffix(" HTTP/1.1")).map(str::to_owned).collect()
     }
 }
