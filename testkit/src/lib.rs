@@ -4,6 +4,7 @@
 //! end when they are dropped, so that tests are plain functions.
 
 pub mod ca;
+pub mod connect;
 pub mod harness;
 pub mod log;
 pub mod program;
@@ -12,6 +13,7 @@ pub mod routes;
 pub mod server;
 
 pub use ca::TestCa;
+pub use connect::{Forward, ForwardProxy};
 pub use harness::{As, Chiton, Outcome};
 pub use log::Seen;
 pub use program::Program;

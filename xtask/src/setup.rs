@@ -27,6 +27,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("gnome-keyring-daemon", "gnome-keyring", "gnome-keyring"),
     ("dbus-run-session", "dbus-daemon", "dbus-daemon"),
     ("redis-server", "redis-server", "redis"),
+    ("tinyproxy", "tinyproxy-bin", "tinyproxy"),
     ("redis-cli", "redis-tools", "redis"),
     ("ssh", "openssh-client", "openssh-clients"),
     ("/usr/sbin/sshd", "openssh-server", "openssh-server"),

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use chiton_secret::{SecretRef, SecretValue};
 use serde::{Deserialize, Serialize};
 
+use crate::forward::ForwardProxy;
+
 /// What a driver asks of the supervisor. `Create`, `View` and `ProxyAttached` come once and in this order;
 /// `Launch { main: true }` is refused before all three were answered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -247,7 +249,7 @@ pub struct Revised {
 }
 
 /// A reference and its value.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// As the policy writes it.
     pub reference: SecretRef,
@@ -293,4 +295,6 @@ pub struct Upstream {
     pub resolve: BTreeMap<String, String>,
     /// `[llm] allow`: base URLs with plain HTTP or a loopback address that the operator opened.
     pub llm_allow: Vec<String>,
+    /// `proxy` and what belongs to it: what every connection goes through, where there is one.
+    pub forward: Option<ForwardProxy>,
 }

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod descriptors;
+pub mod forward;
 pub mod frame;
 pub mod http;
 pub mod name;

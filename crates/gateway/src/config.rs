@@ -1,8 +1,8 @@
 //! `config.toml`: what the operator says. Read at the gateway's start and again for each sandbox that is
 //! started, so that a change needs no restart; one with an error refuses that start and changes nothing else.
 //!
-//! Unknown keys are errors. What is known but not there yet (`listen` other than `unix`, `[upstream] proxy`)
-//! parses, and is refused by name where it would be used.
+//! Unknown keys are errors. What is known but not there yet (`listen` other than `unix`) parses, and is refused by
+//! name where it would be used.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chiton_api::{control::Upstream, name::DriverName, paths::Paths};
+use chiton_api::{
+    control::Upstream,
+    forward::{Exception, ForwardProxy, ProxyUrl},
+    name::DriverName,
+    paths::Paths,
+};
+use chiton_secret::SecretRef;
 use serde::Deserialize;
 
 /// Why the configuration cannot be used.
@@ -93,8 +99,24 @@ struct TlsSection {
 #[serde(deny_unknown_fields, default)]
 struct UpstreamSection {
     extra_ca: Vec<PathBuf>,
-    proxy: Option<String>,
+    proxy: Option<ProxyUrl>,
+    proxy_credential: Option<SecretRef>,
+    proxy_resolves: bool,
+    no_proxy: Vec<Exception>,
     resolve: BTreeMap<String, String>,
+}
+
+impl UpstreamSection {
+    /// A key that says something of a proxy, where there is none.
+    fn without_a_proxy(&self) -> Option<&'static str> {
+        let keys = [
+            ("proxy_credential", self.proxy_credential.is_some()),
+            ("proxy_resolves", self.proxy_resolves),
+            ("no_proxy", !self.no_proxy.is_empty()),
+        ];
+        let said = keys.into_iter().find(|(_, is_there)| *is_there).map(|(key, _)| key);
+        said.filter(|_| self.proxy.is_none())
+    }
 }
 
 /// `[llm]`.
@@ -161,7 +183,12 @@ impl Config {
         if let Some(path) = self.upstream.extra_ca.iter().find(|path| path.is_relative()) {
             return bad(format!("`[upstream] extra_ca` has `{}`: expected an absolute path", path.display()));
         }
-        Ok(())
+        match self.upstream.without_a_proxy() {
+            Some(key) => bad(format!(
+                "`[upstream] {key}` stands there without `proxy`: name the proxy that it is about"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// That the gateway can listen as it is told to.
@@ -176,17 +203,21 @@ impl Config {
         }
     }
 
-    /// What a proxy gets of it, with the files read.
-    pub(crate) fn upstream(&self) -> Result<Upstream, ConfigError> {
-        if self.upstream.proxy.is_some() {
-            return Err(ConfigError::NotSupported("[upstream] proxy"));
-        }
+    /// What a proxy gets of it, with the files read, and the reference whose value is still missing.
+    pub(crate) fn upstream(&self) -> Result<(Upstream, Option<SecretRef>), ConfigError> {
         let mut extra_ca = Vec::new();
         for path in &self.upstream.extra_ca {
             extra_ca.push(self.read_ca(path)?);
         }
         let resolve = self.upstream.resolve.clone();
-        Ok(Upstream { extra_ca, resolve, llm_allow: self.llm.allow.clone() })
+        let forward = self.upstream.proxy.clone().map(|url| ForwardProxy {
+            url,
+            credential: None,
+            resolves: self.upstream.proxy_resolves,
+            except: self.upstream.no_proxy.clone(),
+        });
+        let upstream = Upstream { extra_ca, resolve, llm_allow: self.llm.allow.clone(), forward };
+        Ok((upstream, self.upstream.proxy_credential.clone()))
     }
 
     fn read_ca(&self, path: &Path) -> Result<String, ConfigError> {
@@ -221,13 +252,13 @@ mod tests {
     fn the_promised_file_parses_and_what_is_missing_is_refused_where_used() {
         let config = parse(
             "[gateway]\nlisten = [\"unix\"]\ndefault_driver = \"native\"\n[upstream]\nextra_ca = [\"/path/ca.pem\"]\n\
-             proxy = \"http://proxy.corp:3128\"\n[upstream.resolve]\n\"api.github.com:443\" = \"127.0.0.1:8443\"\n\
+             proxy = \"http://proxy.corp:3128\"\nproxy_credential = \"local://corp-proxy\"\nproxy_resolves = true\n\
+             no_proxy = [\"10.0.0.0/8\", \".corp.example\", \"host.example\"]\n[upstream.resolve]\n\"api.github.com:443\" = \"127.0.0.1:8443\"\n\
              [llm]\nallow = [\"http://127.0.0.1:1\"]\n[vault]\naddress = \"https://vault.corp:8200\"\n\
              token_file = \"/path\"\n[aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://127.0.0.1:5000\"\n",
         )
         .unwrap();
         config.check_listen().unwrap();
-        assert!(matches!(config.upstream(), Err(ConfigError::NotSupported("[upstream] proxy"))));
         let https = parse("[gateway]\nlisten = [\"unix\", \"https://127.0.0.1:7443\"]").unwrap();
         let error = https.check_listen().unwrap_err().to_string();
         assert!(error.starts_with("not supported yet: "), "{error}");
@@ -242,6 +273,44 @@ mod tests {
         assert!(parse("[upstream.resolve]\n\"api.github.com:443\" = \"localhost:1\"").is_err());
         assert!(parse("[upstream]\nextra_ca = [\"ca.pem\"]").is_err());
         assert!(parse("[gateway]\ndefault_driver = \"lxc\"").is_err());
+    }
+
+    #[test]
+    fn a_forward_proxy_is_read_with_all_that_belongs_to_it() {
+        let config = parse(
+            "[upstream]\nproxy = \"http://Proxy.corp:3128\"\nproxy_credential = \"local://corp-proxy\"\n\
+             no_proxy = [\"10.0.0.0/8\", \".corp.example\"]\n",
+        );
+        let (upstream, credential) = config.unwrap().upstream().unwrap();
+        let forward = upstream.forward.unwrap();
+        assert_eq!(forward.url.to_string(), "http://proxy.corp:3128");
+        assert_eq!(credential.unwrap().to_string(), "local://corp-proxy");
+        assert!(!forward.resolves && forward.credential.is_none() && forward.except.len() == 2);
+    }
+
+    #[test]
+    fn a_bad_forward_proxy_is_refused_with_its_place_and_without_a_password() {
+        let proxy = "[upstream]\nproxy = \"http://proxy.corp:3128\"\n";
+        for (text, said) in [
+            (
+                "[upstream]\nproxy = \"http://me:hunter22@proxy.corp:3128\"".to_owned(),
+                "`chiton secret set NAME`",
+            ),
+            ("[upstream]\nproxy = \"proxy.corp:3128\"".to_owned(), "`http://host:port`"),
+            ("[upstream]\nproxy = \"socks5://proxy.corp:1080\"".to_owned(), "SOCKS"),
+            (format!("{proxy}proxy_credential = \"me:hunter22\""), "secret reference"),
+            (format!("{proxy}no_proxy = [\"*\"]"), "leave `proxy` out"),
+            (format!("{proxy}no_proxy = [\"10.0.0.1/8\"]"), "`10.0.0.1/8`"),
+            (format!("{proxy}no_proxy = [\"host:443\"]"), "`host:443`"),
+            (format!("{proxy}no_proxy = \"a.example,b.example\""), "sequence"),
+            (format!("{proxy}proxy_resolves = \"yes\""), "boolean"),
+            ("[upstream]\nno_proxy = [\"a.example\"]".to_owned(), "`[upstream] no_proxy`"),
+            ("[upstream]\nproxy_credential = \"local://x\"".to_owned(), "`[upstream] proxy_credential`"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(said) && !error.contains('\n'), "{text}: {error}");
+            assert!(!error.contains("hunter22") && error.starts_with("`/etc/chiton/config.toml`"), "{error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod network;
 mod path;
 mod reconcile;
 mod task;
+mod upstream;
 
 pub(crate) use apply::recreate;
 pub(crate) use check::check_words;

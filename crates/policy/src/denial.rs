@@ -38,6 +38,8 @@ pub enum Reason {
     PrivateAddress,
     /// The upstream server could not be verified.
     UpstreamTls,
+    /// The operator's forward proxy did not lead there.
+    UpstreamProxy,
     /// The credential is not there.
     CredentialUnavailable,
     /// The model is not one of the route's.
@@ -48,7 +50,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::AmbiguousRequest,
         Reason::HostNotAllowed,
         Reason::SchemeNotAllowed,
@@ -60,6 +62,7 @@ impl Reason {
         Reason::QueryNotAllowed,
         Reason::PrivateAddress,
         Reason::UpstreamTls,
+        Reason::UpstreamProxy,
         Reason::CredentialUnavailable,
         Reason::ModelNotAllowed,
         Reason::LimitExceeded,
@@ -80,6 +83,7 @@ impl Reason {
             Reason::QueryNotAllowed => "query_not_allowed",
             Reason::PrivateAddress => "private_address",
             Reason::UpstreamTls => "upstream_tls",
+            Reason::UpstreamProxy => "upstream_proxy",
             Reason::CredentialUnavailable => "credential_unavailable",
             Reason::ModelNotAllowed => "model_not_allowed",
             Reason::LimitExceeded => "limit_exceeded",
@@ -252,6 +256,7 @@ fn rule_because(reason: Reason, rule: &HttpRule) -> String {
         | Reason::BinaryNotAllowed
         | Reason::PrivateAddress
         | Reason::UpstreamTls
+        | Reason::UpstreamProxy
         | Reason::CredentialUnavailable
         | Reason::ModelNotAllowed
         | Reason::LimitExceeded => format!("rule \"{name}\" does not allow it"),

@@ -102,6 +102,12 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is this name with one label or more before it.
+    #[must_use]
+    pub fn is_below(&self, parent: &Self) -> bool {
+        self.0.strip_suffix(&*parent.0).is_some_and(|before| before.ends_with('.'))
+    }
 }
 
 /// Lower-case A-labels of a name without its trailing dot.

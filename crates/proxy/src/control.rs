@@ -208,6 +208,7 @@ fn begin(
         trust: Trust::new(system.roots, Roots::of(&config.upstream.extra_ca)?)?,
         system: system.names,
         resolve: config.upstream.resolve,
+        forward: config.upstream.forward,
         owners: Owners::new(sockets.owners)?,
     })?;
     let listening = Listening::begin(sockets.open, &proxy, broken)?;

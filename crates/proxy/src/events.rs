@@ -164,12 +164,13 @@ impl Events {
         self.write(event)
     }
 
-    /// A request was refused, and its answer may go to the agent when this returns.
+    /// A request was refused, and its answer may go to the agent when this returns. `answered`: what a forward proxy said.
     pub(crate) fn denied(
         &self,
         denial: &Denial,
         asked: Option<Request>,
         revision: u64,
+        answered: Option<StatusCode>,
     ) -> Result<EventId, NotWritten> {
         self.denied.fetch_add(1, Ordering::Relaxed);
         let layer = match denial.reason() {
@@ -186,6 +187,7 @@ impl Events {
             | Reason::QueryNotAllowed
             | Reason::PrivateAddress
             | Reason::UpstreamTls
+            | Reason::UpstreamProxy
             | Reason::LimitExceeded => Layer::Network,
         };
         let mut event = Event::new(layer, "request");
@@ -195,6 +197,7 @@ impl Events {
         event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
         event.binary = denial.intent().and_then(binary_of);
         event.request = denial.intent().map(request_of).or(asked);
+        event.response = answered.map(status_alone);
         self.told.remember(&event, Some(denial));
         self.write(event)
     }
@@ -266,8 +269,14 @@ impl Events {
         self.write(connection_event("connect", permit))
     }
 
-    /// A connection was refused, and is reset.
-    pub(crate) fn connection_denied(&self, intent: &ConnectIntent, denial: &Denial, revision: u64) {
+    /// A connection was refused, and is reset. `answered`: what a forward proxy said.
+    pub(crate) fn connection_denied(
+        &self,
+        intent: &ConnectIntent,
+        denial: &Denial,
+        revision: u64,
+        answered: Option<StatusCode>,
+    ) {
         self.denied.fetch_add(1, Ordering::Relaxed);
         let mut event = Event::new(Layer::Network, "connect");
         event.revision = Some(revision);
@@ -275,6 +284,7 @@ impl Events {
         event.reason = Some(denial.reason().as_str().into());
         event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
         event.request = Some(request_of_connection(intent));
+        event.response = answered.map(status_alone);
         self.note(event);
     }
 
@@ -379,6 +389,10 @@ fn layer_of(permit: &RequestPermit) -> Layer {
 /// Who asked, where that was told.
 fn binary_of(intent: &Intent) -> Option<String> {
     intent.binary().map(|binary| binary.shown().to_owned())
+}
+
+fn status_alone(status: StatusCode) -> Response {
+    Response { status: Some(status.as_u16()), sent: None, bytes: None, duration_us: None }
 }
 
 fn connection_event(action: &'static str, permit: &ConnectPermit) -> Event {

@@ -58,6 +58,8 @@ pub(crate) const AGENT_CONNECTION_WINDOW: u32 = 1 << 20;
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// The TLS handshake with an upstream server.
 pub(crate) const UPSTREAM_TLS: Duration = Duration::from_secs(15);
+/// The answer of a forward proxy to a `CONNECT`, in which it connects by itself.
+pub(crate) const TUNNEL: Duration = Duration::from_secs(30);
 /// How long the supervisor may take to say whose a connection is. The first time it reads the whole executable.
 pub(crate) const OWNER: Duration = Duration::from_secs(10);
 /// One name resolution, all tries.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chiton_audit as audit;
+use chiton_audit::{self as audit, EventId};
 use chiton_policy::{Denial, Reason, Scheme};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
@@ -213,12 +213,17 @@ impl Service {
 
     /// The answer where there is no response: a refusal where the address or the certificate was at fault.
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
+        let mut answered = None;
         let (reason, status) = match error {
-            ForwardError::Dial(DialError::PrivateAddress { .. }) => {
+            ForwardError::Dial(DialError::PrivateAddress { .. } | DialError::PrivateName { .. }) => {
                 (Reason::PrivateAddress, StatusCode::FORBIDDEN)
             }
             ForwardError::OverLimit(_) => (Reason::LimitExceeded, StatusCode::FORBIDDEN),
             ForwardError::Dial(DialError::Tls { .. }) => (Reason::UpstreamTls, StatusCode::BAD_GATEWAY),
+            ForwardError::Dial(DialError::Via { why, .. }) => {
+                answered = why.status();
+                (Reason::UpstreamProxy, StatusCode::BAD_GATEWAY)
+            }
             ForwardError::Dial(DialError::Resolve(_) | DialError::Connect { .. })
             | ForwardError::Upstream { .. }
             | ForwardError::Target
@@ -229,21 +234,17 @@ impl Service {
         };
         let permit = &route.permit;
         let denial = Denial::after_permit(reason, permit.rule().cloned(), permit.intent(), error.to_string());
-        self.refuse_as(&denial, None, permit.revision(), status)
+        let event = self.proxy.events.denied(&denial, None, permit.revision(), answered);
+        self.refuse_as(&denial, event, status)
     }
 
     fn refuse(&self, denial: &Denial, asked: Option<audit::Request>, revision: u64) -> Response {
-        self.refuse_as(denial, asked, revision, StatusCode::FORBIDDEN)
+        let event = self.proxy.events.denied(denial, asked, revision, None);
+        self.refuse_as(denial, event, StatusCode::FORBIDDEN)
     }
 
-    fn refuse_as(
-        &self,
-        denial: &Denial,
-        asked: Option<audit::Request>,
-        revision: u64,
-        status: StatusCode,
-    ) -> Response {
-        let event = match self.proxy.events.denied(denial, asked, revision) {
+    fn refuse_as(&self, denial: &Denial, event: Result<EventId, NotWritten>, status: StatusCode) -> Response {
+        let event = match event {
             Ok(event) => event.to_string(),
             Err(error) => return unwritten(&error),
         };

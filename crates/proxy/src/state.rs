@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use chiton_api::forward::ForwardProxy;
 use chiton_audit::Sink;
 use chiton_policy::Host;
 use chiton_tls::{Authority, Leaves, Terminator, TlsError};
@@ -27,6 +28,7 @@ use crate::{
         pool::Pool,
         resolve::{BadOverride, Resolver, SystemNames},
         trust::Trust,
+        via::Via,
     },
 };
 
@@ -65,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) system: SystemNames,
     /// `[upstream.resolve]`.
     pub(crate) resolve: BTreeMap<String, String>,
+    /// `[upstream] proxy`.
+    pub(crate) forward: Option<ForwardProxy>,
     /// Whom to ask whose connections are.
     pub(crate) owners: Owners,
 }
@@ -88,7 +92,8 @@ impl Proxy {
         let revision = Arc::new(parts.revision);
         let could_allow = |name: &DnsName| revision.compiled.could_allow(&Host::Name(name.clone()));
         let names = Names::restored(parts.names, could_allow);
-        let dialler = Dialler { resolver: Resolver::new(parts.system, &parts.resolve)?, trust: parts.trust };
+        let resolver = Resolver::new(parts.system, &parts.resolve)?;
+        let dialler = Dialler { resolver, trust: parts.trust, via: parts.forward.map(Via::new) };
         Ok(Arc::new(Self {
             terminator: Terminator::new(Arc::new(leaves))?,
             names,

@@ -14,24 +14,21 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Host, Port, Reason};
 use rustix::net::sockopt;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     accept::{Refused, Target},
     capture::reset,
     limits,
     state::Proxy,
-    upstream::dial::DialError,
+    upstream::{dial::DialError, via::Tunnel, wire::socket},
 };
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
@@ -87,7 +84,7 @@ async fn carried(
     let (permit, place) = match proxy.running.admit_connection(&intent, cut) {
         Ok(admitted) => admitted,
         Err((denial, revision)) => {
-            proxy.events.connection_denied(&intent, &denial, revision);
+            proxy.events.connection_denied(&intent, &denial, revision, None);
             return reset(stream);
         }
     };
@@ -125,34 +122,61 @@ impl Drop for Passed<'_> {
 
 /// Dials, and carries both ways until both have ended. After an error neither end may take what came for the whole.
 async fn carry(stream: &mut TcpStream, first: BytesMut, passed: &Passed<'_>) -> io::Result<()> {
-    let mut upstream = dial(passed).await?;
+    let Tunnel { wire: mut upstream, first: greeting } = dial(passed).await?;
     // Whatever ends this early resets the server's side.
-    upstream.set_zero_linger()?;
+    socket(&upstream).set_zero_linger()?;
     keep_alive(stream)?;
-    keep_alive(&upstream)?;
-    let (from_agent, to_agent) = stream.split();
-    let (from_server, mut to_server) = upstream.split();
+    keep_alive(socket(&upstream))?;
+    let ends = Begun { stream, first, greeting };
+    match &mut upstream {
+        Either::Left(tcp) => both_ways(ends, tcp.split(), passed).await?,
+        Either::Right(tls) => both_ways(ends, tokio::io::split(tls), passed).await?,
+    }
+    sockopt::set_socket_linger(socket(&upstream), None)?;
+    Ok(())
+}
+
+/// The agent's side, and what either side has said already.
+struct Begun<'a> {
+    stream: &'a mut TcpStream,
+    first: BytesMut,
+    greeting: Bytes,
+}
+
+async fn both_ways(
+    begun: Begun<'_>,
+    (from_server, mut to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    passed: &Passed<'_>,
+) -> io::Result<()> {
+    let Begun { stream, first, greeting } = begun;
+    let (from_agent, mut to_agent) = stream.split();
     to_server.write_all(&first).await?;
+    to_server.flush().await?;
     passed.sent.fetch_add(first.len() as u64, Ordering::Relaxed);
-    drop(first);
+    to_agent.write_all(&greeting).await?;
+    passed.bytes.fetch_add(greeting.len() as u64, Ordering::Relaxed);
+    drop((first, greeting));
     tokio::try_join!(
         one_way(from_agent, to_server, &passed.sent),
         one_way(from_server, to_agent, &passed.bytes)
     )?;
-    sockopt::set_socket_linger(&upstream, None)?;
     Ok(())
 }
 
-async fn dial(passed: &Passed<'_>) -> io::Result<TcpStream> {
+async fn dial(passed: &Passed<'_>) -> io::Result<Tunnel> {
     passed.proxy.upstream.dialler.dial_tcp(passed.permit).await.map_err(|error| {
-        match &error {
-            DialError::PrivateAddress { .. } => {
-                let denial = Denial::of_connection(Reason::PrivateAddress, error.to_string());
-                let (intent, revision) = (passed.permit.intent(), passed.permit.revision());
-                passed.proxy.events.connection_denied(intent, &denial, revision);
+        let denied = match &error {
+            DialError::PrivateAddress { .. } | DialError::PrivateName { .. } => {
+                Some((Reason::PrivateAddress, None))
             }
+            DialError::Via { why, .. } => Some((Reason::UpstreamProxy, why.status())),
             // The end is written with no bytes.
-            DialError::Resolve(_) | DialError::Connect { .. } | DialError::Tls { .. } => {}
+            DialError::Resolve(_) | DialError::Connect { .. } | DialError::Tls { .. } => None,
+        };
+        if let Some((reason, answered)) = denied {
+            let denial = Denial::of_connection(reason, error.to_string());
+            let (intent, revision) = (passed.permit.intent(), passed.permit.revision());
+            passed.proxy.events.connection_denied(intent, &denial, revision, answered);
         }
         io::Error::other(error)
     })
@@ -168,10 +192,15 @@ fn keep_alive(stream: &impl AsFd) -> io::Result<()> {
 }
 
 /// Until the reader's end, which is then told to the other side.
-async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, passed: &AtomicU64) -> io::Result<()> {
+async fn one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    passed: &AtomicU64,
+) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(limits::TCP_BUFFER);
     while from.read_buf(&mut buffer).await? > 0 {
         to.write_all(&buffer).await?;
+        to.flush().await?;
         passed.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         buffer.clear();
     }

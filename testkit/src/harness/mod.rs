@@ -40,6 +40,7 @@ pub struct Chiton {
     extra_ca: Vec<PathBuf>,
     resolve: BTreeMap<String, String>,
     llm_allow: Vec<String>,
+    upstream: String,
     environment: BTreeMap<String, String>,
 }
 
@@ -52,6 +53,7 @@ impl Chiton {
             extra_ca: Vec::new(),
             resolve: BTreeMap::new(),
             llm_allow: Vec::new(),
+            upstream: String::new(),
             environment: BTreeMap::new(),
         };
         chiton.write_config();
@@ -82,6 +84,13 @@ impl Chiton {
         self
     }
 
+    /// More lines of `[upstream]`, in the place of those that were given before.
+    pub fn upstream(&mut self, lines: &str) -> &mut Self {
+        lines.clone_into(&mut self.upstream);
+        self.write_config();
+        self
+    }
+
     /// A variable for every command from now on.
     pub fn variable(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -92,7 +101,8 @@ impl Chiton {
         let list =
             |items: &[String]| items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
         let paths: Vec<_> = self.extra_ca.iter().map(|path| path.display().to_string()).collect();
-        let mut text = format!("[upstream]\nextra_ca = [{}]\n\n[upstream.resolve]\n", list(&paths));
+        let mut text =
+            format!("[upstream]\nextra_ca = [{}]\n{}\n\n[upstream.resolve]\n", list(&paths), self.upstream);
         for (name, address) in &self.resolve {
             text.push_str(&format!("{name:?} = {address:?}\n"));
         }

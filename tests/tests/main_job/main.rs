@@ -3,6 +3,7 @@
 mod agents;
 mod credentials;
 mod curl;
+mod forward;
 mod git;
 mod internal;
 mod packages;

@@ -13,10 +13,10 @@ use chiton_testkit::routes::Router;
 use chiton_tests::{As, World};
 
 /// A server that is a program of its own; it ends with this.
-struct Server(Child, SocketAddr);
+pub(crate) struct Server(pub(crate) Child, pub(crate) SocketAddr);
 
 impl Server {
-    fn start(command: impl FnOnce(u16) -> Command) -> Self {
+    pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let at = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
         let mut command = command(at.port());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server");
@@ -36,7 +36,7 @@ impl Drop for Server {
     }
 }
 
-fn redis(folder: &Path) -> Server {
+pub(crate) fn redis(folder: &Path) -> Server {
     Server::start(|port| {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder);

@@ -14,3 +14,4 @@ mod p10_bad_input;
 mod p11_everything_written;
 mod p12_host_is_not_starved;
 mod p13_faults_fail_closed;
+mod rule_limits;

@@ -14,7 +14,7 @@ use chiton_store::Record;
 use jiff::Timestamp;
 
 use super::{
-    check::{check_record, policy_file, resolved},
+    check::{check_record, policy_file, resolved, resolved_upstream},
     create::restart,
     network::PushError,
     task::Task,
@@ -87,7 +87,8 @@ pub(crate) async fn recreate(
         });
     }
     // What would stop it from starting is found before it is stopped.
-    check_record(gateway, record, &document)?;
+    let upstream = check_record(gateway, record, &document)?;
+    resolved_upstream(gateway, record, &upstream).await?;
     resolved(gateway, record, &document).await?;
     let told = Told::of(record, "recreate").policy(record.revision);
     gateway.record(told)?;

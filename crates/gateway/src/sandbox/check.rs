@@ -15,7 +15,10 @@ use chiton_audit::Layer;
 use chiton_driver::ComputeDriver;
 use chiton_store::{Record, Spec};
 
-use super::path::Limits;
+use super::{
+    path::Limits,
+    upstream::{Unresolved, credentials_of},
+};
 use crate::{
     config::Config,
     document::Document,
@@ -31,7 +34,7 @@ pub(super) struct Checked {
     pub(super) spec: Spec,
     pub(super) document: Document,
     pub(super) driver: Arc<dyn ComputeDriver>,
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Unresolved,
     pub(super) session: Session,
 }
 
@@ -41,7 +44,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     check_session(&request.session)?;
     let document = Document::parse(&request.policy)?;
     let config = Config::load(&gateway.paths)?;
-    let upstream = config.upstream()?;
+    let upstream = Unresolved::of(&config)?;
     let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
     let home = canonical_home(&request.home)?;
     let limits = Limits::new(gateway.paths.own_folders(), home.clone());
@@ -71,7 +74,7 @@ pub(super) fn check_record(
     gateway: &Gateway,
     record: &Record,
     document: &Document,
-) -> Result<Upstream, GatewayError> {
+) -> Result<Unresolved, GatewayError> {
     let spec = &record.spec;
     let limits = Limits::new(gateway.paths.own_folders(), spec.home.clone());
     limits.folder("the workspace", &spec.workspace)?;
@@ -79,7 +82,7 @@ pub(super) fn check_record(
         limits.existing("the read-only path", path)?;
     }
     check_host_paths(&limits, document, &spec.home)?;
-    Ok(Config::load(&gateway.paths)?.upstream()?)
+    Unresolved::of(&Config::load(&gateway.paths)?)
 }
 
 /// One value for every reference of a document, each told of.
@@ -89,11 +92,33 @@ pub(super) async fn resolved(
     document: &Document,
 ) -> Result<Vec<Credential>, GatewayError> {
     let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&document.policy)).await;
-    match &credentials {
-        Ok(credentials) => tell(gateway, record, credentials)?,
-        Err(_) => gateway.record_anyway(told(record).denied("credential_unavailable")),
-    }
+    tell_all(gateway, record, credentials.as_deref())?;
     credentials
+}
+
+/// The same for what the operator's settings name.
+pub(super) async fn resolved_upstream(
+    gateway: &Gateway,
+    record: &Record,
+    upstream: &Unresolved,
+) -> Result<Upstream, GatewayError> {
+    let upstream = upstream.resolve(&gateway.secrets).await;
+    tell_all(gateway, record, upstream.as_ref().map(credentials_of))?;
+    upstream
+}
+
+fn tell_all<E>(
+    gateway: &Gateway,
+    record: &Record,
+    credentials: Result<&[Credential], E>,
+) -> Result<(), GatewayError> {
+    match credentials {
+        Ok(credentials) => tell(gateway, record, credentials),
+        Err(_) => {
+            gateway.record_anyway(told(record).denied("credential_unavailable"));
+            Ok(())
+        }
+    }
 }
 
 /// Writes an event for each value, before it is used.

@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    check::{Checked, check, check_record, resolved, tell},
+    check::{Checked, check, check_record, resolved, resolved_upstream, tell},
     end::{settle_failed, sweep},
     live::Live,
     make::{Making, make, unmake},
     network::{Network, current_text},
     task::Task,
+    upstream::credentials_of,
 };
 use crate::{
     document::Document,
@@ -40,9 +41,11 @@ pub(crate) struct Started {
 pub(crate) async fn create(gateway: &Arc<Gateway>, request: CreateRequest) -> Result<Started, GatewayError> {
     let checked = check(gateway, &request)?;
     let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&checked.document.policy)).await?;
+    let upstream = checked.upstream.resolve(&gateway.secrets).await?;
     let record = claim(gateway, &request, &checked).await?;
-    let Checked { document, driver, upstream, session, .. } = checked;
-    if let Err(error) = tell(gateway, &record, &credentials) {
+    let Checked { document, driver, session, .. } = checked;
+    let told = tell(gateway, &record, &credentials);
+    if let Err(error) = told.and_then(|()| tell(gateway, &record, credentials_of(&upstream))) {
         undo(gateway, &record, &error).await;
         return Err(error);
     }
@@ -62,6 +65,7 @@ pub(crate) async fn restart(
     let upstream = check_record(gateway, record, &base)?;
     let driver = gateway.driver(record.driver)?;
     let credentials = resolved(gateway, record, &revision).await?;
+    let upstream = resolved_upstream(gateway, record, &upstream).await?;
     gateway.store.restart(&record.id).await?;
     let record = record.clone();
     let making = Making { record, driver, base, revision, credentials, upstream, session };

@@ -6,7 +6,12 @@ use chiton_api::control::{ProxyReply, ProxyRequest, ProxyStatus, Revised};
 use chiton_store::Record;
 use tokio::time::{Instant, sleep_until};
 
-use super::{check::resolved, live::Live, make};
+use super::{
+    check::{resolved, resolved_upstream},
+    live::Live,
+    make,
+    upstream::Unresolved,
+};
 use crate::{
     config::Config,
     document::Document,
@@ -121,7 +126,8 @@ impl Network {
 async fn attach(gateway: &Gateway, record: &Record, live: &Live) -> Result<(), GatewayError> {
     let text = current_text(gateway, record).await?;
     let document = Document::parse(&text)?;
-    let upstream = Config::load(&gateway.paths)?.upstream()?;
+    let upstream = Unresolved::of(&Config::load(&gateway.paths)?)?;
+    let upstream = resolved_upstream(gateway, record, &upstream).await?;
     let credentials = resolved(gateway, record, &document).await?;
     let authority = make::read_authority(&gateway.folder(&record.id))
         .map_err(|source| GatewayError::Io { doing: "cannot read the sandbox's authority", source })?;

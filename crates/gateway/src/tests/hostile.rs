@@ -86,9 +86,15 @@ fn a_bad_config_refuses_the_start_and_changes_nothing_else() {
     let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"name": "two"})));
     assert_eq!(problem["type"], "configuration");
     assert!(problem["detail"].as_str().unwrap().contains("line 2"), "{problem}");
-    world.configure("[upstream]\nproxy = \"http://proxy:3128\"\n");
+    world.configure("[upstream]\nproxy = \"http://me:hunter22@proxy:3128\"\n");
     let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"name": "two"})));
-    assert_eq!(problem["type"], "not_supported");
+    assert_eq!(problem["type"], "configuration");
+    assert!(!problem.to_string().contains("hunter22"), "{problem}");
+    world.configure(
+        "[upstream]\nproxy = \"http://proxy:3128\"\nproxy_credential = \"env://CHITON_TEST_NOT_SET\"\n",
+    );
+    let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"name": "two"})));
+    assert!(problem["detail"].as_str().unwrap().contains("CHITON_TEST_NOT_SET"), "{problem}");
     world.configure("[upstream]\nextra_ca = [\"/nonexistent.pem\"]\n");
     let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"name": "two"})));
     assert!(problem["detail"].as_str().unwrap().contains("/nonexistent.pem"), "{problem}");

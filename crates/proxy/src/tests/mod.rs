@@ -6,6 +6,7 @@ mod applying;
 mod control;
 mod credentials;
 mod exchange;
+mod forward;
 mod owners;
 mod placed;
 mod proxied;
@@ -25,7 +26,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use chiton_api::control::{Credential, Revised};
+use chiton_api::{
+    control::{Credential, Revised},
+    forward::ForwardProxy,
+};
 use chiton_audit::{Decision, Event, Sink, SinkError};
 use chiton_secret::SecretValue;
 use chiton_testkit::{TestCa, Upstream};
@@ -95,6 +99,7 @@ struct Setup<'a> {
     credentials: Vec<(&'a str, &'a str, Option<Vec<&'a str>>)>,
     system: SystemNames,
     owners: Option<Owners>,
+    forward: Option<ForwardProxy>,
 }
 
 fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&str>>)]) -> Revised {
@@ -123,6 +128,7 @@ impl Bench {
             trust: Trust::new(SystemRoots::Read(None), Roots::only(&roots).unwrap()).unwrap(),
             system: setup.system,
             resolve,
+            forward: setup.forward,
             owners: setup.owners.unwrap_or_else(|| Owners::new(None).unwrap()),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }

@@ -1,4 +1,7 @@
 //! Connects to the server of a permit: resolves once, checks every address, dials exactly what it checked.
+//!
+//! Where the operator has a forward proxy, it is asked for a tunnel to the checked address instead; or, where the operator
+//! says that it resolves names, to the name, of which only what a name says could be checked.
 
 use std::{
     io,
@@ -6,23 +9,21 @@ use std::{
     sync::Arc,
 };
 
-use chiton_policy::{ConnectPermit, Host, Scheme, model::Cidr};
+use bytes::Bytes;
+use chiton_policy::{ConnectKind, ConnectPermit, Host, HostName, Scheme, model::Cidr};
 use chiton_tls::{Alpn, TlsError};
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 
 use super::{
     address::{Reach, reach},
-    read_ahead::ReadAhead,
     resolve::{ResolveError, Resolver},
     trust::Trust,
+    via::{Destination, Speaks, Tunnel, Via, ViaError, reach_of_name},
+    wire::{Connection, Wire, handshake},
 };
 use crate::{judge::Route, limits};
-
-/// A connection to a server, in the clear or over verified TLS.
-pub(crate) type Connection = Either<TcpStream, TlsStream<ReadAhead<TcpStream>>>;
 
 /// Why a server was not reached. Nothing of the request was sent.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,27 @@ pub(crate) enum DialError {
         address: IpAddr,
         /// What it is.
         kind: &'static str,
+    },
+    /// The forward proxy resolves it, and it may not be asked for.
+    #[error("`{host}` is resolved by the forward proxy `{proxy}`, and {why}")]
+    PrivateName {
+        /// The judged host.
+        host: Host,
+        /// Which proxy.
+        proxy: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The forward proxy does not lead there.
+    #[error("`{host}` cannot be reached through the forward proxy `{proxy}`: {why}")]
+    Via {
+        /// The judged host.
+        host: Host,
+        /// Which proxy.
+        proxy: String,
+        /// Why.
+        #[source]
+        why: ViaError,
     },
     /// No address took the connection.
     #[error("cannot connect to `{host}` at {address}: {source}")]
@@ -60,6 +82,13 @@ pub(crate) enum DialError {
         #[source]
         source: io::Error,
     },
+}
+
+impl DialError {
+    /// Whether no other address of the same name is worth a try.
+    const fn is_final(&self) -> bool {
+        matches!(self, Self::Via { why, .. } if !why.is_of_the_address())
+    }
 }
 
 /// A new connection, and whether the server speaks HTTP/2 on it.
@@ -104,56 +133,95 @@ pub(crate) struct Dialler {
     pub(crate) resolver: Resolver,
     /// Trust, and the protocols that are offered.
     pub(crate) trust: Trust,
+    /// What connections go through.
+    pub(crate) via: Option<Via>,
 }
 
 impl Dialler {
     /// Connects to where the permit leads.
     pub(crate) async fn dial(&self, route: &Route) -> Result<Dialled, DialError> {
-        let stream = self.connect(route).await?;
-        let _ = stream.set_nodelay(true);
+        let wire = self.connect(route).await?;
         match route.scheme {
-            Scheme::Http => Ok(Dialled { connection: Either::Left(stream), http2: false }),
-            Scheme::Https => secure(self.trust.config(Alpn::Http2OrHttp1), route, stream).await,
+            Scheme::Http => Ok(Dialled { connection: Either::Left(wire), http2: false }),
+            Scheme::Https => secure(self.trust.config(Alpn::Http2OrHttp1), route, wire).await,
         }
     }
 
     /// The same, for HTTP/1.1 alone.
     pub(crate) async fn dial_http1(&self, route: &Route) -> Result<Connection, DialError> {
-        let stream = self.connect(route).await?;
-        let _ = stream.set_nodelay(true);
+        let wire = self.connect(route).await?;
         match route.scheme {
-            Scheme::Http => Ok(Either::Left(stream)),
-            Scheme::Https => Ok(secure(self.trust.config(Alpn::Http1), route, stream).await?.connection),
+            Scheme::Http => Ok(Either::Left(wire)),
+            Scheme::Https => Ok(secure(self.trust.config(Alpn::Http1), route, wire).await?.connection),
         }
     }
 
-    /// Connects to where a connection's permit leads; what goes over it is the agent's alone.
-    pub(crate) async fn dial_tcp(&self, permit: &ConnectPermit) -> Result<TcpStream, DialError> {
-        let stream = self.reach(&Bounds::of_connection(permit)).await?;
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+    /// Connects to where a connection's permit leads; what goes over it is the agent's alone, and the server's.
+    pub(crate) async fn dial_tcp(&self, permit: &ConnectPermit) -> Result<Tunnel, DialError> {
+        let speaks = match permit.intent().kind() {
+            ConnectKind::Tcp => Speaks::Anyone,
+            ConnectKind::Tls => Speaks::Client,
+        };
+        self.reach(&Bounds::of_connection(permit), speaks).await
     }
 
-    async fn connect(&self, route: &Route) -> Result<TcpStream, DialError> {
-        self.reach(&Bounds::of_route(route)).await
+    async fn connect(&self, route: &Route) -> Result<Wire, DialError> {
+        Ok(self.reach(&Bounds::of_route(route), Speaks::Client).await?.wire)
     }
 
-    async fn reach(&self, route: &Bounds<'_>) -> Result<TcpStream, DialError> {
+    async fn reach(&self, route: &Bounds<'_>, speaks: Speaks) -> Result<Tunnel, DialError> {
         let addresses = match self.resolver.overridden(route.host, route.port) {
             Some(address) => vec![address],
-            None => self.checked(route).await?,
+            None => {
+                if let Some((via, name)) = self.told_by_name(route) {
+                    check_name(route, via, name)?;
+                    return self
+                        .through(via, route, Destination::Name(name.clone(), route.port), speaks)
+                        .await;
+                }
+                self.checked(route).await?
+            }
+        };
+        let nowhere = || {
+            let source = io::ErrorKind::AddrNotAvailable.into();
+            DialError::Connect { host: route.host.clone(), address: ([0, 0, 0, 0], 0).into(), source }
         };
         let mut last = None;
         for address in addresses {
-            match timeout(limits::CONNECT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(source)) => last = Some((address, source)),
-                Err(_) => last = Some((address, io::ErrorKind::TimedOut.into())),
+            let reached = match &self.via {
+                Some(via) if !via.is_direct(route.host, address) => {
+                    self.through(via, route, Destination::Address(address), speaks).await
+                }
+                Some(_) | None => direct(route, address).await,
+            };
+            match reached {
+                Ok(tunnel) => return Ok(tunnel),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => last = Some(error),
             }
         }
-        let nowhere = || (SocketAddr::from(([0, 0, 0, 0], 0)), io::ErrorKind::AddrNotAvailable.into());
-        let (address, source) = last.unwrap_or_else(nowhere);
-        Err(DialError::Connect { host: route.host.clone(), address, source })
+        Err(last.unwrap_or_else(nowhere))
+    }
+
+    /// The forward proxy, where it is the one that resolves this name.
+    fn told_by_name<'a>(&'a self, route: &Bounds<'a>) -> Option<(&'a Via, &'a HostName)> {
+        match (&self.via, route.host) {
+            (Some(via), Host::Name(name)) if via.resolves(route.host) && !self.resolver.is_in_table(name) => {
+                Some((via, name))
+            }
+            _ => None,
+        }
+    }
+
+    async fn through(
+        &self,
+        via: &Via,
+        route: &Bounds<'_>,
+        to: Destination,
+        speaks: Speaks,
+    ) -> Result<Tunnel, DialError> {
+        let tunnel = via.tunnel(&self.resolver, &self.trust, to, speaks).await;
+        tunnel.map_err(|why| DialError::Via { host: route.host.clone(), proxy: via.shown(), why })
     }
 
     /// The addresses that the permit lets us dial, of those that the name has now.
@@ -179,26 +247,40 @@ impl Dialler {
     }
 }
 
+async fn direct(route: &Bounds<'_>, address: SocketAddr) -> Result<Tunnel, DialError> {
+    let failed = |source| DialError::Connect { host: route.host.clone(), address, source };
+    let connected = timeout(limits::CONNECT, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+    let _ = stream.set_nodelay(true);
+    Ok(Tunnel { wire: Either::Left(stream), first: Bytes::new() })
+}
+
 async fn secure(
     tls: Result<Arc<ClientConfig>, TlsError>,
     route: &Route,
-    stream: TcpStream,
+    wire: Wire,
 ) -> Result<Dialled, DialError> {
     let failed = |source| DialError::Tls { host: route.host.clone(), source };
     let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
-    let name = match &route.host {
-        Host::Ip(address) => ServerName::IpAddress((*address).into()),
-        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-    };
-    let handshake = TlsConnector::from(tls).connect(name, ReadAhead::new(stream));
-    let stream = match timeout(limits::UPSTREAM_TLS, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failed(error)),
-        Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
-    };
+    let stream = handshake(tls, &route.host, wire).await.map_err(failed)?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Dialled { connection: Either::Right(stream), http2 })
+}
+
+/// What can be checked of a name that the forward proxy resolves.
+fn check_name(route: &Bounds<'_>, via: &Via, name: &HostName) -> Result<(), DialError> {
+    let refused = |why| Err(DialError::PrivateName { host: route.host.clone(), proxy: via.shown(), why });
+    if !route.allowed_addresses.is_empty() {
+        return refused("its address cannot be compared with the rule's `allowed_addresses`");
+    }
+    match reach_of_name(name) {
+        Reach::Public => Ok(()),
+        Reach::Private if route.private_addresses => Ok(()),
+        Reach::Private => refused(
+            "such a name is of a private network; `private_addresses: true` on the rule would allow it",
+        ),
+        Reach::Never => refused("such a name is of a machine's own side, or of a metadata service"),
+    }
 }
 
 /// Why an address may not be dialled under this permit.

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use super::{dial::Connection, forward::SentBody};
+use super::{forward::SentBody, wire::Connection};
 use crate::{
     http1::{
         body::{Decoded, Decoder, FramingError, put_hex},

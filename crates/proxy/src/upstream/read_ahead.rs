@@ -23,6 +23,11 @@ impl<S> ReadAhead<S> {
     pub(crate) fn new(io: S) -> Self {
         Self { io, ahead: BytesMut::new() }
     }
+
+    /// The stream below.
+    pub(crate) const fn get_ref(&self) -> &S {
+        &self.io
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {

@@ -106,6 +106,11 @@ impl Resolver {
         self.overrides.get(&(host.clone(), port)).copied()
     }
 
+    /// Whether the host's own table has this name.
+    pub(crate) fn is_in_table(&self, name: &HostName) -> bool {
+        self.system.hosts.contains_key(name.as_str())
+    }
+
     /// Every address of a name, asked once.
     pub(crate) async fn addresses(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
         if let Some(addresses) = self.system.hosts.get(name.as_str()) {

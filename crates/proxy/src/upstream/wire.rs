@@ -1,0 +1,47 @@
+//! What bytes to a server go over: TCP or a tunnel, in the clear or in TLS of our own.
+
+use std::{io, sync::Arc};
+
+use chiton_policy::Host;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::either::Either;
+
+use super::read_ahead::ReadAhead;
+use crate::limits;
+
+/// The way to a server: TCP to it or to a forward proxy, or the TLS that a forward proxy is spoken to in.
+pub(crate) type Wire = Either<TcpStream, Box<TlsStream<ReadAhead<TcpStream>>>>;
+
+/// A connection to a server, in the clear or over verified TLS.
+pub(crate) type Connection = Either<Wire, TlsStream<ReadAhead<Wire>>>;
+
+/// The socket below.
+pub(crate) fn socket(wire: &Wire) -> &TcpStream {
+    match wire {
+        Either::Left(stream) => stream,
+        Either::Right(tls) => tls.get_ref().0.get_ref(),
+    }
+}
+
+/// TLS, verified for this host.
+pub(crate) async fn handshake<S>(
+    config: Arc<ClientConfig>,
+    host: &Host,
+    stream: S,
+) -> io::Result<TlsStream<ReadAhead<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = match host {
+        Host::Ip(address) => ServerName::IpAddress((*address).into()),
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+    };
+    timeout(limits::UPSTREAM_TLS, TlsConnector::from(config).connect(name, ReadAhead::new(stream))).await?
+}
