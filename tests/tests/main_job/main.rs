@@ -5,6 +5,8 @@ mod curl;
 mod git;
 mod internal;
 mod packages;
+mod postgres;
 mod sdks;
+mod server;
 mod tcp;
 mod trust;
