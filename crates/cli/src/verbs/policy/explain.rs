@@ -25,7 +25,8 @@ use crate::{
 pub(crate) struct ExplainArgs {
     /// The policy
     file: PathBuf,
-    /// The request: `METHOD scheme://authority/target`, or `CONNECT tcp://host:port`
+    /// The request: `METHOD scheme://authority/target`, or `CONNECT tcp://host:port`, or `CONNECT tls://host:port` for
+    /// what is passed through
     #[arg(long, value_name = "REQUEST")]
     request: String,
     /// The program that asks
@@ -43,7 +44,10 @@ impl ExplainArgs {
         let compiled = compile(&policy);
         let connection = ConnectIntent::from_request_line(&self.request);
         let judged = match connection {
-            Some(connection) => Ok(explain_connection(&compiled, &connection)),
+            Some(connection) => {
+                let binary = self.binary.as_deref().map(|binary| known(binary, &compiled));
+                Ok(explain_connection(&compiled, &connection.by(binary)))
+            }
             None => self.intent(&compiled).map(|intent| explain(&compiled, &intent)),
         };
         let explanation = match judged {
