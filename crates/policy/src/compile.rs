@@ -56,8 +56,8 @@ pub fn compile(policy: &Policy) -> CompiledPolicy {
         hosts.add(rule, index);
     }
     let tcp = policy.dynamic.tcp.clone();
-    let names_binaries = rules.iter().any(|rule| rule.binaries.is_some())
-        || tcp.iter().any(|rule| rule.binaries.is_some());
+    let names_binaries =
+        rules.iter().any(|rule| rule.binaries.is_some()) || tcp.iter().any(|rule| rule.binaries.is_some());
     let mode = policy.dynamic.mode;
     CompiledPolicy { revision: 0, mode, rules, tcp, routes, hosts, names_binaries }
 }
@@ -189,7 +189,8 @@ impl CompiledPolicy {
     pub fn binary_paths(&self) -> Vec<&str> {
         let http = self.rules.iter().filter_map(|rule| rule.binaries.as_deref());
         let tcp = self.tcp.iter().filter_map(|rule| rule.binaries.as_deref());
-        let mut paths: Vec<&str> = http.chain(tcp).flatten().filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
+        let mut paths: Vec<&str> =
+            http.chain(tcp).flatten().filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
         paths.sort_unstable();
         paths.dedup();
         paths

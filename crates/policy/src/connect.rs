@@ -415,10 +415,10 @@ mod tests {
         let dump = explained("CONNECT tcp://db.test:5432", "/usr/bin/dump");
         let stopped: Vec<_> = dump.rules.iter().map(|trace| trace.stopped_by).collect();
         assert_eq!(stopped, [Some(Reason::BinaryNotAllowed), None]);
-        assert_eq!((dump.decision, dump.other_hosts), (crate::Outcome::Allow, 1));
+        assert_eq!((dump.decision, dump.other_hosts), (crate::Outcome::Allow, 0));
         let other = explained("CONNECT tls://pin.test:443", "/usr/bin/psql");
         assert_eq!((other.reason, other.suggestion), (Some(Reason::BinaryNotAllowed), None));
-        assert_eq!((other.rules.len(), other.other_hosts), (1, 2));
+        assert_eq!((other.rules.len(), other.other_hosts), (1, 0));
         let unnamed = explained("CONNECT tls://new.test:443", "/usr/bin/psql");
         let rule = "- host: new.test\n  ports: [443]\n  tls: passthrough";
         assert_eq!(unnamed.suggestion.as_deref(), Some(rule));

@@ -22,7 +22,8 @@ const PASSWORD: &str = "of-a-test";
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
     dynamic: {network: {tcp: [{host: db.example.com, ports: [5432]}]}}\n";
 /// Debian's `psql` is a Perl script that finds the program itself.
-const AS_TOLD: &str = "export PGUSER=postgres PGPASSWORD=of-a-test PGDATABASE=postgres PGCONNECT_TIMEOUT=20; ";
+const AS_TOLD: &str =
+    "export PGUSER=postgres PGPASSWORD=of-a-test PGDATABASE=postgres PGCONNECT_TIMEOUT=20; ";
 
 /// A database server of its own, which runs as nobody in particular.
 struct Database {
@@ -149,6 +150,24 @@ fn psql_as_root() {
     session(As::Root);
 }
 
+/// What Debian calls `psql` is a Perl script, which starts the program that a rule can name.
+#[test]
+fn only_psql_may_where_the_rule_is_for_it() {
+    let mut world = World::new(As::User, &[], Router::echo());
+    let database = Database::start(&world);
+    world.chiton.resolve("db.example.com:5432", database.server.1);
+    let psql = fs::canonicalize(program("psql")).unwrap_or_else(|_| "/usr/bin/psql".into());
+    let policy = POLICY.replace("[5432]", &format!("[5432], binaries: [{}]", psql.display()));
+    let script = "psql -XAtq 'host=db.example.com sslmode=require' -c 'select 6 * 7'; \
+        /usr/bin/python3 -c 'import socket; s = socket.create_connection((\"db.example.com\", 5432), 20); \
+        s.sendall(bytes([0, 0, 0, 8, 4, 210, 22, 47])); print(s.recv(1))' 2>/dev/null || echo refused";
+    let outcome = world.sh(&policy, &format!("{AS_TOLD}{script}")).expect_success();
+    assert_eq!(outcome.stdout, "42\nrefused\n", "{outcome:?}");
+    let denied = world.chiton.audit(&["--decision", "deny"]);
+    let [denied] = denied.as_slice() else { panic!("one refusal: {denied:#?}") };
+    assert_eq!(denied["reason"], "binary_not_allowed");
+}
+
 /// A query that runs when the rule goes ends before `apply` has returned.
 #[test]
 fn a_running_query_is_cut_by_a_new_revision() {
@@ -163,7 +182,8 @@ fn a_running_query_is_cut_by_a_new_revision() {
     );
     let arguments = ["run", "-d", "-n", "cut", "-p", policy, "--", "sh", "-c", &script];
     let _ = world.chiton.run(&arguments).expect_success();
-    let sleeps = "select count(*) from pg_stat_activity where application_name = 'inside' and wait_event = 'PgSleep'";
+    let sleeps =
+        "select count(*) from pg_stat_activity where application_name = 'inside' and wait_event = 'PgSleep'";
     until(|| database.asked(sleeps) == "1");
     let closed = world.chiton.policy("dynamic: {}\n");
     let _ = world.chiton.run(&["policy", "apply", "cut", closed.to_str().expect("a path")]).expect_success();

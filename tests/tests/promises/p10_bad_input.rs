@@ -27,7 +27,8 @@ fn a_bad_policy_never_replaces_a_good_one() {
         ("dynamic: {llm_routing: {provider: openai, models: [a]}}\n".to_owned(), "models"),
         (
             "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/tmp/psql]}]}}\n"
-                .to_owned() + "static: {filesystem: {allowed_paths: [/tmp]}}\n",
+                .to_owned()
+                + "static: {filesystem: {allowed_paths: [/tmp]}}\n",
             "the agent can write",
         ),
     ];
