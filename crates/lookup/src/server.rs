@@ -151,6 +151,7 @@ impl Server {
             sink: config.sink,
             throttle: crate::event::Throttle::default(),
             starts: crate::calls::exec::Starts::default(),
+            images: crate::images::Images::default(),
             waits: crate::waits::Waits::new().map_err(StartError::Event)?,
         };
         let server = Self { shared: Arc::new(shared) };
@@ -268,6 +269,7 @@ impl Pool {
     fn serve(&self, note: notify::Notification) {
         let shared = &*self.shared;
         shared.starts.look_at(shared, note.thread);
+        shared.images.look_at(shared, note.thread);
         let request = Request {
             shared,
             listener: &self.listener,

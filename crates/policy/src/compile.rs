@@ -9,7 +9,7 @@ use index::HostIndex;
 use crate::{
     model::{HttpRule, LlmRoute, Mode, Policy, TcpRule, TlsMode},
     names::{Host, Port},
-    patterns::{FileGlob, PathPattern},
+    patterns::{BinaryPattern, FileGlob, PathPattern},
     provider::Provider,
 };
 
@@ -184,13 +184,13 @@ impl CompiledPolicy {
                 || self.tcp_rules_for(host).any(|rule| rule.binaries.is_some()))
     }
 
-    /// The patterns of `binaries` that are one path each: names that may be symlinks.
+    /// The paths in `binaries` without a star: names that may be symlinks.
     #[must_use]
     pub fn binary_paths(&self) -> Vec<&str> {
         let http = self.rules.iter().filter_map(|rule| rule.binaries.as_deref());
         let tcp = self.tcp.iter().filter_map(|rule| rule.binaries.as_deref());
-        let mut paths: Vec<&str> =
-            http.chain(tcp).flatten().filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
+        let globs = http.chain(tcp).flatten().flat_map(BinaryPattern::globs);
+        let mut paths: Vec<&str> = globs.filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
         paths.sort_unstable();
         paths.dedup();
         paths

@@ -91,6 +91,21 @@ fn explain_judges_connections_by_their_binary() {
 }
 
 #[test]
+fn explain_knows_a_script() {
+    let chiton = Chiton::new(As::User);
+    let rule = "dynamic: {network: {http: [{host: api.example.com, binaries: ['/usr/bin/python3 /opt/tool.py']}]}}\n";
+    let policy = chiton.policy(rule);
+    let policy = policy.to_str().expect("UTF-8");
+    for (binary, status) in
+        [("/usr/bin/python3 /opt/tool.py", 0), ("/usr/bin/python3 /opt/other.py", 1), ("/usr/bin/python3", 1)]
+    {
+        let request = "GET https://api.example.com/";
+        let arguments = ["policy", "explain", policy, "--request", request, "--binary", binary];
+        let _ = chiton.run(&arguments).expect_status(status);
+    }
+}
+
+#[test]
 fn diff_and_schema_need_no_gateway() {
     let chiton = Chiton::new(As::User);
     let (old, new) =

@@ -1,6 +1,7 @@
 //! The promises of the threat model, each attacked from inside a running sandbox.
 
 mod binaries;
+mod binaries_script;
 mod binaries_unread;
 mod p01_no_secret_inside;
 mod p02_one_way_out;

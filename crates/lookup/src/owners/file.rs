@@ -125,6 +125,13 @@ pub(super) fn judge(shared: &Shared, seen: &Seen) -> bool {
     shared.executables.holds(seen, File::from(file))
 }
 
+/// The same for a file by its path, as it is now.
+pub(super) fn fixed_at(shared: &Shared, path: &Path) -> bool {
+    let seen =
+        open(&shared.judge.root, path, OFlags::PATH).and_then(|file| Seen::of(&shared.judge.own, &file));
+    seen.is_ok_and(|seen| seen.path == path && judge(shared, &seen))
+}
+
 fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     let below = path.strip_prefix("/").map_err(|_| chiton_sys::Errno::NOENT)?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;

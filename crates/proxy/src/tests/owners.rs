@@ -12,7 +12,7 @@ const POLICY: &str = "dynamic: {network: {http: [{host: api.test, binaries: [/us
 
 fn owner(executable: &str, fixed: bool) -> Owner {
     let in_home = executable.strip_prefix("/home/u/").map(|below| PathBuf::from("~").join(below));
-    Owner { executable: executable.into(), in_home, fixed }
+    Owner { executable: executable.into(), in_home, fixed, script: None }
 }
 
 /// Answers every question about an owner with this, and says that `python3` leads to `python3.11`.
