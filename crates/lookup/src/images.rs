@@ -7,7 +7,8 @@
 //!
 //! What always holds: only a start changes where a stack begins, for the filter refuses to say something else of it. So
 //! a process whose stack begins elsewhere than when it asked for a start runs the new program, and the first call that
-//! it makes then is the first one at all. Every further start forgets what is known here before it is done. A process
+//! it makes then is the first one at all. Where that cannot be read nothing is known. Numbers of processes are given
+//! again: each is told by when it began too, and what was read counts where the call waits still. Every further start forgets what is known here before it is done. A process
 //! that another one forked has no script: it was never started.
 
 use std::{
@@ -24,7 +25,12 @@ use std::{
 use chiton_sys::{Errno, Result};
 use rustix::fs::OFlags;
 
-use crate::{caller::Caller, read_all, shared::Shared};
+use crate::{
+    caller::{Caller, stat_field},
+    read_all,
+    request::Request,
+    shared::Shared,
+};
 
 /// The newest ones are kept.
 const MOST: usize = 16 << 10;
@@ -32,7 +38,7 @@ const MOST: usize = 16 << 10;
 const ARGUMENTS: usize = 8 << 10;
 /// The fields of `stat`: when the process began, and where its stack begins.
 const BEGAN: usize = 22;
-pub(crate) const STACK: usize = 28;
+const STACK: usize = 28;
 /// The entry of the auxiliary vector with the address of the path that was executed.
 const EXECUTED: u64 = 31;
 
@@ -46,12 +52,28 @@ pub(crate) struct Images {
 
 #[derive(Default)]
 struct Table {
-    /// Where the stack of a process began when it asked for a start.
-    awaited: HashMap<u32, i64>,
+    /// What processes were when they asked for a start.
+    awaited: HashMap<u32, Seen>,
     running: HashMap<u32, Image>,
     /// In the order of their starts. An entry whose number is not its process's is stale.
     order: VecDeque<(u32, u64)>,
     last: u64,
+}
+
+/// What tells a process, and the program that it runs, from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    began: i64,
+    stack: i64,
+}
+
+impl Seen {
+    /// Of a process. Where the stack begins reads as nought for who makes itself unreadable.
+    fn of(caller: &Caller<'_>) -> Result<Self> {
+        let text = read_all(caller.proc("stat", OFlags::RDONLY)?.as_fd())?;
+        let seen = Self { began: stat_field(&text, BEGAN)?, stack: stat_field(&text, STACK)? };
+        if seen.stack == 0 { Err(Errno::ACCESS) } else { Ok(seen) }
+    }
 }
 
 struct Image {
@@ -85,30 +107,31 @@ impl Images {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process whose stack begins here is about to start a program.
-    pub(crate) fn begins(&self, process: u32, stack: i64) {
-        let mut table = self.table();
-        table.running.remove(&process);
-        // Starts that failed, and processes that ended before their first call. Without its entry a start is not seen.
-        if table.awaited.len() >= MOST {
-            table.awaited.clear();
-        }
-        table.awaited.insert(process, stack);
+    /// A process is about to start a program.
+    pub(crate) fn begins(&self, shared: &Shared, process: u32) {
+        let seen = Seen::of(&Caller { thread: process, host_proc: shared.host_proc.as_fd() });
+        self.table().begins(process, seen.ok());
         self.awaits.store(true, Ordering::Release);
     }
 
     /// A thread makes a call: where it is a new program's first one, what that was started with is read.
-    pub(crate) fn look_at(&self, shared: &Shared, thread: u32) {
+    pub(crate) fn look_at(&self, request: &Request<'_>) {
         if !self.awaits.load(Ordering::Acquire) {
             return;
         }
         // After a start the only thread has the process's number.
+        let thread = request.caller.thread;
         let Some(before) = self.table().awaited.get(&thread).copied() else { return };
-        let caller = Caller { thread, host_proc: shared.host_proc.as_fd() };
-        if caller.stat_field(STACK).is_ok_and(|stack| stack != before) {
-            let read = read(&caller);
-            self.table().runs(thread, read.ok());
-            self.awaits.store(!self.table().awaited.is_empty(), Ordering::Release);
+        let Ok(now) = Seen::of(&request.caller) else { return };
+        if now.began != before.began || now.stack == before.stack {
+            return;
+        }
+        let read = read(&request.caller);
+        // A thread that a start has ended does not wait; what was read may be of later.
+        if request.confirm().is_ok() {
+            let mut table = self.table();
+            table.runs(thread, read.ok().map(|paths| (now.began, paths)));
+            self.awaits.store(!table.awaited.is_empty(), Ordering::Release);
         }
     }
 
@@ -137,6 +160,16 @@ impl Images {
 }
 
 impl Table {
+    fn begins(&mut self, process: u32, seen: Option<Seen>) {
+        self.running.remove(&process);
+        self.awaited.remove(&process);
+        // Starts that failed, and processes that ended before their first call. Without its entry a start is not seen.
+        if self.awaited.len() >= MOST {
+            self.awaited.clear();
+        }
+        self.awaited.extend(seen.map(|seen| (process, seen)));
+    }
+
     fn runs(&mut self, process: u32, read: Option<(i64, Paths)>) {
         self.awaited.remove(&process);
         let Some((began, paths)) = read.filter(|(_, paths)| *paths != Paths::default()) else { return };
@@ -152,14 +185,13 @@ impl Table {
     }
 }
 
-fn read(caller: &Caller<'_>) -> Result<(i64, Paths)> {
-    let began = caller.stat_field(BEGAN)?;
+fn read(caller: &Caller<'_>) -> Result<Paths> {
     let mut arguments = vec![0; ARGUMENTS];
     let got = rustix::io::read(caller.proc("cmdline", OFlags::RDONLY)?, arguments.as_mut_slice())?;
     let first = first_argument(arguments.get(..got).unwrap_or_default());
     let vector = read_all(caller.proc("auxv", OFlags::RDONLY)?.as_fd())?;
     let executed = caller.string(entry(&vector, EXECUTED).ok_or(Errno::NOENT)?)?;
-    Ok((began, Paths { executed: absolute(&executed), first: first.and_then(absolute) }))
+    Ok(Paths { executed: absolute(&executed), first: first.and_then(absolute) })
 }
 
 /// From where a relative path starts another process may change in between.
@@ -207,11 +239,11 @@ mod tests {
         let images = Images::default();
         let started =
             || Some((1, Paths { first: absolute(b"/opt/tool.py"), executed: absolute(b"tool.py") }));
-        images.begins(7, 100);
+        images.table().begins(7, Some(Seen { began: 1, stack: 100 }));
         images.table().runs(7, started());
         assert!(images.table().running.contains_key(&7) && images.table().awaited.is_empty());
-        images.begins(7, 200);
-        assert!(images.table().running.is_empty());
+        images.table().begins(7, None);
+        assert!(images.table().running.is_empty() && images.table().awaited.is_empty());
         images.table().runs(7, None);
         assert!(images.table().running.is_empty() && images.table().awaited.is_empty());
         for process in 0..=u32::try_from(MOST).unwrap() {

@@ -269,7 +269,6 @@ impl Pool {
     fn serve(&self, note: notify::Notification) {
         let shared = &*self.shared;
         shared.starts.look_at(shared, note.thread);
-        shared.images.look_at(shared, note.thread);
         let request = Request {
             shared,
             listener: &self.listener,
@@ -277,6 +276,7 @@ impl Pool {
             caller: Caller { thread: note.thread, host_proc: shared.host_proc.as_fd() },
             executes: Cell::new(false),
         };
+        shared.images.look_at(&request);
         // A fault of ours is the caller's error, never its permission.
         let outcome = catch_unwind(AssertUnwindSafe(|| judge(&request))).unwrap_or(Err(Errno::IO));
         // It fails where the caller is gone.

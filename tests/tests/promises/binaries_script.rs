@@ -113,10 +113,15 @@ open("/workspace/nothing", "w").close(); os.chmod("/workspace/nothing", 0o755)
 try: os.execv("/workspace/nothing", ["python3", "/workspace/tools/tool.py"])
 except OSError: pass
 os.stat("/"); ask()
+# Nothing can be told of it, and then it can again.
+for dumpable in 0, 1:
+    try: os.execv("/workspace/nothing", ["python3", "/workspace/tools/tool.py"])
+    except OSError: pass
+    ctypes.CDLL(None).prctl(4, dumpable, 0, 0, 0); os.stat("/"); ask()
 "#;
     let _ = tools.world.chiton.write_workspace("forge.py", format!("{ASK}{forge}"));
     let script = "python3 /workspace/forge.py and-so-much-more-that-there-is-room-for-another-name";
-    assert_eq!(tools.sh("tool.py", script), "403\n403\n");
+    assert_eq!(tools.sh("tool.py", script), "403\n403\n403\n403\n");
 }
 
 #[test]

@@ -26,7 +26,6 @@ use super::interpreter;
 use crate::{
     caller::Caller,
     event::Started,
-    images::STACK,
     judge::path_of,
     object::{Kind, Number, Object, Stat},
     request::{Reply, Request, known_flags},
@@ -43,6 +42,8 @@ const MOST_ARGUMENTS: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(64);
+/// The field of `stat` that every start changes: where the stack begins.
+const STACK: usize = 28;
 
 pub(crate) fn execve(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     known_flags(request.at_flags(shape), libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH)?;
@@ -62,7 +63,7 @@ pub(crate) fn execve(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         since: Instant::now(),
     };
     request.confirm()?;
-    request.shared.images.begins(process, pending.stack);
+    request.shared.images.begins(request.shared, process);
     request.shared.starts.add(request.shared, process, pending);
     Ok(Reply::Continue)
 }
