@@ -29,6 +29,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("redis-server", "redis-server", "redis"),
     ("tinyproxy", "tinyproxy-bin", "tinyproxy"),
     ("redis-cli", "redis-tools", "redis"),
+    ("psql", "postgresql-client", "postgresql"),
+    ("initdb", "postgresql", "postgresql-server"),
     ("ssh", "openssh-client", "openssh-clients"),
     ("/usr/sbin/sshd", "openssh-server", "openssh-server"),
 ];
@@ -87,8 +89,13 @@ pub fn all() -> Result<Kit, Failed> {
 fn system() -> Result<(), Failed> {
     let debian = found("apt-get");
     let package = |names: &(&str, &'static str, &'static str)| if debian { names.1 } else { names.2 };
-    let has =
-        |program: &str| if program.starts_with('/') { Path::new(program).exists() } else { found(program) };
+    let has = |program: &str| {
+        if program.starts_with('/') {
+            Path::new(program).exists()
+        } else {
+            found(program) || is_versioned(program)
+        }
+    };
     let mut missing: Vec<&str> = PROGRAMS.iter().filter(|p| !has(p.0)).map(package).collect();
     missing.extend(MODULES.iter().filter(|m| !has_module(m.0)).map(package));
     if missing.is_empty() {
@@ -108,6 +115,12 @@ fn system() -> Result<(), Failed> {
         Some((module, _, _)) => Err(Failed::Step(format!("component missing: Python's `{module}`"))),
         None => Ok(()),
     }
+}
+
+/// Debian keeps the programs of PostgreSQL's server in a folder for each version.
+fn is_versioned(program: &str) -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin").join(program)).any(|path| path.is_file())
 }
 
 fn install(debian: bool, packages: &[&str]) -> Result<(), Failed> {

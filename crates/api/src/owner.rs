@@ -63,4 +63,15 @@ pub struct Owner {
     pub in_home: Option<PathBuf>,
     /// Whether that path says what runs: the agent can write neither the file nor its name.
     pub fixed: bool,
+    /// The script that it was started with; none where that cannot be told for certain.
+    pub script: Option<Script>,
+}
+
+/// A script that an interpreter was started with: one that the agent can write by no name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// The file, as seen inside, symlinks resolved.
+    pub file: PathBuf,
+    /// The same with `~/` for the caller's home, where it lies there.
+    pub in_home: Option<PathBuf>,
 }

@@ -17,6 +17,7 @@
 mod caller;
 mod calls;
 mod event;
+mod images;
 mod judge;
 mod object;
 mod owners;

@@ -15,7 +15,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,9 +26,9 @@ use rustix::{
 };
 
 pub(crate) use file::{Executables, leads_to};
-use file::{Seen, judge};
+use file::{Seen, fixed_at, judge};
 
-use crate::{object::Stat, request::Request, shared::Shared};
+use crate::{calls::interpreter, images::Started, object::Stat, request::Request, shared::Shared};
 
 /// Connections that nobody asked about are kept up to this number, the newest ones.
 const MOST: usize = 16 << 10;
@@ -40,6 +40,9 @@ pub struct Owner {
     pub executable: PathBuf,
     /// Whether that path says what runs: neither the file nor its name is one that the agent can write.
     pub fixed: bool,
+    /// The script that the process was started with, in the view, symlinks resolved: only one that the agent can write
+    /// neither by this name nor by another, and only where the process alone holds the connection.
+    pub script: Option<PathBuf>,
 }
 
 /// A connection that was asked for.
@@ -47,6 +50,7 @@ struct Connected {
     /// The socket's inode.
     socket: u64,
     executable: Seen,
+    started: Option<Started>,
 }
 
 /// The connections that were asked for and that nobody asked about yet.
@@ -106,19 +110,36 @@ fn is_stream_of_the_internet(socket: &OwnedFd) -> bool {
 fn connected(request: &Request<'_>, socket: &OwnedFd) -> Result<Connected> {
     let executable = Seen::of(&request.shared.judge.own, &request.caller.proc("exe", OFlags::PATH)?)?;
     let socket = Stat::of(socket)?.identity().number;
+    let started = request.shared.images.of(&request.caller);
     request.confirm()?;
-    Ok(Connected { socket, executable })
+    Ok(Connected { socket, executable, started })
 }
 
 /// Whose the connection with these ends is. Each is asked about once.
 pub(crate) fn owner_of(shared: &Shared, from: SocketAddr, to: SocketAddr) -> Option<Owner> {
     let cookie = diagnosis::cookie_of(from, to)?;
     let (_, connected) = shared.owners.table().by_cookie.remove(&cookie)?;
-    if !holders::all_run(shared, connected.socket, connected.executable.identity) {
-        return None;
-    }
+    let holders = holders::which_run(shared, connected.socket, connected.executable.identity)?;
     let fixed = judge(shared, &connected.executable);
-    Some(Owner { executable: connected.executable.path, fixed })
+    let started = connected.started.filter(|started| {
+        // Another process of the same executable may run another script.
+        holders == [started.inside] && shared.images.is(shared, started)
+    });
+    let script = started.and_then(|started| script(shared, &started, &connected.executable.path));
+    Some(Owner { executable: connected.executable.path, fixed, script })
+}
+
+/// The script among the paths that a process was started with: what was executed, where that is not the program itself,
+/// or else the program's first argument. The latter does not count where the script's first line has options for its
+/// interpreter, which was started without them.
+fn script(shared: &Shared, started: &Started, executable: &Path) -> Option<PathBuf> {
+    let leads = |path: &Option<PathBuf>| leads_to(&shared.judge.root, path.as_ref()?);
+    if let Some(executed) = leads(&started.paths.executed).filter(|file| file != executable) {
+        return fixed_at(shared, &executed).is_some().then_some(executed);
+    }
+    let first = leads(&started.paths.first)?;
+    let asks_for_options = interpreter::asks_for_options(&fixed_at(shared, &first)?);
+    (!asks_for_options).then_some(first)
 }
 
 #[cfg(test)]
@@ -129,7 +150,7 @@ mod tests {
     fn connected(number: u64) -> Connected {
         let identity = Identity { device: 1, number };
         let executable = Seen { path: "/usr/bin/curl".into(), identity, changed: (0, 0) };
-        Connected { socket: number, executable }
+        Connected { socket: number, executable, started: None }
     }
 
     #[test]

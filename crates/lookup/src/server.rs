@@ -151,6 +151,7 @@ impl Server {
             sink: config.sink,
             throttle: crate::event::Throttle::default(),
             starts: crate::calls::exec::Starts::default(),
+            images: crate::images::Images::default(),
             waits: crate::waits::Waits::new().map_err(StartError::Event)?,
         };
         let server = Self { shared: Arc::new(shared) };
@@ -275,6 +276,7 @@ impl Pool {
             caller: Caller { thread: note.thread, host_proc: shared.host_proc.as_fd() },
             executes: Cell::new(false),
         };
+        shared.images.look_at(&request);
         // A fault of ours is the caller's error, never its permission.
         let outcome = catch_unwind(AssertUnwindSafe(|| judge(&request))).unwrap_or(Err(Errno::IO));
         // It fails where the caller is gone.

@@ -5,6 +5,7 @@ use std::{collections::HashSet, os::fd::OwnedFd, path::PathBuf, sync::RwLock};
 use crate::{
     calls::{exec::Starts, socket::Sockets},
     event::{Sink, Throttle},
+    images::Images,
     judge::Judge,
     owners::{Executables, Owners},
     waits::Waits,
@@ -28,5 +29,6 @@ pub(crate) struct Shared {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) throttle: Throttle,
     pub(crate) starts: Starts,
+    pub(crate) images: Images,
     pub(crate) waits: Waits,
 }

@@ -9,7 +9,7 @@ use crate::{
     document::{Node, Notes, Sites, Value},
     model::{EnvEntry, Mode, Policy},
     names::Scheme,
-    patterns::FileGlob,
+    patterns::{BinaryPattern, FileGlob},
     unsupported::unsupported_at,
 };
 
@@ -100,7 +100,14 @@ fn binaries(sites: &Sites, notes: &mut Notes) {
             "`binaries` narrows what ordinary tools do; it does not bound hostile code that loads itself into an \
              allowed program",
         );
-        for glob in globs {
+        for pattern in globs.iter().filter(|pattern| pattern.script().is_some()) {
+            let message = format!(
+                "`{pattern}` tells which script an interpreter was started with; what else it loads the agent still \
+                 chooses, by its environment and by files in its home"
+            );
+            notes.warning(span.clone(), message);
+        }
+        for glob in globs.iter().flat_map(BinaryPattern::globs) {
             if let Some(folder) = writable_below(sites, glob) {
                 let message = format!("`{glob}` covers files below `{folder}`, which the agent can write");
                 notes.error(span.clone(), message);

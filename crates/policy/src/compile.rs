@@ -9,7 +9,7 @@ use index::HostIndex;
 use crate::{
     model::{HttpRule, LlmRoute, Mode, Policy, TcpRule, TlsMode},
     names::{Host, Port},
-    patterns::{FileGlob, PathPattern},
+    patterns::{BinaryPattern, FileGlob, PathPattern},
     provider::Provider,
 };
 
@@ -55,8 +55,9 @@ pub fn compile(policy: &Policy) -> CompiledPolicy {
     for (index, rule) in (0..).zip(&rules) {
         hosts.add(rule, index);
     }
-    let names_binaries = rules.iter().any(|rule| rule.binaries.is_some());
     let tcp = policy.dynamic.tcp.clone();
+    let names_binaries =
+        rules.iter().any(|rule| rule.binaries.is_some()) || tcp.iter().any(|rule| rule.binaries.is_some());
     let mode = policy.dynamic.mode;
     CompiledPolicy { revision: 0, mode, rules, tcp, routes, hosts, names_binaries }
 }
@@ -178,13 +179,17 @@ impl CompiledPolicy {
     /// Whether it matters who asks for this host: some rule for it has `binaries`.
     #[must_use]
     pub fn asks_who(&self, host: &Host) -> bool {
-        self.names_binaries && self.rules_for(host).any(|(_, rule)| rule.binaries.is_some())
+        self.names_binaries
+            && (self.rules_for(host).any(|(_, rule)| rule.binaries.is_some())
+                || self.tcp_rules_for(host).any(|rule| rule.binaries.is_some()))
     }
 
-    /// The patterns of `binaries` that are one path each: names that may be symlinks.
+    /// The paths in `binaries` without a star: names that may be symlinks.
     #[must_use]
     pub fn binary_paths(&self) -> Vec<&str> {
-        let globs = self.rules.iter().filter_map(|rule| rule.binaries.as_deref()).flatten();
+        let http = self.rules.iter().filter_map(|rule| rule.binaries.as_deref());
+        let tcp = self.tcp.iter().filter_map(|rule| rule.binaries.as_deref());
+        let globs = http.chain(tcp).flatten().flat_map(BinaryPattern::globs);
         let mut paths: Vec<&str> = globs.filter(|glob| glob.is_literal()).map(FileGlob::as_str).collect();
         paths.sort_unstable();
         paths.dedup();

@@ -6,18 +6,20 @@
 use std::fmt;
 
 use crate::{
+    binary::{Binary, binary_matches},
     compile::{CompiledPolicy, is_internal},
-    denial::{Denial, Reason},
+    denial::{Denial, Reason, who_asks},
     model::{Cidr, HttpRule, Mode, TcpRule, TlsMode},
     names::{Host, Port, RuleName},
 };
 
-/// Where a connection is going.
+/// Where a connection is going, and who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectIntent {
     kind: ConnectKind,
     host: Host,
     port: Port,
+    binary: Option<Binary>,
 }
 
 /// What is known of a connection beside its name and port.
@@ -52,13 +54,19 @@ impl ConnectIntent {
     /// Of a host and a port.
     #[must_use]
     pub const fn new(host: Host, port: Port) -> Self {
-        Self { kind: ConnectKind::Tcp, host, port }
+        Self { kind: ConnectKind::Tcp, host, port, binary: None }
     }
 
     /// The same of TLS that asks for this very host.
     #[must_use]
     pub const fn tls(host: Host, port: Port) -> Self {
-        Self { kind: ConnectKind::Tls, host, port }
+        Self { kind: ConnectKind::Tls, host, port, binary: None }
+    }
+
+    /// The same by this executable; none where it cannot be told for certain, or nobody asked.
+    #[must_use]
+    pub fn by(self, binary: Option<Binary>) -> Self {
+        Self { binary, ..self }
     }
 
     /// Of `CONNECT tcp://host:port`, or `tls://` for what is passed through, as a person asks; none where it is not of this form.
@@ -70,7 +78,7 @@ impl ConnectIntent {
         };
         let (host, port) = authority.rsplit_once(':')?;
         let host = Host::parse(host.trim_matches(['[', ']'])).ok()?;
-        Some(Self { kind, host, port: Port::new(port.parse().ok()?)? })
+        Some(Self { kind, host, port: Port::new(port.parse().ok()?)?, binary: None })
     }
 
     /// What is known of it.
@@ -89,6 +97,12 @@ impl ConnectIntent {
     #[must_use]
     pub const fn port(&self) -> Port {
         self.port
+    }
+
+    /// The executable that asks.
+    #[must_use]
+    pub const fn binary(&self) -> Option<&Binary> {
+        self.binary.as_ref()
     }
 }
 
@@ -155,7 +169,7 @@ impl ConnectPermit {
 /// Judges a connection.
 ///
 /// # Errors
-/// The denial, where no rule of its kind is for this host and port.
+/// The denial, where no rule of its kind is for this host, port and executable.
 pub fn decide_connect(policy: &CompiledPolicy, intent: &ConnectIntent) -> Result<ConnectPermit, Denial> {
     let allowed = match intent.kind {
         ConnectKind::Tcp => allowing(policy, intent).map(|rule| ConnectGrant::Rule {
@@ -187,14 +201,39 @@ pub fn decide_connect(policy: &CompiledPolicy, intent: &ConnectIntent) -> Result
     Ok(ConnectPermit { intent: intent.clone(), revision: policy.revision(), grant })
 }
 
-/// Our own names lead nowhere, whatever wildcard covers them. A rule for some binaries only matches nothing: the
-/// connection's owner is not told here.
+/// Our own names lead nowhere, whatever wildcard covers them.
 fn allowing<'a>(policy: &'a CompiledPolicy, intent: &'a ConnectIntent) -> Option<&'a TcpRule> {
     if is_internal(intent.host()) {
         return None;
     }
     let mut for_host = policy.tcp_rules_for(intent.host());
-    for_host.find(|rule| rule.ports.contains(&intent.port) && rule.binaries.is_none())
+    for_host.find(|rule| tcp_stopped_by(rule, intent).is_none())
+}
+
+/// What stops a rule whose host matches.
+pub(crate) fn tcp_stopped_by(rule: &TcpRule, intent: &ConnectIntent) -> Option<Reason> {
+    if intent.kind != ConnectKind::Tcp {
+        Some(Reason::SchemeNotAllowed)
+    } else if !rule.ports.contains(&intent.port) {
+        Some(Reason::PortNotAllowed)
+    } else if !binary_matches(rule.binaries.as_deref(), intent.binary()) {
+        Some(Reason::BinaryNotAllowed)
+    } else {
+        None
+    }
+}
+
+/// The same of a rule of `network.http`.
+pub(crate) fn http_stopped_by(rule: &HttpRule, intent: &ConnectIntent) -> Option<Reason> {
+    if intent.kind != ConnectKind::Tls || rule.tls != TlsMode::Passthrough {
+        Some(Reason::SchemeNotAllowed)
+    } else if !rule.ports.contains(&intent.port) {
+        Some(Reason::PortNotAllowed)
+    } else if !binary_matches(rule.binaries.as_deref(), intent.binary()) {
+        Some(Reason::BinaryNotAllowed)
+    } else {
+        None
+    }
 }
 
 /// The rule that passes TLS through. What a `deny` for this host is about cannot be told of it, and so matches.
@@ -210,20 +249,25 @@ fn passing<'a>(
             format!("{intent} is not allowed: what a deny of rule \"{}\" is about cannot be seen", rule.name);
         return Err(Denial::of_connect(Reason::DeniedByRule, Some(rule.name.clone()), said));
     }
-    let passes = |rule: &HttpRule| {
-        rule.tls == TlsMode::Passthrough && rule.ports.contains(&intent.port) && rule.binaries.is_none()
-    };
-    let mut passing: Vec<_> = policy.rules_for(intent.host()).filter(|(_, rule)| passes(rule)).collect();
-    passing.sort_by_key(|(index, _)| *index);
-    Ok(passing.first().map(|(_, rule)| &***rule))
+    let passing = policy.rules_for(intent.host()).filter(|(_, rule)| http_stopped_by(rule, intent).is_none());
+    Ok(passing.min_by_key(|(index, _)| *index).map(|(_, rule)| &**rule))
+}
+
+/// The rule for this host and port that is for other executables.
+fn of_others<'a>(policy: &'a CompiledPolicy, intent: &'a ConnectIntent) -> Option<&'a RuleName> {
+    let only = Some(Reason::BinaryNotAllowed);
+    let mut tcp = policy.tcp_rules_for(intent.host());
+    let passing = policy.rules_for(intent.host()).filter(|(_, rule)| http_stopped_by(rule, intent) == only);
+    let tcp = tcp.find(|rule| tcp_stopped_by(rule, intent) == only).map(|rule| &rule.name);
+    tcp.or_else(|| passing.min_by_key(|(index, _)| *index).map(|(_, rule)| &rule.name))
 }
 
 fn refusal(policy: &CompiledPolicy, intent: &ConnectIntent) -> Denial {
-    let to_port = |rule: &&TcpRule| rule.ports.contains(&intent.port);
     let named = !is_internal(intent.host()) && policy.could_allow(intent.host());
-    if let Some(rule) = policy.tcp_rules_for(intent.host()).find(to_port).filter(|_| named) {
-        let said = format!("{intent} is not allowed: rule \"{}\" is for other executables", rule.name);
-        return Denial::of_connect(Reason::BinaryNotAllowed, Some(rule.name.clone()), said);
+    if let Some(name) = of_others(policy, intent).filter(|_| named) {
+        let asks = who_asks(intent.binary());
+        let said = format!("{intent} is not allowed: rule \"{name}\" is for other executables, and {asks}");
+        return Denial::of_connect(Reason::BinaryNotAllowed, Some(name.clone()), said);
     }
     if let Some(rule) = policy.tcp_rules_for(intent.host()).next().filter(|_| named) {
         let said = format!("{intent} is not allowed: rule \"{}\" is for other ports", rule.name);
@@ -313,9 +357,70 @@ mod tests {
         assert_eq!(judged(text, "x.chiton.internal", 22).unwrap_err(), Reason::HostNotAllowed);
     }
 
+    const NARROW: &str = "dynamic: {network: {tcp: [{host: db.test, ports: [5432], binaries: [/usr/bin/psql]}, \
+                          {host: db.test, ports: [5432], binaries: [/usr/bin/dump], private_addresses: true}], \
+                          http: [{host: pin.test, tls: passthrough, binaries: [/usr/bin/curl]}]}}";
+
+    fn by(text: &str, request: &str, binary: Option<Binary>) -> Result<ConnectPermit, Denial> {
+        let policy = compile(&Policy::parse(text).unwrap());
+        decide_connect(&policy, &ConnectIntent::from_request_line(request).unwrap().by(binary))
+    }
+
     #[test]
-    fn a_rule_for_binaries_matches_no_connection_whose_owner_is_not_known() {
-        let text = "dynamic: {network: {tcp: [{host: db.test, ports: [5432], binaries: [/usr/bin/psql]}]}}";
-        assert_eq!(judged(text, "db.test", 5432).unwrap_err(), Reason::BinaryNotAllowed);
+    fn a_rule_for_binaries_is_for_these() {
+        let known = |path: &str| Some(Binary::new(path, []));
+        for (request, binary, expected) in [
+            ("CONNECT tcp://db.test:5432", known("/usr/bin/psql"), Ok(("tcp[0]", false))),
+            ("CONNECT tcp://db.test:5432", known("/usr/bin/dump"), Ok(("tcp[1]", true))),
+            ("CONNECT tcp://db.test:5432", known("/usr/bin/curl"), Err(Reason::BinaryNotAllowed)),
+            ("CONNECT tcp://db.test:5432", None, Err(Reason::BinaryNotAllowed)),
+            (
+                "CONNECT tcp://db.test:5432",
+                Some(Binary::unfixed("/usr/bin/psql")),
+                Err(Reason::BinaryNotAllowed),
+            ),
+            ("CONNECT tcp://db.test:5433", known("/usr/bin/psql"), Err(Reason::PortNotAllowed)),
+            ("CONNECT tls://pin.test:443", known("/usr/bin/curl"), Ok(("http[0]", false))),
+            ("CONNECT tls://pin.test:443", known("/usr/bin/psql"), Err(Reason::BinaryNotAllowed)),
+            ("CONNECT tls://pin.test:443", None, Err(Reason::BinaryNotAllowed)),
+        ] {
+            let judged = by(NARROW, request, binary.clone());
+            let judged =
+                judged.map(|permit| (permit.rule().unwrap().to_string(), permit.private_addresses()));
+            let expected = expected.map(|(rule, private)| (rule.to_owned(), private));
+            assert_eq!(judged.map_err(|denial| denial.reason()), expected, "{request} {binary:?}");
+        }
+        let said = by(NARROW, "CONNECT tls://pin.test:443", known("/usr/bin/psql")).unwrap_err().detail();
+        assert!(said.contains("\"http[0]\" is for other executables, and `/usr/bin/psql` asks"), "{said}");
+        let audit = NARROW.replace("dynamic: {", "dynamic: {mode: audit, ");
+        let permit = by(&audit, "CONNECT tls://pin.test:443", None).unwrap();
+        assert_eq!(permit.audited().unwrap().reason(), Reason::BinaryNotAllowed);
+    }
+
+    #[test]
+    fn who_asks_matters_where_a_rule_for_the_host_says_so() {
+        let policy = compile(&Policy::parse(NARROW).unwrap());
+        let asks = |host: &str| policy.asks_who(&Host::parse(host).unwrap());
+        assert!(asks("db.test") && asks("pin.test") && !asks("other.test"));
+        assert_eq!(policy.binary_paths(), ["/usr/bin/curl", "/usr/bin/dump", "/usr/bin/psql"]);
+    }
+
+    #[test]
+    fn an_explanation_traces_every_rule_for_the_host() {
+        let policy = compile(&Policy::parse(NARROW).unwrap());
+        let explained = |request: &str, path: &str| {
+            let intent = ConnectIntent::from_request_line(request).unwrap();
+            crate::explain_connection(&policy, &intent.by(Some(Binary::new(path, []))))
+        };
+        let dump = explained("CONNECT tcp://db.test:5432", "/usr/bin/dump");
+        let stopped: Vec<_> = dump.rules.iter().map(|trace| trace.stopped_by).collect();
+        assert_eq!(stopped, [Some(Reason::BinaryNotAllowed), None]);
+        assert_eq!((dump.decision, dump.other_hosts), (crate::Outcome::Allow, 0));
+        let other = explained("CONNECT tls://pin.test:443", "/usr/bin/psql");
+        assert_eq!((other.reason, other.suggestion), (Some(Reason::BinaryNotAllowed), None));
+        assert_eq!((other.rules.len(), other.other_hosts), (1, 0));
+        let unnamed = explained("CONNECT tls://new.test:443", "/usr/bin/psql");
+        let rule = "- host: new.test\n  ports: [443]\n  tls: passthrough";
+        assert_eq!(unnamed.suggestion.as_deref(), Some(rule));
     }
 }

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    binary::Binary,
     canonical::{Ambiguity, Ambiguous, Intent},
     model::{HttpRule, MethodSet},
     names::{Port, RuleName, Scheme},
@@ -194,11 +195,7 @@ impl Denial {
     }
 
     fn binary_because(&self, rule: &HttpRule) -> String {
-        let asks = self.intent.as_ref().and_then(Intent::binary);
-        let asks = asks.map_or_else(
-            || "which one asks cannot be told".to_owned(),
-            |binary| format!("`{}` asks", binary.shown()),
-        );
+        let asks = who_asks(self.intent.as_ref().and_then(Intent::binary));
         format!("rule \"{}\" is for other executables, and {asks}", rule.name)
     }
 
@@ -230,6 +227,13 @@ impl From<Ambiguous> for Denial {
         let why = Why::Ambiguous(ambiguous.0);
         Self { reason: Reason::AmbiguousRequest, rule: None, intent: None, why }
     }
+}
+
+pub(crate) fn who_asks(binary: Option<&Binary>) -> String {
+    binary.map_or_else(
+        || "which one asks cannot be told".to_owned(),
+        |binary| format!("`{}` asks", binary.shown()),
+    )
 }
 
 fn rule_because(reason: Reason, rule: &HttpRule) -> String {

@@ -7,9 +7,10 @@ use serde::Serialize;
 use crate::{
     canonical::Intent,
     compile::CompiledPolicy,
-    connect::{ConnectIntent, decide_connect},
+    connect::{ConnectIntent, ConnectKind, decide_connect, http_stopped_by, tcp_stopped_by},
     decide::{Decision, decide, rule},
     denial::Reason,
+    model::{HttpRule, TcpRule},
     permit::RequestPermit,
 };
 
@@ -120,17 +121,13 @@ fn added(permit: &RequestPermit) -> Option<String> {
     })
 }
 
-/// The same for a connection of `network.tcp`.
+/// The same for a connection that nobody looks into.
 #[must_use]
 pub fn explain_connection(policy: &CompiledPolicy, intent: &ConnectIntent) -> Explanation {
-    let rules: Vec<_> = policy
-        .tcp_rules_for(intent.host())
-        .map(|tcp| RuleTrace {
-            rule: tcp.name.to_string(),
-            stopped_by: (!tcp.ports.contains(&intent.port())).then_some(Reason::PortNotAllowed),
-            denies: false,
-        })
-        .collect();
+    let rules = match intent.kind() {
+        ConnectKind::Tcp => tcp_traces(policy, intent),
+        ConnectKind::Tls => tls_traces(policy, intent),
+    };
     let (decision, denial, rule) = match decide_connect(policy, intent) {
         Err(denial) => (Outcome::Deny, Some(denial), None),
         Ok(permit) => match permit.audited() {
@@ -139,7 +136,15 @@ pub fn explain_connection(policy: &CompiledPolicy, intent: &ConnectIntent) -> Ex
         },
     };
     let rule = rule.or_else(|| denial.as_ref().and_then(|denial| denial.rule().cloned()));
-    let suggestion = format!("- host: {}\n  ports: [{}]", intent.host(), intent.port());
+    let mut suggestion = format!("- host: {}\n  ports: [{}]", intent.host(), intent.port());
+    let of_its_kind = match intent.kind() {
+        ConnectKind::Tcp => policy.tcp.len(),
+        ConnectKind::Tls => {
+            suggestion.push_str("\n  tls: passthrough");
+            policy.rules.len()
+        }
+    };
+    let helps = |reason| reason != Reason::BinaryNotAllowed && reason != Reason::DeniedByRule;
     let allowed =
         || rule.as_ref().map_or_else(|| "allowed".to_owned(), |rule| format!("allowed by \"{rule}\""));
     Explanation {
@@ -148,11 +153,30 @@ pub fn explain_connection(policy: &CompiledPolicy, intent: &ConnectIntent) -> Ex
         reason: denial.as_ref().map(crate::Denial::reason),
         detail: denial.as_ref().map_or_else(allowed, crate::Denial::detail),
         rule: rule.map(|rule| rule.to_string()),
-        suggestion: denial.map(|_| suggestion),
+        suggestion: denial.filter(|denial| helps(denial.reason())).map(|_| suggestion),
         credential: None,
-        other_hosts: policy.tcp.len().saturating_sub(rules.len()),
+        other_hosts: of_its_kind.saturating_sub(rules.len()),
         rules,
     }
+}
+
+fn tcp_traces(policy: &CompiledPolicy, intent: &ConnectIntent) -> Vec<RuleTrace> {
+    let trace = |tcp: &TcpRule| {
+        let stopped_by = tcp_stopped_by(tcp, intent);
+        RuleTrace { rule: tcp.name.to_string(), stopped_by, denies: false }
+    };
+    policy.tcp_rules_for(intent.host()).map(trace).collect()
+}
+
+/// What a `deny` is about cannot be seen, and so it matches.
+fn tls_traces(policy: &CompiledPolicy, intent: &ConnectIntent) -> Vec<RuleTrace> {
+    let mut rules: Vec<_> = policy.rules_for(intent.host()).collect();
+    rules.sort_by_key(|(index, _)| *index);
+    let trace = |http: &HttpRule| {
+        let stopped_by = http_stopped_by(http, intent);
+        RuleTrace { rule: http.name.to_string(), stopped_by, denies: !http.deny.is_empty() }
+    };
+    rules.into_iter().map(|(_, rule)| trace(rule)).collect()
 }
 
 impl fmt::Display for Explanation {

@@ -47,7 +47,8 @@ pub use names::{
     EnvName, Host, HostError, HostName, Method, Port, RuleName, SANDBOX_VARIABLE, Scheme, TRUST_VARIABLES,
 };
 pub use patterns::{
-    FileGlob, FileGlobError, HostPattern, HostPatternError, PathPattern, PathPatternError, TextGlob,
+    BinaryPattern, BinaryPatternError, FileGlob, FileGlobError, HostPattern, HostPatternError, PathPattern,
+    PathPatternError, TextGlob,
 };
 pub use permit::{LlmGrant, RequestPermit};
 pub use provider::{Endpoint, Provider, ProviderFacts};

@@ -171,7 +171,7 @@ fn http() -> Value {
             "paths": reference("paths"),
             "query": reference("query"),
             "deny": list("Wins over any allow for the same host.", &object("An absent field means any.", &deny)),
-            "binaries": list("Which executables may use the rule.", &reference("glob")),
+            "binaries": list("Which executables may use the rule, or `INTERPRETER SCRIPT`.", &reference("glob")),
             "websocket": reference("flag"),
             "tls": { "enum": ["inspect", "passthrough", null] },
             "private_addresses": reference("flag"),
@@ -212,7 +212,7 @@ fn tcp() -> Value {
         "properties": {
             "host": reference("host"),
             "ports": { "type": "array", "minItems": 1, "items": reference("port") },
-            "binaries": list("Which executables may use the rule.", &reference("glob")),
+            "binaries": list("Which executables may use the rule, or `INTERPRETER SCRIPT`.", &reference("glob")),
             "private_addresses": reference("flag")
         }
     })

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chiton_secret::{Scheme, SecretRef};
 
-use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, TlsMode, WorkspaceMode};
+use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, WorkspaceMode};
 
 /// A field that is not enforced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,6 @@ pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) ->
     fixed(&policy.fixed, &mut found);
     for (index, rule) in policy.dynamic.http.iter().enumerate() {
         http(rule, &place(index).to_string(), &mut found);
-    }
-    for (index, rule) in policy.dynamic.tcp.iter().enumerate() {
-        let place = ["dynamic", "network", "tcp", &index.to_string(), "binaries"];
-        found.when(rule.binaries.is_some(), &place, "");
     }
     found.when(policy.dynamic.llm.len() > 1, &["dynamic", "llm_routing"], " with more than one route");
     if let [route] = policy.dynamic.llm.as_slice() {
@@ -88,8 +84,6 @@ fn http(rule: &HttpRule, index: &str, found: &mut Found) {
         let place = ["dynamic", "network", "http", index, "credential"];
         found.when(is_planned(scheme), &place, &format!(": {scheme}://"));
     }
-    let narrowed = rule.tls == TlsMode::Passthrough && rule.binaries.is_some();
-    found.when(narrowed, &["dynamic", "network", "http", index, "binaries"], " with tls: passthrough");
 }
 
 fn llm(route: &LlmRoute, found: &mut Found) {

@@ -283,6 +283,7 @@ impl Events {
         event.decision = Some(Decision::Deny);
         event.reason = Some(denial.reason().as_str().into());
         event.rule = denial.rule().map(|rule| rule.as_str().to_owned());
+        event.binary = connected_by(intent);
         event.request = Some(request_of_connection(intent));
         event.response = answered.map(status_alone);
         self.note(event);
@@ -307,6 +308,7 @@ impl Events {
         event.decision = Some(Decision::Deny);
         event.reason = denial.map(|denial| denial.reason().as_str().into());
         event.rule = denial.and_then(|denial| denial.rule().map(|rule| rule.as_str().to_owned()));
+        event.binary = connected_by(intent);
         event.request = Some(request_of_connection(intent));
         self.note(event);
     }
@@ -402,8 +404,14 @@ fn connection_event(action: &'static str, permit: &ConnectPermit) -> Event {
     event.reason = permit.audited().map(|denial| denial.reason().as_str().into());
     let nearest = permit.audited().and_then(Denial::rule);
     event.rule = permit.rule().or(nearest).map(|rule| rule.as_str().to_owned());
+    event.binary = connected_by(permit.intent());
     event.request = Some(request_of_connection(permit.intent()));
     event
+}
+
+/// Who connected, where that was told.
+fn connected_by(intent: &ConnectIntent) -> Option<String> {
+    intent.binary().map(|binary| binary.shown().to_owned())
 }
 
 fn request_of_connection(intent: &ConnectIntent) -> Request {

@@ -157,9 +157,17 @@ impl Led {
             return Some(Binary::unfixed(executable));
         }
         let led = self.0.get_or_try_init(|| async { owners.lead(paths).await.ok_or(Untold) }).await;
-        let led = led.ok().and_then(|led| led.get(&owner.executable));
-        let in_home = owner.in_home.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
-        Some(Binary::new(executable, led.into_iter().flatten().cloned().chain(in_home)))
+        let led = led.ok();
+        let others = |file: &PathBuf, in_home: &Option<PathBuf>| -> Vec<String> {
+            let led = led.and_then(|led| led.get(file)).into_iter().flatten().cloned();
+            led.chain(in_home.as_ref().and_then(|path| path.to_str()).map(str::to_owned)).collect()
+        };
+        let binary = Binary::new(executable, others(&owner.executable, &owner.in_home));
+        let script = owner.script.as_ref().and_then(|script| Some((script.file.to_str()?, script)));
+        Some(match script {
+            Some((path, script)) => binary.running(path, others(&script.file, &script.in_home)),
+            None => binary,
+        })
     }
 }
 

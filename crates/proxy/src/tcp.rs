@@ -1,4 +1,4 @@
-//! A connection that nobody looks into: judged by name and port before a byte is read, then carried both ways.
+//! A connection that nobody looks into: judged by name, port and owner before a byte is read, then carried both ways.
 //!
 //! The server may speak first. Either side may end its half and go on reading. There is no idle limit: a database
 //! session may be silent for days; the kernel's keepalive finds an end that is gone. Each direction holds one
@@ -40,7 +40,8 @@ pub(crate) async fn serve(
     cut: &CancellationToken,
 ) {
     let Some(port) = Port::new(target.port) else { return reset(stream) };
-    carried(ConnectIntent::new(target.host.clone(), port), stream, first, proxy, cut).await;
+    let intent = ConnectIntent::new(target.host.clone(), port);
+    carried(owned(intent, target, proxy).await, stream, first, proxy, cut).await;
 }
 
 /// The same for TLS that a rule passes through: its `ClientHello` must ask for the very name that it goes to, and is
@@ -64,7 +65,15 @@ pub(crate) async fn serve_tls(
         proxy.events.refused_connection(target, Refused::OtherName);
         return reset(stream);
     }
-    carried(ConnectIntent::tls(target.host.clone(), port), stream, hello, proxy, cut).await;
+    let intent = ConnectIntent::tls(target.host.clone(), port);
+    carried(owned(intent, target, proxy).await, stream, hello, proxy, cut).await;
+}
+
+/// With who asks, where a rule wants to know. A revision that comes meanwhile and has more names for the same
+/// executable, or asks for the first time, refuses it.
+async fn owned(intent: ConnectIntent, target: &Target, proxy: &Proxy) -> ConnectIntent {
+    let revision = proxy.running.revision();
+    intent.by(proxy.who_asks(target, &revision).await)
 }
 
 /// The server name of a whole `ClientHello`, as rustls reads it.

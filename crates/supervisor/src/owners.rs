@@ -11,7 +11,7 @@ use std::{
 
 use chiton_api::{
     control::Failure,
-    owner::{Answer, Asked, MAX_PACKET, Owner, Question, Told},
+    owner::{Answer, Asked, MAX_PACKET, Owner, Question, Script, Told},
 };
 use chiton_lookup::Ownership;
 use rustix::{
@@ -80,9 +80,13 @@ impl Owners {
     }
 
     fn told(&self, owner: chiton_lookup::Owner) -> Owner {
-        let below = owner.executable.strip_prefix(&self.home).ok();
-        let in_home = below.map(|below| Path::new("~").join(below));
-        Owner { executable: owner.executable, in_home, fixed: owner.fixed }
+        let in_home = self.in_home(&owner.executable);
+        let script = owner.script.map(|file| Script { in_home: self.in_home(&file), file });
+        Owner { executable: owner.executable, in_home, fixed: owner.fixed, script }
+    }
+
+    fn in_home(&self, path: &Path) -> Option<PathBuf> {
+        path.strip_prefix(&self.home).ok().map(|below| Path::new("~").join(below))
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {

@@ -68,6 +68,44 @@ fn explain_knows_a_binary_as_a_sandbox_does() {
 }
 
 #[test]
+fn explain_judges_connections_by_their_binary() {
+    let chiton = Chiton::new(As::User);
+    let rules = "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/usr/bin/python3]}], \
+                 http: [{host: pin.example.com, tls: passthrough, binaries: [/usr/bin/python3]}]}}\n";
+    let policy = chiton.policy(rules);
+    let policy = policy.to_str().expect("UTF-8");
+    for request in ["CONNECT tcp://db.example.com:5432", "CONNECT tls://pin.example.com:443"] {
+        let explain = |binary: &[&str]| {
+            let arguments = [&["policy", "explain", policy, "--json", "--request", request], binary].concat();
+            chiton.run(&arguments)
+        };
+        let allowed = explain(&["--binary", "/usr/bin/python3"]).expect_status(0);
+        assert_eq!(allowed.json()["decision"], "allow");
+        for other in [&["--binary", "/usr/bin/curl"][..], &[]] {
+            let denied = explain(other).expect_status(1).json();
+            assert_eq!(denied["reason"], "binary_not_allowed");
+            assert_eq!(denied["rules"][0]["stopped_by"], "binary_not_allowed");
+            assert!(denied["suggestion"].is_null(), "{denied}");
+        }
+    }
+}
+
+#[test]
+fn explain_knows_a_script() {
+    let chiton = Chiton::new(As::User);
+    let rule = "dynamic: {network: {http: [{host: api.example.com, binaries: ['/usr/bin/python3 /opt/tool.py']}]}}\n";
+    let policy = chiton.policy(rule);
+    let policy = policy.to_str().expect("UTF-8");
+    for (binary, status) in
+        [("/usr/bin/python3 /opt/tool.py", 0), ("/usr/bin/python3 /opt/other.py", 1), ("/usr/bin/python3", 1)]
+    {
+        let request = "GET https://api.example.com/";
+        let arguments = ["policy", "explain", policy, "--request", request, "--binary", binary];
+        let _ = chiton.run(&arguments).expect_status(status);
+    }
+}
+
+#[test]
 fn diff_and_schema_need_no_gateway() {
     let chiton = Chiton::new(As::User);
     let (old, new) =

@@ -16,7 +16,7 @@ use chiton_testkit::{
 };
 use chiton_tests::{As, Outcome, World};
 
-use super::tcp::{Server, redis};
+use super::{server::Server, tcp::redis};
 
 const PASSWORD: &str = "hunter2-hunter2";
 const WEB: &str = "203.0.113.9:443";

@@ -7,6 +7,8 @@ mod forward;
 mod git;
 mod internal;
 mod packages;
+mod postgres;
 mod sdks;
+mod server;
 mod tcp;
 mod trust;

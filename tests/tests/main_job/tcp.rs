@@ -2,39 +2,15 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
 use chiton_testkit::routes::Router;
 use chiton_tests::{As, World};
 
-/// A server that is a program of its own; it ends with this.
-pub(crate) struct Server(pub(crate) Child, pub(crate) SocketAddr);
-
-impl Server {
-    pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
-        let at = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
-        let mut command = command(at.port());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server");
-        let began = Instant::now();
-        while TcpStream::connect(at).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self(child, at)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use super::server::{Server, until};
 
 pub(crate) fn redis(folder: &Path) -> Server {
     Server::start(|port| {
@@ -105,14 +81,6 @@ fn an_open_session_is_cut_by_a_new_revision() {
     until(|| clients() == "0");
     until(|| world.chiton.workspace().join("ended").exists());
     let _ = world.chiton.run(&["rm", "-f", "cut"]).expect_success();
-}
-
-fn until(is: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is() {
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The account that the server lets in is the one that runs the tests.

@@ -1,6 +1,8 @@
 //! The promises of the threat model, each attacked from inside a running sandbox.
 
 mod binaries;
+mod binaries_script;
+mod binaries_unread;
 mod p01_no_secret_inside;
 mod p02_one_way_out;
 mod p03_judged_is_sent;

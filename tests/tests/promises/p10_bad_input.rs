@@ -26,9 +26,10 @@ fn a_bad_policy_never_replaces_a_good_one() {
         (good.replace("/tmp", "/opt"), "allowed_paths"),
         ("dynamic: {llm_routing: {provider: openai, models: [a]}}\n".to_owned(), "models"),
         (
-            "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/usr/bin/psql]}]}}\n"
-                .to_owned(),
-            "tcp[0].binaries",
+            "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/tmp/psql]}]}}\n"
+                .to_owned()
+                + "static: {filesystem: {allowed_paths: [/tmp]}}\n",
+            "the agent can write",
         ),
     ];
     for (text, mentions) in bad {

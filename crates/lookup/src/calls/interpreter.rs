@@ -2,7 +2,7 @@
 //! program. In: a file's beginning, which the agent wrote. Out: a path, or nothing.
 
 /// How much of a file is looked at.
-pub(super) const HEAD: usize = 4096;
+pub(crate) const HEAD: usize = 4096;
 
 /// As much of a first line as the kernel reads.
 const LINE: usize = 256;
@@ -26,6 +26,20 @@ fn script(line: &[u8]) -> Option<Vec<u8>> {
     let line = line.split(|&b| b == b'\n' || b == 0).next()?;
     let mut words = line.split(|&b| b == b' ' || b == b'\t').filter(|word| !word.is_empty());
     words.next().map(<[u8]>::to_vec)
+}
+
+/// Whether a script's first line has options for its interpreter. What `env` is asked for is the interpreter itself.
+pub(crate) fn asks_for_options(head: &[u8]) -> bool {
+    let Some(line) = head.strip_prefix(b"#!") else { return false };
+    let line = line.split(|&b| b == b'\n' || b == 0).next().unwrap_or_default();
+    let mut words = line.split(|&b| matches!(b, b' ' | b'\t' | b'\r')).filter(|word| !word.is_empty());
+    let env = words.next().is_some_and(|interpreter| interpreter.ends_with(b"/env"));
+    let first = words.next();
+    if env {
+        first.is_some_and(|word| word.starts_with(b"-")) || words.next().is_some()
+    } else {
+        first.is_some()
+    }
 }
 
 /// The path in the segment of a 64-bit program that names its loader.
@@ -65,6 +79,22 @@ mod tests {
         assert_eq!(named(b"#!\n"), None);
         assert_eq!(named(b"echo"), None);
         assert_eq!(named(b""), None);
+    }
+
+    #[test]
+    fn options_of_a_first_line() {
+        for (head, expected) in [
+            (&b"#!/usr/bin/python3\nx y"[..], false),
+            (b"#! /usr/bin/python3 \t\r\n", false),
+            (b"#!/usr/bin/python3 -I\n", true),
+            (b"#!/usr/bin/env python3\n", false),
+            (b"#!/usr/bin/env -S python3 -I\n", true),
+            (b"#!/usr/bin/env python3 -I\n", true),
+            (b"import sys\n", false),
+            (b"", false),
+        ] {
+            assert_eq!(asks_for_options(head), expected, "{:?}", String::from_utf8_lossy(head));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub(crate) mod attr;
 pub(crate) mod create;
 pub(crate) mod directory;
 pub(crate) mod exec;
-mod interpreter;
+pub(crate) mod interpreter;
 pub(crate) mod list;
 mod mounts;
 pub(crate) mod open;

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFl
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    calls::interpreter::HEAD,
     judge::path_of,
     object::{Identity, Kind, Stat},
     scan,
@@ -123,6 +124,16 @@ pub(super) fn judge(shared: &Shared, seen: &Seen) -> bool {
         return false;
     }
     shared.executables.holds(seen, File::from(file))
+}
+
+/// The same for a file by its path, as it is now: its beginning, where the path says what it is.
+pub(super) fn fixed_at(shared: &Shared, path: &Path) -> Option<Vec<u8>> {
+    let file = open(&shared.judge.root, path, OFlags::RDONLY).ok()?;
+    let seen = Seen::of(&shared.judge.own, &file).ok()?;
+    let mut head = vec![0; HEAD];
+    let got = rustix::io::read(&file, head.as_mut_slice()).ok()?;
+    head.truncate(got);
+    (seen.path == path && judge(shared, &seen)).then_some(head)
 }
 
 fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {

@@ -12,31 +12,34 @@ use crate::{
     shared::Shared,
 };
 
-/// Whether every process inside that has this socket runs this executable. What cannot be looked at does not.
-pub(super) fn all_run(shared: &Shared, socket: u64, executable: Identity) -> bool {
+/// The processes inside that have this socket, by their numbers there; none where one of them runs another executable,
+/// or cannot be looked at.
+pub(super) fn which_run(shared: &Shared, socket: u64, executable: Identity) -> Option<Vec<u32>> {
     let name = format!("socket:[{socket}]");
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::openat(&shared.judge.root, c"proc", flags, Mode::empty());
-    let Ok(proc) = proc else { return false };
-    let Ok(entries) = Dir::read_from(&proc) else { return false };
-    for entry in entries {
-        let Ok(entry) = entry else { return false };
-        let Some(process) = entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()) else {
+    let proc = proc.ok()?;
+    let mut holders = Vec::new();
+    for entry in Dir::read_from(&proc).ok()? {
+        let Some(process) = entry.ok()?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok())
+        else {
             continue;
         };
         // Our own, which never has it.
         if shared.judge.supervisor == Some(process) {
             continue;
         }
-        let alike = holds(&proc, process, name.as_bytes()).and_then(|holds| {
-            Ok(!holds || Stat::of(open(&proc, &format!("{process}/exe"))?)?.identity() == executable)
+        let run = holds(&proc, process, name.as_bytes()).and_then(|holds| match holds {
+            true => Ok(Some(Stat::of(open(&proc, &format!("{process}/exe"))?)?.identity())),
+            false => Ok(None),
         });
-        match alike {
-            Ok(true) | Err(Errno::NOENT | Errno::SRCH) => {}
-            Ok(false) | Err(_) => return false,
+        match run {
+            Ok(Some(run)) if run == executable => holders.push(process),
+            Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Ok(Some(_)) | Err(_) => return None,
         }
     }
-    true
+    Some(holders)
 }
 
 fn open(at: &OwnedFd, path: &str) -> Result<OwnedFd> {

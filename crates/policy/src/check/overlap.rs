@@ -6,7 +6,7 @@ use crate::{
     document::{Notes, SitedRule, Sites},
     model::{HttpRule, MethodSet, TlsMode},
     names::{Host, Port, Scheme},
-    patterns::{FileGlob, HostPattern},
+    patterns::{BinaryPattern, HostPattern},
 };
 
 pub(super) fn check(sites: &Sites, notes: &mut Notes) {
@@ -193,7 +193,7 @@ fn queries_meet(one: &HttpRule, two: &HttpRule) -> bool {
     })
 }
 
-fn binaries_meet(one: Option<&Vec<FileGlob>>, two: Option<&Vec<FileGlob>>) -> bool {
+fn binaries_meet(one: Option<&Vec<BinaryPattern>>, two: Option<&Vec<BinaryPattern>>) -> bool {
     match (one, two) {
         (Some(one), Some(two)) => one.iter().any(|glob| two.iter().any(|other| glob.overlaps(other))),
         (None, Some(globs)) | (Some(globs), None) => !globs.is_empty(),

@@ -7,7 +7,7 @@ use crate::{
     diagnostics::shown,
     model::{EnvEntry, Gpu, ProcessRules, Resources},
     names::EnvName,
-    patterns::{FileGlob, FileGlobError},
+    patterns::{BinaryPattern, FileGlob},
     syscalls::Syscall,
 };
 
@@ -50,26 +50,10 @@ fn read_globs(node: &Node, field: &str, notes: &mut Notes) -> Vec<FileGlob> {
     items.iter().filter_map(|item| notes.parsed(item, field, FileGlob::parse)).collect()
 }
 
-/// Why a text is no pattern of `binaries`.
-#[derive(Debug, thiserror::Error)]
-enum BinaryError {
-    #[error(transparent)]
-    Glob(#[from] FileGlobError),
-    #[error(
-        "an executable is one path: a script is not supported, since which one an interpreter runs cannot be told \
-         for certain"
-    )]
-    Script,
-}
-
-/// Globs over the executables that may use a rule.
-pub(super) fn read_binaries(node: &Node, notes: &mut Notes) -> Vec<FileGlob> {
-    let parse = |text: &str| {
-        let script = [" /", " ~/", " **/"].iter().any(|start| text.contains(start));
-        if script { Err(BinaryError::Script) } else { Ok(FileGlob::parse(text)?) }
-    };
+/// Who may use a rule.
+pub(super) fn read_binaries(node: &Node, notes: &mut Notes) -> Vec<BinaryPattern> {
     let items = notes.list(node, "binaries", "path globs");
-    items.iter().filter_map(|item| notes.parsed(item, "binaries", parse)).collect()
+    items.iter().filter_map(|item| notes.parsed(item, "binaries", BinaryPattern::parse)).collect()
 }
 
 /// A map of names to values, or a list of names and of such maps; a name without a value is passed through.

@@ -7,7 +7,7 @@ use chiton_secret::SecretRef;
 use super::{credential::Credential, sandbox::ByteSize};
 use crate::{
     names::{Host, Method, Port, RuleName, Scheme},
-    patterns::{FileGlob, HostPattern, PathPattern, TextGlob},
+    patterns::{BinaryPattern, HostPattern, PathPattern, TextGlob},
     provider::Provider,
 };
 
@@ -56,7 +56,7 @@ pub struct HttpRule {
     /// What is refused whatever allows it.
     pub deny: Vec<DenyRule>,
     /// Which executables may use the rule; none means any.
-    pub binaries: Option<Vec<FileGlob>>,
+    pub binaries: Option<Vec<BinaryPattern>>,
     /// Whether a matching GET may be upgraded.
     pub websocket: bool,
     /// Whether TLS is ended here.
@@ -113,7 +113,7 @@ pub struct TcpRule {
     /// Which ports; never empty.
     pub ports: Vec<Port>,
     /// Which executables; none means any.
-    pub binaries: Option<Vec<FileGlob>>,
+    pub binaries: Option<Vec<BinaryPattern>>,
     /// Whether the host may resolve to a private address.
     pub private_addresses: bool,
 }

@@ -12,7 +12,7 @@ const POLICY: &str = "dynamic: {network: {http: [{host: api.test, binaries: [/us
 
 fn owner(executable: &str, fixed: bool) -> Owner {
     let in_home = executable.strip_prefix("/home/u/").map(|below| PathBuf::from("~").join(below));
-    Owner { executable: executable.into(), in_home, fixed }
+    Owner { executable: executable.into(), in_home, fixed, script: None }
 }
 
 /// Answers every question about an owner with this, and says that `python3` leads to `python3.11`.
@@ -109,4 +109,113 @@ async fn it_is_asked_once_for_a_connection_and_only_where_it_matters() {
     let event = bench.event("request").await;
     assert_eq!(event.binary, None, "who asks for `open.test` is nobody's question");
     assert!(bench.events().iter().any(|event| event.binary.as_deref() == Some("/usr/bin/python3.11")));
+}
+
+const UNREAD: &str = "dynamic: {network: {tcp: [{host: db.test, ports: [5432], binaries: [/usr/bin/python3]}], \
+                      http: [{host: pin.test, tls: passthrough, binaries: [/usr/bin/python3]}]}}";
+
+/// A bench in which `db.test:5432` is a server of ours, and whoever connects is this one.
+async fn unread(policy: &str, told: Option<Owner>) -> (Bench, TcpListener, Arc<Mutex<Vec<Question>>>) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (owners, asked) = supervisor(told);
+    let resolve = vec![("db.test:5432", server.local_addr().unwrap())];
+    let bench = Bench::new(Setup { policy, resolve, owners: Some(owners), ..Setup::default() });
+    (bench, server, asked)
+}
+
+async fn is_reset(stream: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read(&mut [0])).await;
+    read.unwrap().is_err()
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_looks_into_is_its_owners_too() {
+    let (bench, server, asked) = unread(UNREAD, Some(owner("/usr/bin/python3.11", true))).await;
+    let _agent = bench.connect("db.test", 5432).await;
+    let _accepted = server.accept().await.unwrap();
+    let event = bench.event("connect").await;
+    assert_eq!(
+        (event.decision, event.binary.as_deref()),
+        (Some(Decision::Allow), Some("/usr/bin/python3.11"))
+    );
+    let owners = |asked: &[Question]| asked.iter().filter(|q| matches!(q, Question::Owner { .. })).count();
+    assert_eq!(owners(&asked.lock().unwrap()), 1);
+    for told in [None, Some(owner("/usr/bin/curl", true)), Some(owner("/usr/bin/python3.11", false))] {
+        let (bench, server, _) = unread(UNREAD, told.clone()).await;
+        assert!(is_reset(&mut bench.connect("db.test", 5432).await).await, "{told:?}");
+        assert_eq!(bench.denials(), ["binary_not_allowed"], "{told:?}");
+        let event = bench.event("connect").await;
+        assert_eq!(event.rule.as_deref(), Some("tcp[0]"));
+        assert_eq!(event.binary.map(PathBuf::from), told.map(|owner| owner.executable));
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), server.accept()).await;
+        assert!(quiet.is_err(), "refused is untouched");
+    }
+}
+
+#[tokio::test]
+async fn tls_that_is_passed_through_is_its_owners_too() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls_http1(&ca, &["pin.test"], Router::echo());
+    for (told, passes) in [(owner("/usr/bin/python3.11", true), true), (owner("/usr/bin/curl", true), false)]
+    {
+        let resolve = vec![("pin.test:443", upstream.address())];
+        let owners = Some(supervisor(Some(told)).0);
+        let bench = Bench::new(Setup { policy: UNREAD, resolve, owners, ..Setup::default() });
+        let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
+        let config = client_config(&roots, Alpn::Http1).unwrap();
+        let stream = bench.connect("pin.test", 443).await;
+        let name = ServerName::try_from("pin.test").unwrap();
+        assert_eq!(TlsConnector::from(config).connect(name, stream).await.is_ok(), passes);
+        let expected: &[&str] = if passes { &[] } else { &["binary_not_allowed"] };
+        assert_eq!(bench.denials(), expected);
+    }
+    assert_eq!(upstream.log().connections(), 1);
+}
+
+#[tokio::test]
+async fn a_new_revision_judges_a_tunnel_by_its_owner() {
+    let other = UNREAD.replace("/usr/bin/python3", "/usr/bin/curl");
+    let open = UNREAD.replace(", binaries: [/usr/bin/python3]", "");
+    let python = || Some(owner("/usr/bin/python3.11", true));
+    // The same rule keeps it, one without `binaries` too; one for others cuts it.
+    let (bench, server, _) = unread(UNREAD, python()).await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    let _accepted = server.accept().await.unwrap();
+    assert_eq!(bench.apply(2, UNREAD).await.unwrap(), 0);
+    assert_eq!(bench.apply(3, &open).await.unwrap(), 0);
+    assert_eq!(bench.apply(4, &other).await.unwrap(), 1);
+    assert!(is_reset(&mut agent).await);
+    let cut = bench.event("cut").await;
+    assert_eq!(cut.reason.unwrap().as_str(), "binary_not_allowed");
+    assert_eq!(cut.binary.as_deref(), Some("/usr/bin/python3.11"));
+    // Nobody asked whose this one is: no rule with `binaries` keeps it.
+    let (bench, server, asked) = unread(&open, python()).await;
+    let mut agent = bench.connect("db.test", 5432).await;
+    let _accepted = server.accept().await.unwrap();
+    assert!(asked.lock().unwrap().is_empty(), "only where it matters");
+    assert_eq!(bench.apply(2, UNREAD).await.unwrap(), 1);
+    assert!(is_reset(&mut agent).await);
+}
+
+/// Asks a proxy for a tunnel to `db.test:5432`: whoever connected to the proxy is who asks.
+#[tokio::test]
+async fn a_tunnel_asked_of_a_proxy_is_its_owners_too() {
+    for (told, passes) in [(owner("/usr/bin/python3.11", true), true), (owner("/usr/bin/curl", true), false)]
+    {
+        let (bench, server, _) = unread(UNREAD, Some(told)).await;
+        let mut agent = bench.connect("proxy.any", 3128).await;
+        let ask = b"CONNECT db.test:5432 HTTP/1.1\r\nhost: db.test:5432\r\n\r\n";
+        agent.write_all(ask).await.unwrap();
+        let mut head = [0; 39];
+        agent.read_exact(&mut head).await.unwrap();
+        if passes {
+            let (mut accepted, _) = server.accept().await.unwrap();
+            accepted.write_all(b"x").await.unwrap();
+            agent.read_exact(&mut [0]).await.unwrap();
+            assert_eq!(bench.denials(), [""; 0]);
+        } else {
+            assert!(is_reset(&mut agent).await);
+            assert_eq!(bench.denials(), ["binary_not_allowed"]);
+        }
+    }
 }

@@ -25,10 +25,11 @@ use crate::{
 pub(crate) struct ExplainArgs {
     /// The policy
     file: PathBuf,
-    /// The request: `METHOD scheme://authority/target`, or `CONNECT tcp://host:port`
+    /// The request: `METHOD scheme://authority/target`, or `CONNECT tcp://host:port`, or `CONNECT tls://host:port` for
+    /// what is passed through
     #[arg(long, value_name = "REQUEST")]
     request: String,
-    /// The program that asks
+    /// The program that asks, or `INTERPRETER SCRIPT`
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }
@@ -43,7 +44,10 @@ impl ExplainArgs {
         let compiled = compile(&policy);
         let connection = ConnectIntent::from_request_line(&self.request);
         let judged = match connection {
-            Some(connection) => Ok(explain_connection(&compiled, &connection)),
+            Some(connection) => {
+                let binary = self.binary.as_deref().map(|binary| known(binary, &compiled));
+                Ok(explain_connection(&compiled, &connection.by(binary)))
+            }
             None => self.intent(&compiled).map(|intent| explain(&compiled, &intent)),
         };
         let explanation = match judged {
@@ -89,8 +93,23 @@ impl ExplainArgs {
 /// An executable as a sandbox of this host would know it: the file that a path leads to, and every name that the
 /// policy has for it. One that is not here is known by its path alone.
 fn known(binary: &Path, policy: &CompiledPolicy) -> Binary {
+    let text = binary.to_string_lossy();
+    match text.find(" /").and_then(|at| text.split_at_checked(at)) {
+        Some((program, script)) if !binary.exists() => {
+            let (program, others) = names(Path::new(program), policy);
+            let (script, of_script) = names(Path::new(script.trim_start()), policy);
+            Binary::new(&program, others).running(&script, of_script)
+        }
+        Some(_) | None => {
+            let (program, others) = names(binary, policy);
+            Binary::new(&program, others)
+        }
+    }
+}
+
+fn names(path: &Path, policy: &CompiledPolicy) -> (String, Vec<String>) {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let file = fs::canonicalize(binary).unwrap_or_else(|_| binary.to_owned());
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let leads_here = |path: &&str| {
         let here = match (path.strip_prefix("~/"), &home) {
             (Some(below), Some(home)) => home.join(below),
@@ -101,5 +120,5 @@ fn known(binary: &Path, policy: &CompiledPolicy) -> Binary {
     let led = policy.binary_paths().into_iter().filter(leads_here).map(str::to_owned);
     let below = home.as_ref().and_then(|home| file.strip_prefix(home).ok());
     let in_home = below.map(|below| format!("~/{}", below.display()));
-    Binary::new(&file.to_string_lossy(), led.chain(in_home))
+    (file.to_string_lossy().into_owned(), led.chain(in_home).collect())
 }
