@@ -15,11 +15,14 @@ use tokio_util::either::Either;
 use super::read_ahead::ReadAhead;
 use crate::limits;
 
+/// Verified TLS to a server or a forward proxy.
+pub(crate) type Tls<S> = TlsStream<ReadAhead<S>>;
+
 /// The way to a server: TCP to it or to a forward proxy, or the TLS that a forward proxy is spoken to in.
-pub(crate) type Wire = Either<TcpStream, Box<TlsStream<ReadAhead<TcpStream>>>>;
+pub(crate) type Wire = Either<TcpStream, Box<Tls<TcpStream>>>;
 
 /// A connection to a server, in the clear or over verified TLS.
-pub(crate) type Connection = Either<Wire, TlsStream<ReadAhead<Wire>>>;
+pub(crate) type Connection = Either<Wire, Tls<Wire>>;
 
 /// The socket below.
 pub(crate) fn socket(wire: &Wire) -> &TcpStream {
@@ -34,7 +37,7 @@ pub(crate) async fn handshake<S>(
     config: Arc<ClientConfig>,
     host: &Host,
     stream: S,
-) -> io::Result<TlsStream<ReadAhead<S>>>
+) -> io::Result<Tls<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

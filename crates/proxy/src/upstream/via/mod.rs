@@ -29,7 +29,7 @@ pub(crate) use self::names::reach_of_name;
 use super::{
     resolve::{ResolveError, Resolver},
     trust::Trust,
-    wire::{Wire, handshake as tls_handshake},
+    wire::{Tls, Wire, handshake as tls_handshake},
 };
 use crate::{http1::response::ResponseError, limits};
 
@@ -265,7 +265,7 @@ impl Via {
         &self,
         tls: Result<Arc<ClientConfig>, TlsError>,
         stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ViaError> {
+    ) -> Result<Tls<TcpStream>, ViaError> {
         let tls = tls.map_err(|error| ViaError::Tls(io::Error::other(error)))?;
         tls_handshake(tls, self.url.host(), stream).await.map_err(ViaError::Tls)
     }
