@@ -316,8 +316,8 @@ async fn a_websocket_is_opened_with_it_and_says_nothing_of_it() {
         let seen = upstream.requests().pop().unwrap();
         assert!(!seen.contains("mine") && !seen.contains("permessage-deflate"), "{seen:?}");
         assert_eq!(seen.contains(SECRET) || seen.contains(&basic()), added, "{seen:?}");
-        client.send(false, Opcode::Text, SECRET[..9].as_bytes()).await;
-        client.send(true, Opcode::Continuation, SECRET[9..].as_bytes()).await;
+        client.send(false, Opcode::Text, &SECRET.as_bytes()[..9]).await;
+        client.send(true, Opcode::Continuation, &SECRET.as_bytes()[9..]).await;
         client.send(true, Opcode::Binary, basic().as_bytes()).await;
         let (mut said, mut ends) = (String::new(), 0);
         while ends < 2 {
