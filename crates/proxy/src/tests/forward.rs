@@ -70,16 +70,16 @@ fn nothing_of_the_credential(text: &str) {
 #[tokio::test]
 async fn https_is_a_tunnel_to_the_checked_address_kept_for_its_name_alone() {
     let ca = TestCa::new();
-    let server = Upstream::tls(&ca, &["a.test", "b.test"], Router::echo());
+    let server = Upstream::tls(&ca, &["a.pool.test", "b.pool.test"], Router::echo());
     let proxy = real(&Forward {
         places: vec![(AT, server.address())],
         credential: Some(PASSWORD),
         ..Forward::default()
     });
-    let policy = "dynamic: {network: {http: [{host: a.test}, {host: b.test}]}}";
-    let resolve = [("a.test:443", AT), ("b.test:443", AT)];
+    let policy = "dynamic: {network: {http: [{host: '*.pool.test'}]}}";
+    let resolve = [("a.pool.test:443", AT), ("b.pool.test:443", AT)];
     let bench = behind(policy, &ca, &resolve, http(&proxy, &Told::default()));
-    for host in ["a.test", "b.test", "a.test", "b.test"] {
+    for host in ["a.pool.test", "b.pool.test", "a.pool.test", "b.pool.test"] {
         let answer = bench.get(host, "/headers").await;
         assert_eq!(parts(&answer).0, StatusCode::OK, "{answer}");
         nothing_of_the_credential(&answer);
