@@ -12,12 +12,14 @@ use std::{
 };
 
 use chiton_testkit::routes::Router;
-use chiton_tests::{As, TEST_USER, World};
+use chiton_tests::{As, World};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::server::{Server, until};
 
+/// An account that the system has a name for.
+const NOBODY: u32 = 65_534;
 const PASSWORD: &str = "of-a-test";
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
     dynamic: {network: {tcp: [{host: db.example.com, ports: [5432]}]}}\n";
@@ -43,7 +45,7 @@ impl Database {
         for name in ["", "leaf.pem", "key.pem", "password"] {
             let path = if name.is_empty() { folder.path().to_owned() } else { at(name) };
             if rustix::process::geteuid().is_root() {
-                chown(&path, Some(TEST_USER), Some(TEST_USER)).expect("an owner");
+                chown(&path, Some(NOBODY), Some(NOBODY)).expect("an owner");
             }
             let mode = if name.is_empty() { 0o700 } else { 0o600 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -97,7 +99,7 @@ fn unprivileged(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(program(name));
     command.current_dir(folder).stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
-        command.uid(TEST_USER).gid(TEST_USER);
+        command.uid(NOBODY).gid(NOBODY);
     }
     command
 }
