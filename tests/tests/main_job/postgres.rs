@@ -12,12 +12,14 @@ use std::{
 };
 
 use chiton_testkit::routes::Router;
-use chiton_tests::{As, TEST_USER, World};
+use chiton_tests::{As, World};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::server::{Server, until};
 
+/// An account that the system has a name for.
+const NOBODY: u32 = 65_534;
 const PASSWORD: &str = "of-a-test";
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n\
     dynamic: {network: {tcp: [{host: db.example.com, ports: [5432]}]}}\n";
@@ -43,7 +45,7 @@ impl Database {
         for name in ["", "leaf.pem", "key.pem", "password"] {
             let path = if name.is_empty() { folder.path().to_owned() } else { at(name) };
             if rustix::process::geteuid().is_root() {
-                chown(&path, Some(TEST_USER), Some(TEST_USER)).expect("an owner");
+                chown(&path, Some(NOBODY), Some(NOBODY)).expect("an owner");
             }
             let mode = if name.is_empty() { 0o700 } else { 0o600 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -97,7 +99,7 @@ fn unprivileged(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(program(name));
     command.current_dir(folder).stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
-        command.uid(TEST_USER).gid(TEST_USER);
+        command.uid(NOBODY).gid(NOBODY);
     }
     command
 }
@@ -136,7 +138,9 @@ fn session(user: As) {
     };
     assert_eq!((of("connect", "allow").len(), of("disconnect", "allow").len()), (6, 6), "{events:#?}");
     assert!(of("connect", "allow").iter().all(|event| event["rule"] == "tcp[0]"), "{events:#?}");
-    let denied: Vec<_> = of("connect", "deny").iter().map(|event| event["reason"].to_string()).collect();
+    let mut denied: Vec<_> = of("connect", "deny").iter().map(|event| event["reason"].to_string()).collect();
+    // A name has two addresses, and a program may try both.
+    denied.dedup();
     assert_eq!(denied, ["\"scheme_not_allowed\"", "\"host_not_allowed\""], "{events:#?}");
 }
 
@@ -164,8 +168,8 @@ fn only_psql_may_where_the_rule_is_for_it() {
     let outcome = world.sh(&policy, &format!("{AS_TOLD}{script}")).expect_success();
     assert_eq!(outcome.stdout, "42\nrefused\n", "{outcome:?}");
     let denied = world.chiton.audit(&["--decision", "deny"]);
-    let [denied] = denied.as_slice() else { panic!("one refusal: {denied:#?}") };
-    assert_eq!(denied["reason"], "binary_not_allowed");
+    let other = |event: &serde_json::Value| event["reason"] == "binary_not_allowed";
+    assert!(!denied.is_empty() && denied.iter().all(other), "{denied:#?}");
 }
 
 /// A query that runs when the rule goes ends before `apply` has returned.

@@ -52,12 +52,16 @@ fn one_executable_may_connect_and_another_may_not() {
         let is = |event: &&serde_json::Value| event["action"] == "connect" && event["decision"] == decision;
         events.iter().filter(is).cloned().collect()
     };
-    assert!(connects("allow").iter().all(|event| event["binary"] == "/usr/bin/curl"), "{events:#?}");
+    let allowed = connects("allow");
+    assert_eq!(allowed.len(), 2, "{events:#?}");
+    assert!(allowed.iter().all(|event| event["binary"] == "/usr/bin/curl"), "{allowed:#?}");
+    // A program may try both of a name's addresses.
     let denied = connects("deny");
-    assert_eq!((connects("allow").len(), denied.len()), (2, 3), "{events:#?}");
     assert!(denied.iter().all(|event| event["reason"] == "binary_not_allowed"), "{denied:#?}");
-    assert!(denied[0]["binary"].as_str().is_some_and(|path| path.starts_with("/usr/bin/python3")));
-    assert_eq!(denied[1]["binary"], "/workspace/copy");
+    let by = |start: &str| {
+        denied.iter().any(|event| event["binary"].as_str().is_some_and(|p| p.starts_with(start)))
+    };
+    assert!(by("/usr/bin/python3") && by("/workspace/copy") && !by("/usr/bin/curl"), "{denied:#?}");
 }
 
 #[test]
@@ -112,8 +116,9 @@ except OSError: print("cut")
                   /usr/bin/python3 tls.py";
     assert_eq!(world.sh(&rules("/usr/bin/curl"), script).expect_success().stdout, "200\ncut\n");
     let denied = world.chiton.audit(&["--decision", "deny"]);
-    let [denied] = denied.as_slice() else { panic!("one refusal: {denied:#?}") };
-    assert_eq!((&denied["reason"], &denied["rule"]), (&"binary_not_allowed".into(), &"http[0]".into()));
+    let other =
+        |event: &serde_json::Value| event["reason"] == "binary_not_allowed" && event["rule"] == "http[0]";
+    assert!(!denied.is_empty() && denied.iter().all(other), "{denied:#?}");
     assert_eq!(world.sh(&rules("/usr/bin/python3"), script).expect_success().stdout, "000\npassed\n");
 }
 

@@ -14,7 +14,9 @@ use std::{
 };
 
 use chiton_sys::Result;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxAttributes, StatxFlags,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -146,8 +148,17 @@ fn is_read_only(file: &OwnedFd) -> bool {
     rustix::fs::fstatvfs(file).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// The file that a path leads to; none where the agent could lead it elsewhere: every folder and every symlink on
-/// the way is on a mount that is only read.
+fn is_mounted_folder(file: &OwnedFd) -> bool {
+    let found = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE);
+    found.is_ok_and(|found| {
+        found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+            && FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory
+    })
+}
+
+/// The file that a path leads to; none where the agent could lead it elsewhere: the file, every symlink and every folder
+/// on the way is on a mount that is only read. A folder that something is mounted on may be written, for it cannot be
+/// moved itself.
 pub(crate) fn leads_to(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut left: VecDeque<OsString> = path.strip_prefix("/").ok()?.iter().map(OsString::from).collect();
@@ -159,7 +170,7 @@ pub(crate) fn leads_to(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
         }
         let next = at.join(&name);
         let fd = open(root, &next, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
-        if !is_read_only(&fd) {
+        if !is_read_only(&fd) && !is_mounted_folder(&fd) {
             return None;
         }
         match Stat::of(&fd).ok()?.kind() {
