@@ -62,6 +62,7 @@ pub(crate) async fn write_response<W: AsyncWrite + Unpin>(
     let last = parts.extensions.get::<Last>().is_some();
     let keep_alive = reply.keep_alive && !last && coding != Coding::UntilClose;
     out.clear();
+    out.reserve(1 << 10);
     put_head(out, parts.status, &parts.headers, reply.version);
     put_framing(out, &body, coding, reply, &parts.headers);
     if !keep_alive {
