@@ -30,7 +30,7 @@ pub(crate) const TCP_BUFFER: usize = 16 << 10;
 /// How long a kept-alive connection may be idle between two requests.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
 /// How long a body may stand still, on either side.
-pub(crate) const BODY_STALL: Duration = Duration::from_secs(300);
+pub(crate) const BODY_STALL: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 300 });
 /// The head of a request, HTTP/1.
 pub(crate) const HEAD: usize = 64 << 10;
 /// Header fields of one head.

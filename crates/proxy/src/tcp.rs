@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +27,7 @@ use crate::{
     agent::AgentStream,
     limits,
     state::Proxy,
-    upstream::{dial::DialError, via::Tunnel, wire::socket},
+    upstream::{dial::DialError, via::Tunnel, wire::{keep_alive, socket}},
 };
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
@@ -135,7 +134,6 @@ async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -
     // Whatever ends this early resets the server's side.
     socket(&upstream).set_zero_linger()?;
     keep_alive(&**stream)?;
-    keep_alive(socket(&upstream))?;
     let ends = Begun { stream, first, greeting };
     match &mut upstream {
         Either::Left(tcp) => both_ways(ends, tcp.split(), passed).await?,
@@ -147,7 +145,7 @@ async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -
 
 /// The agent's side, and what either side has said already.
 struct Begun<'a> {
-    stream: &'a mut TcpStream,
+    stream: &'a mut AgentStream,
     first: BytesMut,
     greeting: Bytes,
 }
@@ -189,15 +187,6 @@ async fn dial(passed: &Passed<'_>) -> io::Result<Tunnel> {
         }
         io::Error::other(error)
     })
-}
-
-fn keep_alive(stream: &impl AsFd) -> io::Result<()> {
-    let (again, times) = limits::KEEPALIVE_AGAIN;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, limits::KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, again)?;
-    sockopt::set_tcp_keepcnt(stream, times)?;
-    Ok(())
 }
 
 /// Until the reader's end, which is then told to the other side.
