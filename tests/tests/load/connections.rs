@@ -6,7 +6,7 @@ use chiton_tests::{As, World, http_policy};
 use super::{HOST, Held, OPEN, another_is_served};
 
 /// What one idle connection may cost, in KiB: docs/limits.md.
-const IDLE: u64 = 24;
+const IDLE: u64 = 16;
 const COUNT: u64 = 10_000;
 
 #[test]

@@ -83,10 +83,10 @@ fn within(most: Duration, mut so: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Another sandbox asks meanwhile, three times; each answer is there within two seconds.
+/// Another sandbox asks meanwhile, three times; each answer is there within seconds.
 fn another_is_served(world: &World) {
     let script =
-        "for n in 1 2 3; do curl -sS -m 2 -o /dev/null -w '%{http_code} ' https://api.example.com/; done";
+        "for n in 1 2 3; do curl -sS -m 5 -o /dev/null -w '%{http_code} ' https://api.example.com/; done";
     let outcome = world.sh(&chiton_tests::http_policy(OPEN), script);
     assert_eq!(outcome.stdout, "200 200 200 ", "{outcome:?}");
 }

@@ -138,7 +138,7 @@ fn servers_that_stall_reset_and_lie() {
         .flat_map(|host| {
             ["--http1.1", "--http2"].map(|version| {
                 format!(
-                    "(curl -s {version} -m 3 -o {host}{version}.body -w '%{{http_code}}' https://{host}/ > {host}{version}; echo \" $?\" >> {host}{version}) &\n"
+                    "(curl -s {version} -m 15 -o {host}{version}.body -w '%{{http_code}}' https://{host}/ > {host}{version}; echo \" $?\" >> {host}{version}) &\n"
                 )
             })
         })

@@ -27,7 +27,8 @@ fn slow_readers() {
     println!("{grown} KiB for 32 slow readers");
     // Bodies of HTTP/2 come by one connection of whose window 4 MiB may wait.
     assert!(grown < 20 << 10, "{grown} KiB for 32 slow readers");
-    assert!(held.descriptors() >= descriptors + 32 + 16);
+    // Each of them is there, and waits.
+    assert!(held.descriptors() >= descriptors + 32, "{descriptors} before, {} held", held.descriptors());
     world.chiton.write_workspace("go", "");
     held.wait_for("gone");
     let released = within(Duration::from_secs(10), || held.descriptors() <= descriptors + 8);
@@ -80,7 +81,7 @@ asyncio.run(all())
 "#;
     world.chiton.write_workspace("slow.py", script);
     let held = Held::run(&world.chiton, "writers", &http_policy(OPEN), &["/usr/bin/python3", "slow.py"]);
-    let (before, descriptors) = (held.pss(), held.descriptors());
+    let before = held.pss();
     held.wait_for("held");
     another_is_served(&world);
     let grown = held.pss().saturating_sub(before);
@@ -99,5 +100,4 @@ asyncio.run(all())
     let too_slow =
         events.iter().filter(|event| event["action"] == "connect" && event["reason"] == "limit_exceeded");
     assert_eq!(too_slow.count(), 260);
-    let _ = descriptors;
 }

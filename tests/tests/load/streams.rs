@@ -38,10 +38,15 @@ fn a_thousand_streams(serve: fn(&TestCa, &[&str], Router) -> Upstream, connectio
     let mut chiton = Chiton::new(As::User);
     chiton.trust(&ca).resolve("api.example.com:443", upstream.address());
     chiton.bring_probe();
-    let probe = ["sh", "-c", &format!("sleep 1; exec ./chiton-probe streams {HOST} {COUNT} /gather")];
+    let probe = [
+        "sh",
+        "-c",
+        &format!("sleep 1; ./chiton-probe streams {HOST} {COUNT} /gather; touch done; sleep 600"),
+    ];
     let held = Held::run(&chiton, "streams", &http_policy(OPEN), &probe);
     let before = held.pss();
-    let outcome = held.ended();
+    held.wait_for("done");
+    let outcome = chiton.run(&["logs", "streams"]);
     assert!(outcome.stdout.contains("1000 answered"), "{outcome:?}");
     let grown = held.pss().saturating_sub(before);
     println!("{grown} KiB for {COUNT} streams");

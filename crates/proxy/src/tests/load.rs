@@ -86,7 +86,7 @@ async fn a_frame_too_long_ends_the_connection_and_is_written() {
 #[tokio::test]
 async fn a_header_list_too_long_is_refused_and_written() {
     let ca = TestCa::new();
-    let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
+    let upstream = Upstream::tls_http1(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
     for (length, status, events) in [(60 << 10, 200, 0), (65 << 10, 431, 1)] {
