@@ -24,6 +24,8 @@ pub enum Script {
     Send(Vec<u8>),
     /// These bytes, then a TCP reset.
     SendThenReset(Vec<u8>),
+    /// These bytes, then nothing, until the peer goes.
+    SendThenStall(Vec<u8>),
     /// Nothing, until the peer goes.
     Stall,
 }
@@ -109,6 +111,9 @@ fn follow(mut stream: impl Read + Write, script: &Script, log: &Log, control: &T
         }
     }
     log.record(Seen { target: String::from_utf8_lossy(&head).into_owned(), ..Seen::default() });
+    if let Script::SendThenStall(bytes) = script {
+        let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+    }
     let reset = matches!(script, Script::SendThenReset(_));
     if let Script::Send(bytes) | Script::SendThenReset(bytes) = script {
         let _ = stream.write_all(bytes).and_then(|()| stream.flush());

@@ -238,7 +238,8 @@ where
         let answering = handler(received);
         async move { Ok::<_, Infallible>(answering.await) }
     });
-    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http2().max_concurrent_streams(2000);
     // A peer that resets is the peer's business.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }

@@ -72,11 +72,17 @@ pub fn packages(kind: &str) -> PathBuf {
 /// Processes of this installation whose arguments begin so.
 #[must_use]
 pub fn roles(world: &World, role: &str) -> Vec<u32> {
+    roles_of(&world.chiton, role)
+}
+
+/// The same, without a server beside it.
+#[must_use]
+pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
     let named = |id: &u32| {
         let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").contains(role)
     };
-    every_process().into_iter().filter(named).filter(|id| belongs(world, *id)).collect()
+    every_process().into_iter().filter(named).filter(|id| belongs(chiton, *id)).collect()
 }
 
 fn every_process() -> Vec<u32> {
@@ -85,9 +91,9 @@ fn every_process() -> Vec<u32> {
 }
 
 /// The roles clear their environment: they are told by the user they run as and the gateway they descend from.
-fn belongs(world: &World, id: u32) -> bool {
+fn belongs(chiton: &Chiton, id: u32) -> bool {
     let mut id = id;
-    let own = world.chiton.processes();
+    let own = chiton.processes();
     for _ in 0..16 {
         if own.contains(&id) {
             return true;

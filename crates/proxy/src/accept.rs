@@ -6,7 +6,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,20 +14,22 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use chiton_policy::{Host, Mode, Port, Scheme};
+use chiton_tls::Offered;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    capture::reset,
+    agent::AgentStream,
     dns::names::is_stand_in,
     hello::{FirstBytes, first_bytes},
     http1::{self, connection::Tunnel},
     http2, limits,
+    memory::Http2Connection,
     owners::{Connection, Ends},
     service::{Arrival, Service},
     state::Proxy,
@@ -41,16 +42,16 @@ pub(crate) trait Downstream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn abort(self);
 }
 
-impl Downstream for TcpStream {
+impl Downstream for AgentStream {
     fn abort(self) {
-        reset(self);
+        self.reset();
     }
 }
 
-impl Downstream for TlsStream<Begun> {
+impl Downstream for Box<TlsStream<Begun>> {
     fn abort(self) {
-        let (Begun { stream, .. }, _) = self.into_inner();
-        reset(stream);
+        let (Begun { stream, .. }, _) = (*self).into_inner();
+        stream.reset();
     }
 }
 
@@ -58,7 +59,7 @@ impl Downstream for TlsStream<Begun> {
 #[derive(Debug)]
 pub(crate) struct Begun {
     first: BytesMut,
-    stream: TcpStream,
+    stream: AgentStream,
 }
 
 impl AsyncRead for Begun {
@@ -107,22 +108,19 @@ impl AsyncWrite for Begun {
 pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) {
     let _open = proxy.count_connection();
     let cut = CancellationToken::new();
-    // What the kernel holds back for an agent that does not read must not reach it after a cut.
-    let Ok(held) = stream.as_fd().try_clone_to_owned() else { return reset(stream) };
     tokio::select! {
         biased;
-        () = cut.cancelled() => {
-            let _ = rustix::net::sockopt::set_socket_linger(&held, Some(Duration::ZERO));
-        }
-        () = serve_uncut(stream, to, proxy, &cut) => {}
+        // What is dropped here resets the connection.
+        () = cut.cancelled() => {}
+        () = serve_uncut(AgentStream::new(stream, cut.clone()), to, proxy, &cut) => {}
     }
 }
 
-async fn serve_uncut(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
+async fn serve_uncut(stream: AgentStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let Some(target) = Target::of(to, &proxy, connection(&stream, to)) else {
         proxy.events.unknown_destination(to);
-        return reset(stream);
+        return stream.reset();
     };
     let first = BytesMut::with_capacity(2 << 10);
     if let Some(tunnel) = serve_target(stream, first, target, proxy.clone(), cut, true).await {
@@ -135,33 +133,39 @@ async fn serve_uncut(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>, cut: 
 /// Serves a connection to a target, of which these bytes were read already. Returns what it is to be instead, where
 /// `may_be_proxy`.
 async fn serve_target(
-    mut stream: TcpStream,
+    mut stream: AgentStream,
     mut first: BytesMut,
     target: Target,
     proxy: Arc<Proxy>,
     cut: &CancellationToken,
     may_be_proxy: bool,
-) -> Option<Tunnel<TcpStream>> {
+) -> Option<Tunnel<AgentStream>> {
     let is_tcp = |port| proxy.running.revision().compiled.is_tcp(&target.host, port);
     if Port::new(target.port).is_some_and(is_tcp) {
-        tcp::serve(stream, first, &target, &proxy, cut).await;
+        Box::pin(tcp::serve(stream, first, &target, &proxy, cut)).await;
         return None;
     }
     let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
     match read_first(&mut stream, &mut first, silence).await {
         FirstBytes::Tls { encrypted_name: false } if passes_through(&proxy, &target) => {
-            tcp::serve_tls(stream, first, &target, &proxy, cut).await;
+            Box::pin(tcp::serve_tls(stream, first, &target, &proxy, cut)).await;
         }
         FirstBytes::Tls { encrypted_name: false } => {
-            serve_tls(Begun { first, stream }, target, proxy, cut).await
+            serve_tls(Begun { first, stream }, target, proxy, cut).await;
         }
         FirstBytes::Tls { encrypted_name: true } => {
             proxy.events.refused_connection(&target, Refused::EncryptedName);
-            reset(stream);
+            stream.reset();
         }
         FirstBytes::Http if first.starts_with(b"PRI ") => {
+            let Some(_place) = Http2Connection::try_place() else {
+                proxy.events.refused_connection(&target, Refused::TooMuch);
+                stream.reset();
+                return None;
+            };
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
-            http2::serve(Begun { first, stream }, Service::new(proxy, arrival, cut.clone())).await;
+            let service = Service::new(proxy, arrival, cut.clone());
+            Box::pin(http2::serve(Begun { first, stream }, service)).await;
         }
         FirstBytes::Http => {
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
@@ -171,16 +175,16 @@ async fn serve_target(
         }
         // What would be refused passes, and is written: also what is no HTTP.
         FirstBytes::Neither if proxy.running.revision().compiled.mode() == Mode::Audit => {
-            tcp::serve(stream, first, &target, &proxy, cut).await;
+            Box::pin(tcp::serve(stream, first, &target, &proxy, cut)).await;
         }
         FirstBytes::Neither => {
             let known = proxy.running.revision().compiled.could_allow(&target.host);
             let why = if known { Refused::NoProtocol } else { Refused::UnknownHost };
             proxy.events.refused_connection(&target, why);
-            reset(stream);
+            stream.reset();
         }
         // The agent left before it said anything.
-        FirstBytes::More => reset(stream),
+        FirstBytes::More => stream.reset(),
     }
     None
 }
@@ -209,6 +213,8 @@ pub(crate) enum Refused {
     TooLarge,
     /// A handshake or a head that does not end in time.
     TooSlow,
+    /// More streams, requests or connections at once than there may be.
+    TooMuch,
 }
 
 /// What a connection was going to.
@@ -264,19 +270,11 @@ async fn read_first(stream: &mut TcpStream, first: &mut BytesMut, silence: Durat
 }
 
 async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &CancellationToken) {
-    let deadline = Instant::now() + limits::FIRST_BYTES;
-    let handshake = async {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let server_name = start.client_hello().server_name().map(str::to_owned);
-        let nameless = match &target.host {
-            Host::Name(name) => name.as_str().to_owned(),
-            Host::Ip(address) => address.to_string(),
-        };
-        let config = proxy.terminator.config(Some(&nameless));
-        let stream = start.into_stream(config).await?;
-        Ok::<_, io::Error>((stream, server_name))
-    };
-    let (stream, server_name) = match timeout_at(deadline, handshake).await {
+    // Where there is no place for one more connection of HTTP/2, the older protocol alone is offered.
+    let place = Http2Connection::try_place();
+    let handshake =
+        Box::pin(timeout(limits::FIRST_BYTES, handshake(stream, &target, &proxy, place.is_some())));
+    let (stream, server_name) = match handshake.await {
         Ok(Ok(established)) => established,
         Ok(Err(error)) => {
             if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -289,8 +287,27 @@ async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &Cance
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = Service::new(proxy, Arrival { target, scheme: Scheme::Https, server_name }, cut.clone());
     if h2 {
-        http2::serve(stream, service).await;
+        Box::pin(http2::serve(stream, service)).await;
     } else {
-        http1::connection::serve(stream, BytesMut::new(), Arc::new(service)).await;
+        drop(place);
+        Box::pin(http1::connection::serve(stream, BytesMut::new(), Arc::new(service))).await;
     }
+}
+
+/// Ends the agent's TLS, and says which server it named.
+async fn handshake(
+    stream: Begun,
+    target: &Target,
+    proxy: &Proxy,
+    http2: bool,
+) -> io::Result<(Box<TlsStream<Begun>>, Option<String>)> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let server_name = start.client_hello().server_name().map(str::to_owned);
+    let nameless = match &target.host {
+        Host::Name(name) => name.as_str().to_owned(),
+        Host::Ip(address) => address.to_string(),
+    };
+    let offered = if http2 { Offered::Http2OrHttp1 } else { Offered::Http1 };
+    let stream = start.into_stream(proxy.terminator.config(Some(&nameless), offered)).await?;
+    Ok((Box::new(stream), server_name))
 }

@@ -72,7 +72,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
 }
 
 /// Ends a connection so that the agent sees a reset.
-pub(crate) fn reset(stream: TcpStream) {
+fn reset(stream: TcpStream) {
     let _ = stream.set_zero_linger();
     drop(stream);
 }

@@ -356,7 +356,9 @@ impl Events {
             // The agent's own program ended it: most often it does not trust the sandbox's authority.
             Refused::Handshake => ("tls_handshake", None),
             Refused::Malformed => ("connect", Some(Reason::AmbiguousRequest)),
-            Refused::TooLarge | Refused::TooSlow => ("connect", Some(Reason::LimitExceeded)),
+            Refused::TooLarge | Refused::TooSlow | Refused::TooMuch => {
+                ("connect", Some(Reason::LimitExceeded))
+            }
         };
         self.refused(action, "tcp", Some(target.host.to_string()), Some(target.port), reason);
     }

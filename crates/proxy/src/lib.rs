@@ -6,6 +6,7 @@
 //! without a permit; when anything of ours fails, nothing goes out.
 
 mod accept;
+mod agent;
 mod capture;
 mod control;
 mod denials;
@@ -24,6 +25,7 @@ mod judge;
 mod limits;
 mod listeners;
 mod lockdown;
+mod memory;
 mod message;
 mod owners;
 mod proxied;

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 /// Threads that serve connections, where the machine has as many cores: more would take from other sandboxes.
 pub(crate) const WORKERS: usize = 4;
-/// Connections of the agent that are served at once; further ones wait in the kernel's backlog.
-pub(crate) const CONNECTIONS: usize = 1024;
+/// Connections of the agent that are served at once; further ones wait in the kernel's backlog. Fewer, where the
+/// process may not have so many descriptors: see [`connections`].
+pub(crate) const CONNECTIONS: usize = 10_240;
+/// Of these, those that speak HTTP/2; over TLS further ones are offered HTTP/1.1 alone.
+pub(crate) const HTTP2_CONNECTIONS: usize = 256;
+/// Requests under way on all of these, refused ones too.
+pub(crate) const HTTP2_REQUESTS: usize = 2048;
+/// A head that any connection may hold.
+pub(crate) const SMALL_HEAD: usize = 8 << 10;
+/// Heads that are larger, at once.
+pub(crate) const LARGE_HEADS: usize = 128;
 /// The first bytes of a connection: the whole `ClientHello`.
 pub(crate) const CLIENT_HELLO: usize = 64 << 10;
 /// How long the first bytes, a handshake, or the head of a request may take.
@@ -21,7 +30,7 @@ pub(crate) const TCP_BUFFER: usize = 16 << 10;
 /// How long a kept-alive connection may be idle between two requests.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
 /// How long a body may stand still, on either side.
-pub(crate) const BODY_STALL: Duration = Duration::from_secs(300);
+pub(crate) const BODY_STALL: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 300 });
 /// The head of a request, HTTP/1.
 pub(crate) const HEAD: usize = 64 << 10;
 /// Header fields of one head.
@@ -32,28 +41,35 @@ pub(crate) const CHUNK_LINE: usize = 4 << 10;
 pub(crate) const TRAILERS: usize = 16 << 10;
 /// What is read and thrown away of a body nobody wants, before the connection is closed instead.
 pub(crate) const DISCARD: usize = 256 << 10;
-/// One read of a body.
+/// One read of an agent's body: as much as a TLS record holds.
+pub(crate) const AGENT_READ: usize = 16 << 10;
+/// One read of a server's body.
 pub(crate) const READ_CHUNK: usize = 64 << 10;
 /// One read of TLS records from a server, while it sends.
 pub(crate) const READ_AHEAD: usize = 64 << 10;
 /// Requests that are under way at once, over all connections: each may hold a head, and a connection upstream.
-pub(crate) const EXCHANGES: usize = 512;
+pub(crate) const EXCHANGES: usize = 1100;
 /// Memory of the whole process, beyond which it ends: the last resort, should all other bounds not do.
 pub(crate) const MEMORY: u64 = 1 << 30;
 /// The event file, beyond which everything is refused: refusals cost the agent nothing, and the host its disk.
 pub(crate) const EVENT_FILE: u64 = 4 << 30;
 /// Streams of one HTTP/2 connection.
-pub(crate) const STREAMS: u32 = 128;
+pub(crate) const STREAMS: u32 = 1024;
 /// The decoded header list of one HTTP/2 request.
 pub(crate) const HEADER_LIST: u32 = 64 << 10;
-/// Flow-control window of one HTTP/2 stream of an upstream server, and of its connection.
+/// Flow-control window of one HTTP/2 stream of an upstream server, and of its connection, where it has a place among
+/// [`WIDE_CONNECTIONS`].
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 /// See [`STREAM_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Connections to servers with such windows; further ones have [`NARROW_WINDOW`].
+pub(crate) const WIDE_CONNECTIONS: usize = 16;
+/// Both windows of the others.
+pub(crate) const NARROW_WINDOW: u32 = 64 << 10;
 /// The same for the agent's side, which is near, and of which there may be many.
-pub(crate) const AGENT_STREAM_WINDOW: u32 = 256 << 10;
+pub(crate) const AGENT_STREAM_WINDOW: u32 = 64 << 10;
 /// See [`AGENT_STREAM_WINDOW`].
-pub(crate) const AGENT_CONNECTION_WINDOW: u32 = 1 << 20;
+pub(crate) const AGENT_CONNECTION_WINDOW: u32 = 512 << 10;
 /// One TCP connection attempt.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// The TLS handshake with an upstream server.
@@ -80,10 +96,10 @@ pub(crate) const DNS_TCP_CONNECTIONS: usize = 32;
 pub(crate) const DENIALS_TOLD: usize = 100;
 /// Events for dropped packets in a second.
 pub(crate) const DROP_EVENTS_PER_SECOND: u32 = 20;
-/// The largest HTTP/2 frame taken.
-pub(crate) const FRAME: u32 = 64 << 10;
+/// The largest HTTP/2 frame taken: the smallest limit that there may be.
+pub(crate) const FRAME: u32 = 16 << 10;
 /// What is kept of one HTTP/2 stream until it can be sent.
-pub(crate) const SEND_BUFFER: usize = 256 << 10;
+pub(crate) const SEND_BUFFER: usize = 64 << 10;
 /// The body of a model call that has to be read before it is sent.
 pub(crate) const MODEL_CALL: usize = 32 << 20;
 /// All such bodies together; further ones wait.
@@ -94,3 +110,34 @@ pub(crate) const WEBSOCKET_PIECE: usize = 16 << 10;
 pub(crate) const WEBSOCKET_CLOSE: Duration = Duration::from_secs(10);
 /// How long an agent has to answer a close frame of ours before its connection is reset.
 pub(crate) const WEBSOCKET_CUT: Duration = Duration::from_millis(250);
+/// Descriptors that are neither the agent's connections nor those to servers: sockets that were handed over, event
+/// loops, questions for names, DNS over TCP.
+const OTHER_DESCRIPTORS: usize = 128;
+
+/// How many connections of the agent a process with so many descriptors serves at once: what is left when every
+/// exchange has its connection to a server; half of all where that is little.
+pub(crate) fn connections(descriptors: Option<u64>) -> usize {
+    let Some(descriptors) = descriptors.and_then(|most| usize::try_from(most).ok()) else {
+        return CONNECTIONS;
+    };
+    let upstream = EXCHANGES + POOL_TOTAL + OTHER_DESCRIPTORS;
+    descriptors.saturating_sub(upstream).max(descriptors / 2).clamp(1, CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_what_the_descriptors_allow() {
+        for (descriptors, expected) in [
+            (None, CONNECTIONS),
+            (Some(20_000), CONNECTIONS),
+            (Some(u64::MAX), CONNECTIONS),
+            (Some(1024), 512),
+            (Some(8192), 8192 - EXCHANGES - POOL_TOTAL - OTHER_DESCRIPTORS),
+        ] {
+            assert_eq!(connections(descriptors), expected, "{descriptors:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use chiton_api::control::Listeners;
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{Notify, Semaphore},
@@ -70,7 +71,7 @@ impl Listening {
     /// Serves everything that was handed over; `ended` is rung when one of the sockets is served no more.
     pub(crate) fn begin(open: Open, proxy: &Arc<Proxy>, ended: &Arc<Notify>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
-        let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+        let places = Arc::new(Semaphore::new(limits::connections(getrlimit(Resource::Nofile).current)));
         let origin: Arc<dyn Origin> = Arc::new(KernelOrigin);
         let workers = CancellationToken::new();
         for _ in 1..worker_count() {

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::{
     accept::Target,
     http1::body::ChannelBody,
+    limits,
     upstream::relay::RelayedBody,
     websocket::{Ask, Relay},
 };
@@ -32,6 +33,9 @@ pub(crate) enum BodyError {
     /// The server broke off.
     #[error("the server broke off: {0}")]
     Upstream(#[source] crate::upstream::http1::Http1Error),
+    /// Nothing came for [`limits::BODY_STALL`].
+    #[error("the server sent nothing for {} seconds", limits::BODY_STALL.as_secs())]
+    Stalled,
     /// It is longer than its rule allows.
     #[error("the body is over the limit of its rule")]
     OverLimit,

@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,21 +24,21 @@ use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     accept::{Refused, Target},
-    capture::reset,
+    agent::AgentStream,
     limits,
     state::Proxy,
-    upstream::{dial::DialError, via::Tunnel, wire::socket},
+    upstream::{dial::DialError, via::Tunnel, wire::{keep_alive, socket}},
 };
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: AgentStream,
     first: BytesMut,
     target: &Target,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
 ) {
-    let Some(port) = Port::new(target.port) else { return reset(stream) };
+    let Some(port) = Port::new(target.port) else { return stream.reset() };
     let intent = ConnectIntent::new(target.host.clone(), port);
     carried(owned(intent, target, proxy).await, stream, first, proxy, cut).await;
 }
@@ -47,13 +46,13 @@ pub(crate) async fn serve(
 /// The same for TLS that a rule passes through: its `ClientHello` must ask for the very name that it goes to, and is
 /// sent on as it came.
 pub(crate) async fn serve_tls(
-    stream: TcpStream,
+    stream: AgentStream,
     hello: BytesMut,
     target: &Target,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
 ) {
-    let Some(port) = Port::new(target.port) else { return reset(stream) };
+    let Some(port) = Port::new(target.port) else { return stream.reset() };
     let named = match &target.host {
         Host::Name(_) => {
             server_name(&hello).and_then(|name| Host::parse(&name).ok()) == Some(target.host.clone())
@@ -63,7 +62,7 @@ pub(crate) async fn serve_tls(
     };
     if !named {
         proxy.events.refused_connection(target, Refused::OtherName);
-        return reset(stream);
+        return stream.reset();
     }
     let intent = ConnectIntent::tls(target.host.clone(), port);
     carried(owned(intent, target, proxy).await, stream, hello, proxy, cut).await;
@@ -85,7 +84,7 @@ fn server_name(hello: &[u8]) -> Option<String> {
 
 async fn carried(
     intent: ConnectIntent,
-    stream: TcpStream,
+    stream: AgentStream,
     first: BytesMut,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
@@ -94,11 +93,11 @@ async fn carried(
         Ok(admitted) => admitted,
         Err((denial, revision)) => {
             proxy.events.connection_denied(&intent, &denial, revision, None);
-            return reset(stream);
+            return stream.reset();
         }
     };
     if proxy.events.connecting(&permit).is_err() {
-        return reset(stream);
+        return stream.reset();
     }
     // Dropped before the place, also when the whole task is: the end is written when an apply returns.
     let passed = Passed { proxy, permit: &permit, began: Instant::now(), sent: 0.into(), bytes: 0.into() };
@@ -109,7 +108,7 @@ async fn carried(
         ended = carry(&mut stream, first, &passed) => ended,
     };
     if ended.is_err() {
-        reset(stream);
+        stream.reset();
     }
 }
 
@@ -130,12 +129,11 @@ impl Drop for Passed<'_> {
 }
 
 /// Dials, and carries both ways until both have ended. After an error neither end may take what came for the whole.
-async fn carry(stream: &mut TcpStream, first: BytesMut, passed: &Passed<'_>) -> io::Result<()> {
+async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -> io::Result<()> {
     let Tunnel { wire: mut upstream, first: greeting } = dial(passed).await?;
     // Whatever ends this early resets the server's side.
     socket(&upstream).set_zero_linger()?;
-    keep_alive(stream)?;
-    keep_alive(socket(&upstream))?;
+    keep_alive(&**stream)?;
     let ends = Begun { stream, first, greeting };
     match &mut upstream {
         Either::Left(tcp) => both_ways(ends, tcp.split(), passed).await?,
@@ -147,7 +145,7 @@ async fn carry(stream: &mut TcpStream, first: BytesMut, passed: &Passed<'_>) -> 
 
 /// The agent's side, and what either side has said already.
 struct Begun<'a> {
-    stream: &'a mut TcpStream,
+    stream: &'a mut AgentStream,
     first: BytesMut,
     greeting: Bytes,
 }
@@ -189,15 +187,6 @@ async fn dial(passed: &Passed<'_>) -> io::Result<Tunnel> {
         }
         io::Error::other(error)
     })
-}
-
-fn keep_alive(stream: &impl AsFd) -> io::Result<()> {
-    let (again, times) = limits::KEEPALIVE_AGAIN;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, limits::KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, again)?;
-    sockopt::set_tcp_keepcnt(stream, times)?;
-    Ok(())
 }
 
 /// Until the reader's end, which is then told to the other side.

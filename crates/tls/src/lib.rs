@@ -14,7 +14,7 @@ mod upstream;
 pub use authority::Authority;
 pub use error::TlsError;
 pub use leaf::Leaves;
-pub use server::Terminator;
+pub use server::{Offered, Terminator};
 pub use upstream::{Alpn, Roots, SystemRoots, client_config, parse_certificates};
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ use rustls::{
 
 use crate::{Leaves, TlsError, upstream::provider};
 
+/// Which protocols an agent may choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// HTTP/2 first.
+    Http2OrHttp1,
+    /// Without HTTP/2.
+    Http1,
+}
+
 /// Ends the agent's TLS. One a process: sessions are resumed across connections, by the same server name only.
 pub struct Terminator {
     leaves: Arc<Leaves>,
@@ -45,8 +54,11 @@ impl Terminator {
     /// For a connection whose ClientHello names the server. One without a name gets a leaf for `nameless`: the
     /// name or address that the agent connected to. Without either the handshake fails.
     #[must_use]
-    pub fn config(&self, nameless: Option<&str>) -> Arc<ServerConfig> {
+    pub fn config(&self, nameless: Option<&str>, offered: Offered) -> Arc<ServerConfig> {
         let mut config = self.base.clone();
+        if offered == Offered::Http1 {
+            config.alpn_protocols.retain(|protocol| protocol != b"h2");
+        }
         let nameless = nameless.map(Into::into);
         config.cert_resolver = Arc::new(Resolver { leaves: Arc::clone(&self.leaves), nameless });
         Arc::new(config)

@@ -13,7 +13,8 @@ use std::{
 use rustls::{ClientConnection, HandshakeKind, ServerConnection, StreamOwned, pki_types::ServerName};
 
 use crate::{
-    Alpn, Authority, Leaves, Roots, Terminator, TlsError, authority::DAY, client_config, parse_certificates,
+    Alpn, Authority, Leaves, Offered, Roots, Terminator, TlsError, authority::DAY, client_config,
+    parse_certificates,
 };
 
 fn terminator(sandbox: &str) -> Terminator {
@@ -40,7 +41,7 @@ fn finish(
     mut client: ClientConnection,
     nameless: Option<&str>,
 ) -> Result<(ServerConnection, ClientConnection), rustls::Error> {
-    let mut server = ServerConnection::new(terminator.config(nameless))?;
+    let mut server = ServerConnection::new(terminator.config(nameless, Offered::Http2OrHttp1))?;
     for _ in 0..10 {
         let mut wire = Vec::new();
         client.write_tls(&mut wire).unwrap();
@@ -156,7 +157,7 @@ fn asked_by(program: &str, name: &str, arguments: impl Fn(u16, &Path) -> Vec<Str
     std::fs::write(&pem, terminator.leaves().authority().certificate_pem()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut config = Arc::unwrap_or_clone(terminator.config(Some(name)));
+    let mut config = Arc::unwrap_or_clone(terminator.config(Some(name), Offered::Http2OrHttp1));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let server = thread::spawn(move || {
         let Ok((socket, _)) = listener.accept() else { return };

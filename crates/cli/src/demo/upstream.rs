@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use chiton_tls::{Authority, Leaves, Terminator, TlsError};
+use chiton_tls::{Authority, Leaves, Offered, Terminator, TlsError};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request is not longer.
@@ -77,9 +77,7 @@ impl Upstream {
 }
 
 fn http1(terminator: &Terminator) -> Arc<ServerConfig> {
-    let mut config = (*terminator.config(None)).clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
+    terminator.config(None, Offered::Http1)
 }
 
 fn converse(stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<String>>) -> io::Result<()> {

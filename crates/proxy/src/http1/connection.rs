@@ -1,18 +1,22 @@
 //! Serves one HTTP/1 connection of the agent: requests one after the other, each answered before the next is read.
 
 use std::{
+    future::poll_fn,
     io,
+    mem::MaybeUninit,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf},
     sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
@@ -25,6 +29,7 @@ use super::{
 use crate::{
     accept::{Downstream, Refused, Target},
     limits,
+    memory::LargeHead,
     message::{Aborted, BodyError, Request, RequestBody, Response, ResponseBody},
     refuse,
     service::Handler,
@@ -62,22 +67,23 @@ pub(crate) async fn serve<IO: Downstream>(
     handler: Arc<impl Handler>,
 ) -> Option<Tunnel<IO>> {
     let (reader, writer) = tokio::io::split(io);
-    let mut connection = Connection { reader, writer, input: begun, output: BytesMut::new() };
+    let mut connection = Connection { reader, writer, input: begun, output: BytesMut::new(), place: None };
     let mut first = true;
     let next = loop {
         let wait = if first { limits::FIRST_BYTES } else { limits::IDLE };
         first = false;
         let next = match connection.read_head(wait).await {
-            Ok(Some(head)) => connection.exchange(head, &*handler).await,
+            // On the heap for as long as they run: an idle connection is not as large as a busy one.
+            Ok(Some(head)) => Box::pin(connection.exchange(head, &*handler)).await,
             Ok(None) => Next::Close,
-            Err(error) => connection.refuse_head(error, &*handler).await,
+            Err(error) => Box::pin(connection.refuse_head(error, &*handler)).await,
         };
         match next {
             Next::Request => connection.shrink(),
             Next::Close | Next::Abort | Next::WebSocket(_) | Next::Tunnel(_) => break next,
         }
     };
-    connection.end(next).await
+    Box::pin(connection.end(next)).await
 }
 
 struct Connection<IO> {
@@ -85,6 +91,8 @@ struct Connection<IO> {
     writer: WriteHalf<IO>,
     input: BytesMut,
     output: BytesMut,
+    /// Held while a large head is.
+    place: Option<LargeHead>,
 }
 
 impl<IO: Downstream> Connection<IO> {
@@ -102,7 +110,13 @@ impl<IO: Downstream> Connection<IO> {
                 begun = true;
                 deadline = Instant::now() + limits::FIRST_BYTES;
             }
-            match timeout_at(deadline, read_more(&mut self.reader, &mut self.input, 8 << 10)).await {
+            if self.place.is_none() && self.input.len() > limits::SMALL_HEAD {
+                match timeout_at(deadline, LargeHead::place()).await {
+                    Ok(place) => self.place = Some(place),
+                    Err(_) => return Err(HeadError::TooSlow),
+                }
+            }
+            match timeout_at(deadline, read_some(&mut self.reader, &mut self.input)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return Ok(None),
                 Err(_) if begun => return Err(HeadError::TooSlow),
@@ -162,7 +176,7 @@ impl<IO: Downstream> Connection<IO> {
             websocket,
             body,
         };
-        let Self { reader, writer, input, output } = self;
+        let Self { reader, writer, input, output, place: _ } = self;
         let mut upload = Upload { reader, input, feed, complete: false };
         let begun = AtomicBool::new(false);
         let answered = {
@@ -200,16 +214,13 @@ impl<IO: Downstream> Connection<IO> {
         }
     }
 
-    /// Gives memory back between requests.
+    /// Gives memory back between requests: an idle connection holds no buffer.
     fn shrink(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > 16 << 10 {
+        if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        if self.output.capacity() > 16 << 10 {
-            self.output = BytesMut::new();
-        } else {
-            self.output.clear();
-        }
+        self.output = BytesMut::new();
+        self.place = None;
     }
 
     async fn end(mut self, next: Next) -> Option<Tunnel<IO>> {
@@ -224,7 +235,7 @@ impl<IO: Downstream> Connection<IO> {
             }
             Next::WebSocket(relay) => {
                 let stream = self.reader.unsplit(self.writer);
-                let (stream, end) = relay.run(stream, std::mem::take(&mut self.input)).await;
+                let (stream, end) = Box::pin(relay.run(stream, std::mem::take(&mut self.input))).await;
                 if end == End::Aborted {
                     stream.abort();
                     return None;
@@ -319,9 +330,9 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
         if let Err(ended) = self.feed_all().await {
             return ended;
         }
-        // A pipelined request may wait in the buffer; beyond a head's size the agent waits for us.
-        while self.input.len() < limits::HEAD {
-            match read_more(self.reader, self.input, 4 << 10).await {
+        // A pipelined request may wait in the buffer; beyond a small head's size the agent waits for us.
+        while self.input.len() < limits::SMALL_HEAD {
+            match read_some(self.reader, self.input).await {
                 Ok(0) | Err(_) => return Ended::Gone,
                 Ok(_) => {}
             }
@@ -347,7 +358,7 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
                 Decoded::Trailers(trailers) => Some(http_body::Frame::trailers(trailers)),
                 Decoded::End => None,
                 Decoded::More => {
-                    let read = read_more(self.reader, self.input, limits::READ_CHUNK);
+                    let read = read_more(self.reader, self.input, limits::AGENT_READ);
                     match timeout(limits::BODY_STALL, read).await {
                         Ok(Ok(1..)) => continue,
                         Ok(Ok(0) | Err(_)) | Err(_) => return Err(Ended::Gone),
@@ -381,7 +392,7 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
                 },
                 Ok(Decoded::Trailers(_) | Decoded::End) => self.complete = true,
                 Ok(Decoded::More) => {
-                    let read = read_more(self.reader, self.input, limits::READ_CHUNK);
+                    let read = read_more(self.reader, self.input, limits::AGENT_READ);
                     match timeout(Duration::from_secs(2), read).await {
                         Ok(Ok(1..)) => {}
                         Ok(Ok(0) | Err(_)) | Err(_) => return false,
@@ -392,6 +403,18 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
         }
         true
     }
+}
+
+/// Reads what is there, at least one byte. Until it is there no buffer is held for it.
+async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut room = [const { MaybeUninit::uninit() }; 8 << 10];
+        let mut read = ReadBuf::uninit(&mut room);
+        std::task::ready!(Pin::new(&mut *reader).poll_read(cx, &mut read))?;
+        input.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 /// Reads what is there, at least one byte, into free space of about `room` bytes.

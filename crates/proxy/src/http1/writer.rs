@@ -5,10 +5,16 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::{body::put_hex, head::Version};
-use crate::message::{BodyError, Last, Response, ResponseBody};
+use crate::{
+    limits,
+    message::{BodyError, Last, Response, ResponseBody},
+};
 
 /// What the request says about how its response is written.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +68,7 @@ pub(crate) async fn write_response<W: AsyncWrite + Unpin>(
     let last = parts.extensions.get::<Last>().is_some();
     let keep_alive = reply.keep_alive && !last && coding != Coding::UntilClose;
     out.clear();
+    out.reserve(1 << 10);
     put_head(out, parts.status, &parts.headers, reply.version);
     put_framing(out, &body, coding, reply, &parts.headers);
     if !keep_alive {
@@ -164,7 +171,7 @@ async fn write_body<W: AsyncWrite + Unpin>(
             None => {
                 // Nothing to add for now: what is there goes out at once.
                 if !out.is_empty() {
-                    to.write_all_buf(out).await?;
+                    write_moving(to, out).await?;
                 }
                 to.flush().await?;
                 body.frame().await
@@ -199,7 +206,7 @@ async fn write_data<W: AsyncWrite + Unpin>(
         return Ok(());
     }
     let mut all = (&out[..]).chain(data).chain(end);
-    to.write_all_buf(&mut all).await?;
+    write_moving(to, &mut all).await?;
     out.clear();
     Ok(())
 }
@@ -218,8 +225,18 @@ async fn finish<W: AsyncWrite + Unpin>(
         out.put_slice(b"\r\n");
     }
     if !out.is_empty() {
-        to.write_all_buf(out).await?;
+        write_moving(to, out).await?;
     }
     to.flush().await?;
+    Ok(())
+}
+
+/// Writes all of it, for as long as the agent takes some of it in [`limits::BODY_STALL`].
+async fn write_moving<W: AsyncWrite + Unpin>(to: &mut W, bytes: &mut impl Buf) -> std::io::Result<()> {
+    while bytes.has_remaining() {
+        if timeout(limits::BODY_STALL, to.write_buf(bytes)).await?? == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+    }
     Ok(())
 }

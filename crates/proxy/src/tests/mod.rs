@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod exchange;
 mod forward;
+mod load;
 mod owners;
 mod placed;
 mod proxied;

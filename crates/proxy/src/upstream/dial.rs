@@ -21,7 +21,7 @@ use super::{
     resolve::{ResolveError, Resolver},
     trust::Trust,
     via::{Destination, Speaks, Tunnel, Via, ViaError, reach_of_name},
-    wire::{Connection, Wire, handshake},
+    wire::{Connection, Wire, handshake, keep_alive},
 };
 use crate::{judge::Route, limits};
 
@@ -252,6 +252,8 @@ async fn direct(route: &Bounds<'_>, address: SocketAddr) -> Result<Tunnel, DialE
     let connected = timeout(limits::CONNECT, TcpStream::connect(address)).await;
     let stream = connected.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
     let _ = stream.set_nodelay(true);
+    // A server that vanished would be waited for as long as the agent does.
+    let _ = keep_alive(&stream);
     Ok(Tunnel { wire: Either::Left(stream), first: Bytes::new() })
 }
 

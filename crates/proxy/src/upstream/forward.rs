@@ -25,6 +25,7 @@ use super::{
 use crate::{
     judge::Route,
     limits,
+    memory::Wide,
     message::{BodyError, RequestBody},
 };
 
@@ -316,11 +317,16 @@ impl Upstream {
         if !http2 {
             return Ok(Sender::Http1(Idle::new(connection)));
         }
+        let wide = Wide::try_place();
+        let (stream_window, connection_window) = match &wide {
+            Some(_) => (limits::STREAM_WINDOW, limits::CONNECTION_WINDOW),
+            None => (limits::NARROW_WINDOW, limits::NARROW_WINDOW),
+        };
         let mut builder = conn::http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(limits::STREAM_WINDOW)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW)
+            .initial_stream_window_size(stream_window)
+            .initial_connection_window_size(connection_window)
             .max_frame_size(limits::FRAME)
             .max_send_buf_size(limits::SEND_BUFFER)
             .max_header_list_size(limits::HEADER_LIST);
@@ -329,7 +335,10 @@ impl Upstream {
             host: route.host.to_string(),
             source: source.into(),
         })?;
-        tokio::spawn(connection);
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(wide);
+        });
         Ok(Sender::Http2(sender))
     }
 

@@ -24,6 +24,7 @@ use crate::{
         response::{ResponseError, ResponseFraming, ResponseHead, take_response_head},
     },
     limits,
+    memory::LargeHead,
     message::BodyError,
 };
 
@@ -45,6 +46,13 @@ pub(crate) enum Http1Error {
     /// What it sent as a body is none.
     #[error("its body is malformed")]
     Framing(#[from] FramingError),
+    /// Its head is large, and there is no place for one more.
+    #[error(
+        "the head of its response is over {} bytes, and {} such heads are held already",
+        limits::SMALL_HEAD,
+        limits::LARGE_HEADS
+    )]
+    Crowded,
     /// The request's body ended early: the request is given up.
     #[error(transparent)]
     Request(Box<BodyError>),
@@ -95,7 +103,7 @@ impl Idle {
             Coding::Length(_) | Coding::Chunked => Upload::Body(body, coding),
         };
         let to_head = *head.method == Method::HEAD;
-        Exchange { connection: self, upload, to_head, scanned: 0, touched: false }
+        Exchange { connection: self, upload, to_head, scanned: 0, touched: false, place: None }
     }
 }
 
@@ -134,6 +142,8 @@ pub(crate) struct Exchange {
     scanned: usize,
     /// Something was read or pulled: the request cannot be given back.
     touched: bool,
+    /// Held while a large head is.
+    place: Option<LargeHead>,
 }
 
 impl Exchange {
@@ -148,6 +158,9 @@ impl Exchange {
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(head));
                 }
+            }
+            if self.place.is_none() && self.connection.input.len() > limits::SMALL_HEAD {
+                self.place = Some(LargeHead::try_place().ok_or(Http1Error::Crowded)?);
             }
             if std::task::ready!(self.poll_fill(cx, 4 << 10))? == 0 {
                 return Poll::Ready(Err(self.ended()));

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use chiton_llm::{UsageChunkFilter, UsageReader, redact::Scrubber};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::forward::UpstreamBody;
-use crate::{message::BodyError, revision::Redactors, running::Exchange};
+use crate::{limits, message::BodyError, revision::Redactors, running::Exchange};
 
 /// What is done to a body that may hold an injected value, or tells its usage.
 pub(crate) struct Cleaner {
@@ -32,9 +33,28 @@ pub(crate) struct RelayedBody {
     cleaner: Option<Box<Cleaner>>,
     state: State,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    stall: Stall,
     /// So many bytes may still come, where the rule has a limit.
     left: Option<u64>,
     exchange: Exchange,
+}
+
+/// Since when the server says nothing, while somebody would listen.
+#[derive(Default)]
+struct Stall(Option<Pin<Box<Sleep>>>);
+
+impl Stall {
+    /// The server spoke.
+    fn heard(&mut self) {
+        if let Some(sleep) = &mut self.0 {
+            sleep.as_mut().reset(Instant::now() + limits::BODY_STALL);
+        }
+    }
+
+    /// Ready when it has said nothing for too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.get_or_insert_with(|| Box::pin(sleep(limits::BODY_STALL))).as_mut().poll(cx)
+    }
 }
 
 enum State {
@@ -56,7 +76,8 @@ impl RelayedBody {
         exchange: Exchange,
     ) -> Self {
         let cut = Box::pin(exchange.over().clone().cancelled_owned());
-        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, left, exchange };
+        let stall = Stall::default();
+        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, stall, left, exchange };
         if relayed.body.is_end_stream() {
             // No body at all, as for HEAD: nothing that an encoding could be undone of.
             relayed.server_done();
@@ -118,7 +139,11 @@ impl RelayedBody {
                 }
                 State::Broken(error) => return Poll::Ready(error.take().map(Err)),
             }
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.stall.poll_over(cx).map(|()| Some(Err(BodyError::Stalled)));
+            };
+            self.stall.heard();
+            match polled {
                 Some(Ok(frame)) => match (frame.into_data(), &mut self.cleaner) {
                     (Ok(data), Some(cleaner)) => cleaner.scrubber.feed(data),
                     (Ok(data), None) => {

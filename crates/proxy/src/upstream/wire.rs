@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use chiton_policy::Host;
+use rustix::net::sockopt;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -47,4 +48,14 @@ where
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
     };
     timeout(limits::UPSTREAM_TLS, TlsConnector::from(config).connect(name, ReadAhead::new(stream))).await?
+}
+
+/// Lets the kernel find an end that is gone.
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let (again, times) = limits::KEEPALIVE_AGAIN;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, limits::KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, again)?;
+    sockopt::set_tcp_keepcnt(stream, times)?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod blind;
 mod corpus;
 mod files;
 mod kernel;
+mod load;
 mod look;
 mod net;
 mod scan;
@@ -24,9 +25,16 @@ type Attempt = (&'static str, fn(&[String]) -> Tried);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let attempts: Vec<Attempt> =
-        [corpus::ATTEMPTS, files::ATTEMPTS, kernel::ATTEMPTS, look::ATTEMPTS, net::ATTEMPTS, scan::ATTEMPTS]
-            .concat();
+    let attempts: Vec<Attempt> = [
+        corpus::ATTEMPTS,
+        files::ATTEMPTS,
+        kernel::ATTEMPTS,
+        load::ATTEMPTS,
+        look::ATTEMPTS,
+        net::ATTEMPTS,
+        scan::ATTEMPTS,
+    ]
+    .concat();
     if words.first().is_none_or(|word| word == "list") {
         attempts.iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;

@@ -223,6 +223,7 @@ impl Via {
         speaks: Speaks,
     ) -> Result<Tunnel, ViaError> {
         let stream = self.connect(resolver).await?;
+        let _ = keep_alive(&stream);
         let _ = stream.set_nodelay(true);
         let mut wire = if self.url.tls() {
             let tls = self.secure(trust.config(Alpn::Http1), stream).await?;

@@ -1,15 +1,27 @@
 //! The downstream HTTP/2 side: hyper's server within our limits, every stream judged by itself.
 
-use std::{pin::Pin, sync::Arc};
+mod refusals;
 
-use http::{HeaderMap, Method, Uri, header};
-use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::refusals::{Refusal, Watched};
 use crate::{
+    accept::Refused,
+    http1::head::HeadError,
     limits,
-    message::{Aborted, Request, RequestBody, Response},
+    memory::{Http2Request, LargeHead},
+    message::{Aborted, BodyError, Request, RequestBody, ResponseBody},
+    refuse,
     service::Handler,
     websocket::{self, Ask},
 };
@@ -25,7 +37,8 @@ where
         .enable_connect_protocol()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits::STREAMS)
-        .max_header_list_size(limits::HEADER_LIST)
+        // Up to twice as much is read, so that it is us who refuse it, and write that.
+        .max_header_list_size(2 * limits::HEADER_LIST)
         .initial_stream_window_size(limits::AGENT_STREAM_WINDOW)
         .initial_connection_window_size(limits::AGENT_CONNECTION_WINDOW)
         .max_frame_size(limits::FRAME)
@@ -34,9 +47,16 @@ where
         .max_local_error_reset_streams(256)
         .keep_alive_interval(limits::IDLE)
         .auto_date_header(false);
-    let streams = Streams { handler: Arc::new(handler) };
+    let handler = Arc::new(handler);
+    let told = handler.clone();
+    let io = Watched::new(io, move |refusal| {
+        told.not_read(match refusal {
+            Refusal::Stream | Refusal::OverLimit => Refused::TooMuch,
+            Refusal::Broken => Refused::Malformed,
+        });
+    });
     // An error is the agent's: the connection is over either way.
-    let _ = builder.serve_connection(TokioIo::new(io), streams).await;
+    let _ = builder.serve_connection(TokioIo::new(io), Streams { handler }).await;
 }
 
 struct Streams<H> {
@@ -45,26 +65,99 @@ struct Streams<H> {
 
 /// What hyper resets a stream for.
 #[derive(Debug, thiserror::Error)]
-#[error("the exchange was cut")]
-struct Reset;
+enum Reset {
+    /// It was aborted.
+    #[error("the exchange was cut")]
+    Cut,
+    /// Too much is under way. The agent may try again; what is reset so is written by [`Watched`].
+    #[error(transparent)]
+    Refused(h2::Error),
+}
+
+impl Reset {
+    fn refused() -> Self {
+        Self::Refused(h2::Reason::REFUSED_STREAM.into())
+    }
+}
+
+/// A response's body, and what its request holds until it is written.
+pub(crate) struct Held {
+    body: ResponseBody,
+    _places: Places,
+}
+
+/// The places of one request.
+struct Places {
+    _request: Http2Request,
+    _head: Option<LargeHead>,
+}
+
+impl Places {
+    /// None where there is none for a request with so large a head.
+    fn of(head: usize) -> Option<Self> {
+        let _request = Http2Request::try_place()?;
+        let _head = if head > limits::SMALL_HEAD { Some(LargeHead::try_place()?) } else { None };
+        Some(Self { _request, _head })
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H> {
-    type Response = Response;
+    type Response = http::Response<Held>;
     type Error = Reset;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Reset>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Held>, Reset>> + Send>>;
 
     fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
+        let head = head_size(&request);
+        let Some(places) = Places::of(head) else {
+            return Box::pin(std::future::ready(Err(Reset::refused())));
+        };
+        if head > limits::HEADER_LIST as usize {
+            self.handler.not_read(Refused::TooLarge);
+            let said = HeadError::TooLarge.to_string();
+            let body = refuse::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &said);
+            let response = body.map(|body| Held { body, _places: places });
+            return Box::pin(std::future::ready(Ok(response)));
+        }
         let handler = self.handler.clone();
         let stream = hyper::upgrade::on(&mut request);
         let request = message(request);
         Box::pin(async move {
-            let mut response = handler.call(request).await.map_err(|Aborted| Reset)?;
+            let mut response = handler.call(request).await.map_err(|Aborted| Reset::Cut)?;
             if let Some(relay) = websocket::switched(&mut response) {
                 websocket::serve_http2(relay, stream);
             }
-            Ok(response)
+            Ok(response.map(|body| Held { body, _places: places }))
         })
     }
+}
+
+/// How large a head is, as HTTP/2 counts (RFC 9113, 6.5.2).
+fn head_size(request: &http::Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    target + authority + request.method().as_str().len() + fields.sum::<usize>()
 }
 
 fn message(request: http::Request<Incoming>) -> Request {
