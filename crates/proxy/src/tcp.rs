@@ -18,7 +18,6 @@ use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Host, Port, Reason};
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
 };
 use tokio_util::{either::Either, sync::CancellationToken};
 

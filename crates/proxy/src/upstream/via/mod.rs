@@ -29,7 +29,7 @@ pub(crate) use self::names::reach_of_name;
 use super::{
     resolve::{ResolveError, Resolver},
     trust::Trust,
-    wire::{Tls, Wire, handshake as tls_handshake},
+    wire::{Tls, Wire, handshake as tls_handshake, keep_alive},
 };
 use crate::{http1::response::ResponseError, limits};
 
