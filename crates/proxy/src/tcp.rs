@@ -16,10 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use chiton_policy::{ConnectIntent, ConnectPermit, Denial, Host, Port, Reason};
 use rustix::net::sockopt;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
@@ -27,7 +24,11 @@ use crate::{
     agent::AgentStream,
     limits,
     state::Proxy,
-    upstream::{dial::DialError, via::Tunnel, wire::{keep_alive, socket}},
+    upstream::{
+        dial::DialError,
+        via::Tunnel,
+        wire::{keep_alive, socket},
+    },
 };
 
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.

@@ -34,11 +34,7 @@ pub(crate) fn socket(wire: &Wire) -> &TcpStream {
 }
 
 /// TLS, verified for this host.
-pub(crate) async fn handshake<S>(
-    config: Arc<ClientConfig>,
-    host: &Host,
-    stream: S,
-) -> io::Result<Tls<S>>
+pub(crate) async fn handshake<S>(config: Arc<ClientConfig>, host: &Host, stream: S) -> io::Result<Tls<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
