@@ -134,7 +134,7 @@ async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -
     let Tunnel { wire: mut upstream, first: greeting } = dial(passed).await?;
     // Whatever ends this early resets the server's side.
     socket(&upstream).set_zero_linger()?;
-    keep_alive(&**stream)?;
+    keep_alive(stream)?;
     let ends = Begun { stream, first, greeting };
     match &mut upstream {
         Either::Left(tcp) => both_ways(ends, tcp.split(), passed).await?,

@@ -223,8 +223,8 @@ impl Via {
         speaks: Speaks,
     ) -> Result<Tunnel, ViaError> {
         let stream = self.connect(resolver).await?;
-        let _ = keep_alive(&stream);
         let _ = stream.set_nodelay(true);
+        let _ = keep_alive(&stream);
         let mut wire = if self.url.tls() {
             let tls = self.secure(trust.config(Alpn::Http1), stream).await?;
             Either::Right(Box::new(tls))
