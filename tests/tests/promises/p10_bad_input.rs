@@ -53,8 +53,8 @@ fn what_is_not_supported_is_refused_by_name() {
         ("static: {gpu: all}\n", "gpu"),
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
         (
-            "dynamic: {network: {http: [{host: h.example, credential: {secret: 'local://x'}}]}}\n",
-            "credential",
+            "dynamic: {network: {http: [{host: h.example, credential: {secret: 'vault://x/y'}}]}}\n",
+            "vault",
         ),
     ];
     for (text, mentions) in cases {
