@@ -191,7 +191,8 @@ fn a_script_that_can_be_written_or_was_is_not_told() {
     assert_eq!(out, "200\n403\n");
 }
 
-/// A folder of the workspace can be moved with what is mounted in it, and come back.
+/// A folder of the workspace can be moved with what is mounted in it. A script in one is nobody's, and the agent cannot
+/// make one of its own under the name that is free now.
 #[test]
 fn a_folder_that_can_be_moved_lends_no_name() {
     let tools = Tools::new();
@@ -199,10 +200,10 @@ fn a_folder_that_can_be_moved_lends_no_name() {
     fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
     fs::rename(from, &to).expect("it moves");
     let policy = Tools::policy("tool.py").replace("/workspace/tools", "/workspace/moves/tools");
-    let script = "python3 /workspace/moves/tools/tool.py; mv moves away && mkdir -p moves/tools; \
-                  cp own.py moves/tools/tool.py; python3 moves/tools/tool.py; python3 /workspace/moves/tools/tool.py";
+    let script = "python3 moves/tools/tool.py; mv moves away && mkdir moves && mkdir moves/tools 2>/dev/null || echo refused; \
+                  python3 away/tools/tool.py";
     let out = tools.world.sh(&policy, script).expect_success().stdout;
-    assert_eq!(out, "403\n403\n403\n");
+    assert_eq!(out, "403\nrefused\n403\n");
 }
 
 /// The limit, as SECURITY.md has it.

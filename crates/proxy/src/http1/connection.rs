@@ -234,6 +234,8 @@ impl<IO: Downstream> Connection<IO> {
                 return None;
             }
             Next::WebSocket(relay) => {
+                // Its head is gone; what follows may take days.
+                self.place = None;
                 let stream = self.reader.unsplit(self.writer);
                 let (stream, end) = Box::pin(relay.run(stream, std::mem::take(&mut self.input))).await;
                 if end == End::Aborted {
