@@ -55,14 +55,13 @@ pub(crate) fn take_response_head(
     scanned: &mut usize,
     to_head: bool,
 ) -> Result<Option<ResponseHead>, ResponseError> {
+    // Also of a whole head: what stands before it in one piece would be refused in many.
+    if !b"HTTP/1.".iter().zip(buffer.iter()).all(|(wanted, is)| wanted == is) {
+        return Err(ResponseError::Malformed);
+    }
     let Some(end) = end_of_head(buffer, scanned.saturating_sub(3)) else {
         *scanned = buffer.len();
-        let begins = b"HTTP/1.".iter().zip(buffer.iter()).all(|(wanted, is)| wanted == is);
-        return match (begins, buffer.len() > limits::HEAD) {
-            (false, _) => Err(ResponseError::Malformed),
-            (true, true) => Err(ResponseError::TooLarge),
-            (true, false) => Ok(None),
-        };
+        return if buffer.len() > limits::HEAD { Err(ResponseError::TooLarge) } else { Ok(None) };
     };
     *scanned = 0;
     if end > limits::HEAD {
@@ -142,6 +141,14 @@ mod tests {
             }
         }
         panic!("no head");
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn nothing_stands_before_the_status_line() {
+        let text = "\nHTTP/1.0 200 OK\n\n";
+        let read = take_response_head(&mut BytesMut::from(text), &mut 0, false);
+        assert!(matches!(read, Err(ResponseError::Malformed)));
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(super) async fn ask(
         || head.headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0");
     match speaks {
         Speaks::Client if !input.is_empty() => Err(ViaError::Extra),
-        Speaks::Anyone if announced && !input.is_empty() => Err(ViaError::Extra),
+        // A body that comes later would be taken for the server's.
+        Speaks::Anyone if announced => Err(ViaError::Extra),
         Speaks::Client | Speaks::Anyone => Ok(input.freeze()),
     }
 }
