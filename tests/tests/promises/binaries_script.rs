@@ -136,7 +136,7 @@ fn a_further_start_is_another_program_and_a_fork_is_none() {
     };
     let all = "ask(); t = threading.Thread(target=ask); t.start(); t.join(); child(ask); \
                subprocess.run(['python3', '/workspace/own.py']); ask(); \
-               os.execv('/usr/bin/python3', ['python3', '-c', OWN, '/workspace/tools/tool.py'])";
+               os.chdir('/usr/bin'); os.execv('./python3', ['python3', '-c', OWN, '/workspace/tools/tool.py'])";
     tools.add("many.py", "#!/usr/bin/python3", &rest(all));
     assert_eq!(tools.sh("many.py", "python3 /workspace/tools/many.py"), "200\n200\n403\n403\n200\n403\n");
     let start = "import os; os.execv('/usr/bin/python3', ['python3', '/workspace/tools/tool.py'])";
@@ -200,8 +200,8 @@ fn a_folder_that_can_be_moved_lends_no_name() {
     fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
     fs::rename(from, &to).expect("it moves");
     let policy = Tools::policy("tool.py").replace("/workspace/tools", "/workspace/moves/tools");
-    let script = "python3 moves/tools/tool.py; mv moves away && mkdir moves && mkdir moves/tools 2>/dev/null || echo refused; \
-                  python3 away/tools/tool.py";
+    let script = "python3 /workspace/moves/tools/tool.py; mv moves away && mkdir moves && mkdir moves/tools 2>/dev/null || echo refused; \
+                  python3 /workspace/away/tools/tool.py";
     let out = tools.world.sh(&policy, script).expect_success().stdout;
     assert_eq!(out, "403\nrefused\n403\n");
 }
