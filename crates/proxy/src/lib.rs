@@ -35,6 +35,7 @@ mod revision;
 mod running;
 mod service;
 mod state;
+mod stream;
 mod tcp;
 #[cfg(test)]
 mod tests;
