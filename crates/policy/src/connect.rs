@@ -1,4 +1,4 @@
-//! Connections that nobody looks into: judged by name and port alone, before a byte of them is read.
+//! Connections that nobody looks into: judged by name, port and owner alone, before a byte of them is sent on.
 //!
 //! In goes where the agent connected to ([`ConnectIntent`]); out comes a [`ConnectPermit`], without which nothing is
 //! dialled, or a [`Denial`]. Only [`decide_connect`] makes permits.
@@ -11,6 +11,7 @@ use crate::{
     denial::{Denial, Reason, who_asks},
     model::{Cidr, HttpRule, Mode, TcpRule, TlsMode},
     names::{Host, Port, RuleName},
+    patterns::BinaryPattern,
 };
 
 /// Where a connection is going, and who asks for it.
@@ -210,26 +211,29 @@ fn allowing<'a>(policy: &'a CompiledPolicy, intent: &'a ConnectIntent) -> Option
     for_host.find(|rule| tcp_stopped_by(rule, intent).is_none())
 }
 
-/// What stops a rule whose host matches.
+/// What stops a rule of `network.tcp` whose host matches.
 pub(crate) fn tcp_stopped_by(rule: &TcpRule, intent: &ConnectIntent) -> Option<Reason> {
-    if intent.kind != ConnectKind::Tcp {
-        Some(Reason::SchemeNotAllowed)
-    } else if !rule.ports.contains(&intent.port) {
-        Some(Reason::PortNotAllowed)
-    } else if !binary_matches(rule.binaries.as_deref(), intent.binary()) {
-        Some(Reason::BinaryNotAllowed)
-    } else {
-        None
-    }
+    let of_its_kind = intent.kind == ConnectKind::Tcp;
+    stopped_by(of_its_kind, &rule.ports, rule.binaries.as_deref(), intent)
 }
 
 /// The same of a rule of `network.http`.
 pub(crate) fn http_stopped_by(rule: &HttpRule, intent: &ConnectIntent) -> Option<Reason> {
-    if intent.kind != ConnectKind::Tls || rule.tls != TlsMode::Passthrough {
+    let of_its_kind = intent.kind == ConnectKind::Tls && rule.tls == TlsMode::Passthrough;
+    stopped_by(of_its_kind, &rule.ports, rule.binaries.as_deref(), intent)
+}
+
+fn stopped_by(
+    of_its_kind: bool,
+    ports: &[Port],
+    binaries: Option<&[BinaryPattern]>,
+    intent: &ConnectIntent,
+) -> Option<Reason> {
+    if !of_its_kind {
         Some(Reason::SchemeNotAllowed)
-    } else if !rule.ports.contains(&intent.port) {
+    } else if !ports.contains(&intent.port) {
         Some(Reason::PortNotAllowed)
-    } else if !binary_matches(rule.binaries.as_deref(), intent.binary()) {
+    } else if !binary_matches(binaries, intent.binary()) {
         Some(Reason::BinaryNotAllowed)
     } else {
         None
