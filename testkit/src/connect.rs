@@ -1,18 +1,19 @@
 //! A forward proxy: `CONNECT` with an optional credential, to where the test says that a place is.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, thread};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
+    runtime::Builder,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     ca::TestCa,
     log::{Log, Seen},
+    loopback::Loopback,
 };
 
 /// What a forward proxy is like.
@@ -32,10 +33,8 @@ pub struct Forward<'a> {
 /// was asked for, as `host`.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    address: SocketAddr,
+    loopback: Loopback,
     log: Log,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
 }
 
 struct Served {
@@ -52,10 +51,6 @@ impl ForwardProxy {
     /// When there is no port.
     #[must_use]
     pub fn start(like: &Forward<'_>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-        listener.set_nonblocking(true).expect("a non-blocking listener");
-        let address = listener.local_addr().expect("its address");
-        let (stop, stopped) = oneshot::channel();
         let log = Log::default();
         let served = Arc::new(Served {
             places: like.places.iter().map(|(place, at)| ((*place).to_owned(), *at)).collect(),
@@ -64,25 +59,14 @@ impl ForwardProxy {
             log: log.clone(),
         });
         let tls = like.tls.map(|(ca, name)| TlsAcceptor::from(ca.server_config(&[name], &["http/1.1"])));
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime");
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = accept(listener, tls, served) => {}
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        Self { address, log, stop: Some(stop), thread: Some(thread) }
+        let serve = move |listener| accept(listener, tls, served);
+        Self { loopback: Loopback::start(Builder::new_current_thread(), serve), log }
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.loopback.address()
     }
 
     /// What it was asked.
@@ -95,15 +79,6 @@ impl ForwardProxy {
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         self.log.requests().into_iter().map(|seen| seen.host).collect()
-    }
-}
-
-impl Drop for ForwardProxy {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

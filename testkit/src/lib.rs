@@ -7,6 +7,7 @@ pub mod ca;
 pub mod connect;
 pub mod harness;
 pub mod log;
+mod loopback;
 pub mod program;
 pub mod raw;
 pub mod routes;

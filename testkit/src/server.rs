@@ -1,12 +1,6 @@
 //! An HTTP server on loopback: HTTP/1.1 and HTTP/2, over TLS or plain.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    thread,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -20,13 +14,13 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     ca::TestCa,
     log::{Log, Seen},
+    loopback::Loopback,
     routes::Router,
 };
 
@@ -131,10 +125,8 @@ pub fn json(status: u16, value: &serde_json::Value) -> Answer {
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub struct Upstream {
-    address: SocketAddr,
+    loopback: Loopback,
     log: Log,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Upstream {
@@ -157,31 +149,18 @@ impl Upstream {
     }
 
     fn start(tls: Option<Arc<ServerConfig>>, router: Router) -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
-        listener.set_nonblocking(true).expect("a non-blocking listener");
-        let address = listener.local_addr().expect("its address");
-        let (stop, stopped) = oneshot::channel();
         let log = Log::default();
         let served = log.clone();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let runtime = runtime.expect("a runtime");
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = accept(listener, tls.map(TlsAcceptor::from), router.handler(), served) => {}
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        Self { address, log, stop: Some(stop), thread: Some(thread) }
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(2);
+        let serve = move |listener| accept(listener, tls.map(TlsAcceptor::from), router.handler(), served);
+        Self { loopback: Loopback::start(runtime, serve), log }
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.loopback.address()
     }
 
     /// What it saw.
@@ -194,15 +173,6 @@ impl Upstream {
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.log.requests()
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
