@@ -1,15 +1,16 @@
-//! Which script a process was started with, read before the program it became has run a line of anybody's choice.
+//! Which script a process was started with, read before the program it became makes its first call that waits for us.
 //!
 //! In: every start that is let through, and every call. Out: the two paths that may name a script, as the kernel gave
 //! them to the new program: what it was told to execute, and its first argument. They stand in memory that is the
 //! process's own from then on, so they are read at the program's first call that waits for us: until then nothing ran
-//! but the loader, which has opened no other file yet.
+//! but the loader, which has opened no other file yet. Who traces the process, or set it a filter of its own, can be
+//! earlier (docs/decisions/0024).
 //!
 //! What always holds: only a start changes where a stack begins, for the filter refuses to say something else of it. So
 //! a process whose stack begins elsewhere than when it asked for a start runs the new program, and the first call that
 //! it makes then is the first one at all. Where that cannot be read nothing is known. Numbers of processes are given
-//! again: each is told by when it began too, and what was read counts where the call waits still. Every further start forgets what is known here before it is done. A process
-//! that another one forked has no script: it was never started.
+//! again: each is told by when it began too, and what was read counts where the call waits still. Every further start
+//! forgets what is known here before it is done. A process that another one forked has no script: it was never started.
 
 use std::{
     collections::{HashMap, VecDeque},

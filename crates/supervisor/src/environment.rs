@@ -17,8 +17,8 @@ const PLACEHOLDER: &str = "chiton-placeholder";
 /// A program's variables.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// What a policy gives: placeholders for the routed providers' keys and the rules' credentials, and its own values. What it passes through
-/// comes with its value from the caller.
+/// What a policy gives: placeholders for the routed providers' keys and the rules' credentials, and its own values.
+/// What it passes through comes with its value from the caller.
 pub(crate) fn of_policy(policy: &Policy) -> Environment {
     let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
     let keys = providers.map(|facts| (facts.key_variable, PLACEHOLDER));
