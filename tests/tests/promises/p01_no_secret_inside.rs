@@ -168,3 +168,22 @@ print(leaks, cleaned)
     let outcome = world.chiton.sandboxed(&policy, &["/usr/bin/python3", "ask.py"]).expect_success();
     assert_eq!(outcome.stdout, "[] 216\n", "{outcome:?}");
 }
+
+/// What one rule's credential left at a host could be asked for by another rule, which has none.
+#[test]
+fn what_a_host_keeps_of_it_is_not_fetched_by_another_rule() {
+    let kept = Router::new().any("/", |_| async { chiton_testkit::server::answer(200, "text/plain", KEY) });
+    let world = World::new(As::User, &["api.example.com"], kept);
+    world.chiton.secret("key", KEY);
+    let policy = chiton_tests::http_policy(&[
+        "{host: api.example.com, paths: [/mine], credential: 'local://key'}",
+        "{host: api.example.com, paths: [/kept]}",
+    ]);
+    let script = "for version in --http1.1 --http2; do curl -sS $version https://api.example.com/kept; echo; \
+        curl -sS $version -r 0-9 https://api.example.com/kept; echo; done";
+    let outcome = world.sh(&policy, script).expect_success();
+    assert_eq!(outcome.stdout, "[redacted]\n".repeat(4), "{outcome:?}");
+    assert!(
+        world.upstream.requests().iter().all(|seen| seen.header("range").is_none() && !seen.contains(KEY))
+    );
+}
