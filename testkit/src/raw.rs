@@ -92,6 +92,8 @@ impl Drop for RawUpstream {
 
 fn converse(stream: TcpStream, tls: Option<Arc<ServerConfig>>, script: &Script, log: &Log) {
     let control = stream.try_clone().expect("a second handle");
+    // A reset throws away what still waits to be sent, as small pieces do for the peer's acknowledgement.
+    control.set_nodelay(true).expect("TCP_NODELAY");
     match tls {
         None => follow(stream, script, log, &control),
         Some(config) => {

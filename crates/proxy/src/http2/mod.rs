@@ -69,9 +69,10 @@ enum Reset {
     /// It was aborted.
     #[error("the exchange was cut")]
     Cut,
-    /// Too much is under way. The agent may try again; what is reset so is written by [`Watched`].
-    #[error(transparent)]
-    Refused(h2::Error),
+    /// Too much is under way. The agent may try again; what is reset so is written by [`Watched`]. hyper looks for the
+    /// code among the sources, and never at the error itself.
+    #[error("too much is under way")]
+    Refused(#[source] h2::Error),
 }
 
 impl Reset {

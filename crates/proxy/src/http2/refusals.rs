@@ -88,17 +88,37 @@ fn refusal(begun: &[u8]) -> Option<Refusal> {
     }
 }
 
-/// A byte stream of which what is written is watched.
+/// A byte stream of which what is to be written is watched.
 pub(super) struct Watched<IO, F> {
     io: IO,
     frames: Frames,
+    /// So much of what the writer has ready was read already, and is not written yet.
+    ahead: usize,
     refused: F,
 }
 
 impl<IO, F: FnMut(Refusal)> Watched<IO, F> {
-    /// `refused` is called for each refusal, before it is sent.
+    /// `refused` is called for each refusal, before any of it is sent.
     pub(super) fn new(io: IO, refused: F) -> Self {
-        Self { io, frames: Frames::default(), refused }
+        Self { io, frames: Frames::default(), ahead: 0, refused }
+    }
+
+    /// Reads what is about to be written, each byte once: what could not be written is offered again.
+    fn look(&mut self, parts: &[io::IoSlice<'_>]) {
+        let mut known = self.ahead;
+        for part in parts {
+            let new = part.get(known.min(part.len())..).unwrap_or_default();
+            known = known.saturating_sub(part.len());
+            self.ahead += new.len();
+            self.frames.read(new, &mut self.refused);
+        }
+    }
+
+    fn written(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &polled {
+            self.ahead = self.ahead.saturating_sub(*written);
+        }
+        polled
     }
 }
 
@@ -111,9 +131,9 @@ impl<IO: AsyncRead + Unpin, F: Unpin> AsyncRead for Watched<IO, F> {
 impl<IO: AsyncWrite + Unpin, F: FnMut(Refusal) + Unpin> AsyncWrite for Watched<IO, F> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = std::task::ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
-        this.frames.read(bytes.get(..written).unwrap_or_default(), &mut this.refused);
-        Poll::Ready(Ok(written))
+        this.look(&[io::IoSlice::new(bytes)]);
+        let polled = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.written(polled)
     }
 
     fn poll_write_vectored(
@@ -122,14 +142,9 @@ impl<IO: AsyncWrite + Unpin, F: FnMut(Refusal) + Unpin> AsyncWrite for Watched<I
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = std::task::ready!(Pin::new(&mut this.io).poll_write_vectored(cx, bytes))?;
-        let mut left = written;
-        for part in bytes {
-            let part = part.get(..left.min(part.len())).unwrap_or_default();
-            left -= part.len();
-            this.frames.read(part, &mut this.refused);
-        }
-        Poll::Ready(Ok(written))
+        this.look(bytes);
+        let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bytes);
+        this.written(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,5 +192,25 @@ mod tests {
             assert_eq!(found, expected, "{step}");
             assert!(read.begun.is_empty() && read.skip == 0);
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once_and_before_any_of_it_is_sent() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut agent, near) = tokio::io::duplex(5);
+        let (told, tells) = std::sync::mpsc::channel();
+        let mut watched = Watched::new(near, move |refusal| told.send(refusal).unwrap());
+        let frames = [frame(0, &[7; 3]), frame(RST_STREAM, &[0, 0, 0, 7])].concat();
+        let whole = frames.clone();
+        let writer = tokio::spawn(async move {
+            watched.write_all(&whole).await.unwrap();
+            watched.write_all(&whole).await.unwrap();
+        });
+        let (mut got, mut first) = (vec![0; 2 * frames.len()], [0]);
+        agent.read_exact(&mut first).await.unwrap();
+        assert_eq!(tells.try_recv(), Ok(Refusal::Stream));
+        agent.read_exact(&mut got[1..]).await.unwrap();
+        writer.await.unwrap();
+        assert_eq!(tells.into_iter().collect::<Vec<_>>(), [Refusal::Stream]);
     }
 }
