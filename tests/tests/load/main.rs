@@ -4,6 +4,7 @@
 
 mod connections;
 mod leaks;
+mod places;
 mod servers;
 mod slow;
 mod streams;

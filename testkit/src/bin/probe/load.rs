@@ -21,6 +21,7 @@ use crate::{Attempt, Tried, argument};
 pub(crate) const ATTEMPTS: &[Attempt] = &[
     ("hold-connections", |a| run(hold(name(a), number(a, 1)?, number(a, 2)?))),
     ("streams", |a| run(streams(name(a), number(a, 1)?, argument(a, 2, "/").to_owned()))),
+    ("places", |a| run(places(name(a), number(a, 1)?, number(a, 2)?, number(a, 3)?, number(a, 4)?))),
     ("requests", |a| run(requests(name(a), number(a, 1)?, number(a, 2)?, argument(a, 3, "/").to_owned()))),
 ];
 
@@ -139,6 +140,50 @@ async fn streams(host: String, count: usize, path: String) -> Tried {
         well += usize::from(status.map_err(Error::other)?? == 200);
     }
     Ok(format!("{well} answered"))
+}
+
+/// So many requests on each of so many connections of HTTP/2, with a header of so many bytes, until so many are refused
+/// for want of a place. No window is opened for the answers, so that these stay under way.
+async fn places(host: String, connections: usize, count: usize, head: usize, refused: usize) -> Tried {
+    let tls = trusting("h2")?;
+    let (mut answers, mut held) = (JoinSet::new(), Vec::new());
+    for _ in 0..connections {
+        let stream = TokioIo::new(connect(&tls, &host).await?);
+        let mut builder = conn::http2::Builder::new(TokioExecutor::new());
+        let opened = builder.initial_stream_window_size(0).handshake(stream).await;
+        let (mut sender, connection) = opened.map_err(Error::other)?;
+        tokio::spawn(connection);
+        for _ in 0..count {
+            let request = Request::get(format!("https://{host}/")).header("x", "x".repeat(head));
+            let request = request.body(Empty::<Bytes>::new()).map_err(Error::other)?;
+            sender.ready().await.map_err(Error::other)?;
+            answers.spawn(sender.send_request(request));
+        }
+        held.push(sender);
+    }
+    let (mut reasons, mut answered) = (Vec::new(), Vec::new());
+    while reasons.len() < refused
+        && let Some(answer) = answers.join_next().await
+    {
+        match answer.map_err(Error::other)? {
+            Ok(answer) => answered.push(answer),
+            Err(error) => reasons.push(reset_for(&error)),
+        }
+    }
+    let told = format!(
+        "{} of {} REFUSED_STREAM",
+        reasons.iter().filter(|r| *r == "REFUSED_STREAM").count(),
+        reasons.len()
+    );
+    drop(held);
+    Ok(told)
+}
+
+/// What a server reset the stream for.
+fn reset_for(error: &hyper::Error) -> String {
+    let reason =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>()?.reason());
+    reason.map_or_else(|| error.to_string(), |reason| format!("{reason:?}"))
 }
 
 /// So many requests, one after the other on each of so many connections.
