@@ -231,10 +231,7 @@ impl AuditLog {
     }
 
     /// Each, whatever becomes of the others; the first error is the answer.
-    fn drain_those(
-        &self,
-        those: impl Fn(&(SandboxId, SourceKind), &Tail) -> bool,
-    ) -> Result<(), AuditError> {
+    fn drain_those(&self, those: impl Fn(&(SandboxId, SourceKind), &Tail) -> bool) -> Result<(), AuditError> {
         let meant = |(key, tail): (&(SandboxId, SourceKind), &Tail)| those(key, tail).then(|| key.clone());
         let keys: Vec<_> = self.lock().sources.iter().filter_map(meant).collect();
         let mut drained = Ok(());

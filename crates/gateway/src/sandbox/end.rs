@@ -116,7 +116,6 @@ pub(super) async fn sweep(gateway: &Gateway, record: &Record) -> Result<(), Gate
         _ => {}
     }
     gateway.audit.forget(|id| *id == record.id);
-    gateway.audit.checkpoint(&gateway.store).await;
     Ok(())
 }
 
