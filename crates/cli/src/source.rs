@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chiton_policy::{EnvEntry, Policy, Severity};
+use chiton_policy::{Diagnostics, EnvEntry, Policy, Severity};
 
 use crate::{
     environment::Assignment,
@@ -64,11 +64,11 @@ impl Source {
     }
 
     fn of(written: String, place: Place) -> Result<Self, CliError> {
-        let folder = match &place {
-            Place::Named(path) | Place::Found(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
+        let name = match &place {
+            Place::Named(path) | Place::Found(path) => path.clone(),
             Place::BuiltIn => PathBuf::new(),
         };
-        let flattened = extend::flattened(&written, &folder)?;
+        let flattened = extend::flattened(&written, &name)?;
         Ok(Self { written, flattened, place })
     }
 
@@ -84,11 +84,16 @@ impl Source {
         self.flattened.as_ref().map_or(&self.written, |flattened| &flattened.text)
     }
 
-    /// A file that it extends and that lies in a folder.
-    #[must_use]
-    pub(crate) fn extends_file_in(&self, folder: &Path) -> Option<&Path> {
-        let files = self.flattened.iter().flat_map(|flattened| &flattened.files);
-        files.map(PathBuf::as_path).find(|file| file.starts_with(folder))
+    /// An error where a file that it extends lies in the workspace: the policy's own file is protected inside, these
+    /// are not.
+    pub(crate) fn keeps_out_of(&self, workspace: &Path) -> Result<(), CliError> {
+        let mut files = self.flattened.iter().flat_map(|flattened| &flattened.files);
+        let Some(file) = files.find(|file| file.starts_with(workspace)) else { return Ok(()) };
+        let said = format!(
+            "`{}`, which the policy extends, lies in the workspace, where the agent could change it",
+            file.display()
+        );
+        Err(CliError::new(said).hint("keep it outside of the workspace, or copy its rules into the policy"))
     }
 
     /// The file, absolute.
@@ -100,12 +105,21 @@ impl Source {
         }
     }
 
+    /// The policy, or everything that is wrong with it, by the name of the document where it stands.
+    pub(crate) fn parsed(&self) -> Result<Policy, Vec<(String, Diagnostics)>> {
+        Policy::parse(self.text()).map_err(|diagnostics| {
+            let faults = self.flattened.as_ref().map(Flattened::faults).unwrap_or_default();
+            if faults.is_empty() { vec![(self.name(), diagnostics)] } else { faults }
+        })
+    }
+
     /// The policy, or everything that is wrong with it on standard error and one line as the error.
     pub(crate) fn checked(&self) -> Result<Policy, CliError> {
-        Policy::parse(self.text()).map_err(|diagnostics| {
+        self.parsed().map_err(|faults| {
             let name = self.name();
-            output::diagnostics(&diagnostics, &name);
-            let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+            faults.iter().for_each(|(file, diagnostics)| output::diagnostics(diagnostics, file));
+            let all = faults.iter().flat_map(|(_, diagnostics)| diagnostics.iter());
+            let errors = all.filter(|d| d.severity == Severity::Error).count();
             CliError::new(format!("the policy `{name}` has {}", words::plural(errors as u64, "error")))
                 .hint(format!("chiton policy check {name}"))
         })

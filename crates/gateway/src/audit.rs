@@ -7,9 +7,11 @@
 //!
 //! **What is on the disk when.** A line is written (it survives the death of every process) before the deed of
 //! ours that it tells of, and within a fifth of a second for what others wrote; it is flushed to the disk within
-//! a second, and at the gateway's end. The event files lose at most what the system had not flushed at a loss of
-//! power, which ends their sandbox too. While the log cannot be written nothing new is started or applied;
-//! what the event files hold waits, and is chained when it can be.
+//! a second, at the gateway's end, and always before a checkpoint that counts it. The event files lose at most what
+//! the system had not flushed at a loss of power, which ends their sandbox too. While the log cannot be written, or
+//! the thread that chains ended by a fault of ours and its successor has not done a turn, nothing new is started or
+//! applied; what the event files hold waits, and is chained when it can be. An event file is deleted once all of it
+//! is in the log and on the disk, and how far it was chained is known for as long as it is there.
 
 mod log;
 mod query;

@@ -128,6 +128,9 @@ impl GatewayError {
             }
             Self::PolicyInvalid(_) => "`chiton policy check FILE` shows every error with its place",
             Self::Audit(AuditError::Write(_)) => "free space on the disk of the state folder",
+            Self::Audit(AuditError::ChainerEnded) => {
+                "it is begun anew by itself; what happened is in the gateway's log, `gateway.log` in the state folder"
+            }
             _ => return None,
         };
         Some(hint.to_owned())

@@ -119,14 +119,15 @@ impl Gateway {
         self.paths.sandbox(id.as_str())
     }
 
-    /// Writes an event of our own about a sandbox.
+    /// Writes an event of our own before what it tells of. What cannot be written down is not done.
     pub(crate) fn record(&self, told: Told<'_>) -> Result<(), AuditError> {
+        self.audit.may_begin()?;
         self.audit.record(&told.event())
     }
 
     /// As [`Gateway::record`], where what happened cannot be taken back any more.
     pub(crate) fn record_anyway(&self, told: Told<'_>) {
-        if let Err(error) = self.record(told) {
+        if let Err(error) = self.audit.record(&told.event()) {
             tracing::error!(%error, "an event was not written");
         }
     }

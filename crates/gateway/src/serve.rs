@@ -147,8 +147,6 @@ async fn close(gateway: &Arc<Gateway>) {
         tracing::error!(%error, "events wait in their files");
     }
     gateway.audit.checkpoint(&gateway.store).await;
-    let audit = Arc::clone(&gateway.audit);
-    let _ = tokio::task::spawn_blocking(move || audit.sync()).await;
 }
 
 /// Another gateway holds the lock: if it answers (or will, for it may be starting) there is nothing to do.

@@ -4,6 +4,8 @@
 mod overlap;
 mod pointless;
 
+use std::collections::HashSet;
+
 use crate::{
     diagnostics::{looks_like_a_secret, shown},
     document::{Node, Notes, Sites, Value},
@@ -39,13 +41,19 @@ pub(crate) fn secrets(node: &Node, notes: &mut Notes) {
     }
 }
 
-/// Everything that compares parts with each other.
-pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Notes) {
+/// Everything that compares parts with each other and can be wrong.
+pub(crate) fn between(sites: &Sites, notes: &mut Notes) {
+    names(sites, notes);
     overlap::check(sites, notes);
-    pointless::check(sites, notes);
-    env(sites, notes);
     credentials(sites, notes);
     binaries(sites, notes);
+}
+
+/// Everything that compares parts with each other.
+pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Notes) {
+    between(sites, notes);
+    pointless::check(sites, notes);
+    env(sites, notes);
     if policy.dynamic.mode == Mode::Audit {
         let span = root.at(&["dynamic", "mode"]);
         notes.warning(span, "`mode: audit` lets pass what the rules refuse, and only records it");
@@ -55,6 +63,16 @@ pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Not
         let path: Vec<&str> = item.place.iter().map(String::as_str).collect();
         notes.warning(root.at(&path), item.to_string()).help =
             Some("`chiton run` and `chiton policy apply` refuse this policy until it is".to_owned());
+    }
+}
+
+fn names(sites: &Sites, notes: &mut Notes) {
+    let mut names = HashSet::new();
+    for site in &sites.http {
+        if !names.insert(site.rule.name.as_str()) {
+            let message = format!("two rules are called `{}`", shown(site.rule.name.as_str()));
+            notes.error(site.span.clone(), message).help = Some("give each its own name".to_owned());
+        }
     }
 }
 

@@ -64,6 +64,12 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Where its parts are, as if so many bytes stood before its text.
+    pub(crate) fn sites_from(mut self, start: usize) -> Sites {
+        self.root.shift(start);
+        top::read(&self.root, &mut Notes::default()).1
+    }
+
     /// Reads the policy, and checks it as a whole.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! list, its scalars win, and nothing that a base refuses disappears.
 
 use crate::{
-    model::{Dynamic, EnvEntry, Fixed, Given, Gpu, HttpRule, Policy, Preset, Resources, WorkspaceMode},
+    model::{Dynamic, Fixed, Given, HttpRule, Policy, Preset, Resources},
     patterns::HostPattern,
 };
 
@@ -44,6 +44,15 @@ impl Policy {
     pub fn inheriting(mut self, base: Policy) -> Policy {
         self.extends = Vec::new();
         self.has_static |= base.has_static;
+        // The default is said too, where it is said.
+        if !self.written.workspace {
+            self.fixed.filesystem.workspace = base.fixed.filesystem.workspace;
+        }
+        if !self.written.gpu {
+            self.fixed.gpu = base.fixed.gpu.clone();
+        }
+        self.written.workspace |= base.written.workspace;
+        self.written.gpu |= base.written.gpu;
         fixed(&mut self.fixed, base.fixed);
         dynamic(&mut self.dynamic, base.dynamic);
         self
@@ -57,21 +66,25 @@ impl Given {
     /// # Errors
     /// With the first host of `hosts` that the base has no rule for.
     pub fn put_on(&self, mut base: Policy) -> Result<Policy, HostPattern> {
-        let meant = |rule: &HttpRule, host: &HostPattern| {
-            *host == rule.host || rule.host.literal().is_some_and(|literal| host.matches(literal))
-        };
-        let missing = |host: &&HostPattern| !base.dynamic.http.iter().any(|rule| meant(rule, host));
+        let missing = |host: &&HostPattern| !base.dynamic.http.iter().any(|rule| is_of(rule, host));
         if let Some(host) = self.hosts.iter().flatten().find(missing) {
             return Err(host.clone());
         }
-        for rule in &mut base.dynamic.http {
-            let here = self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| meant(rule, host)));
-            if here && rule.credential.is_none() {
-                rule.credential = Some(self.credential.clone());
-            }
-        }
+        base.dynamic.http.iter_mut().for_each(|rule| self.put_on_rule(rule));
         Ok(base)
     }
+
+    pub(crate) fn put_on_rule(&self, rule: &mut HttpRule) {
+        let meant = self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| is_of(rule, host)));
+        if meant && rule.credential.is_none() {
+            rule.credential = Some(self.credential.clone());
+        }
+    }
+}
+
+/// Whether `hosts` means this rule by this pattern.
+fn is_of(rule: &HttpRule, host: &HostPattern) -> bool {
+    *host == rule.host || rule.host.literal().is_some_and(|literal| host.matches(literal))
 }
 
 fn fixed(own: &mut Fixed, base: Fixed) {
@@ -79,20 +92,14 @@ fn fixed(own: &mut Fixed, base: Fixed) {
     append(&mut own.filesystem.read_only, base.filesystem.read_only);
     append(&mut own.filesystem.denied, base.filesystem.denied);
     append(&mut own.filesystem.unprotected, base.filesystem.unprotected);
-    // A layer to be reviewed is the narrower of the two.
-    if base.filesystem.workspace == WorkspaceMode::Staged {
-        own.filesystem.workspace = WorkspaceMode::Staged;
-    }
     append(&mut own.process.blocked_syscalls, base.process.blocked_syscalls);
+    // A list as any other; where there is none, any file is meant, and a base may narrow that.
     match (&mut own.process.allowed_binaries, base.process.allowed_binaries) {
         (Some(own), Some(base)) => append(own, base),
         (Some(_), None) => {}
         (own @ None, base) => *own = base,
     }
-    let given = |entries: &[EnvEntry], of: &EnvEntry| entries.iter().any(|entry| entry.name() == of.name());
-    let inherited: Vec<_> =
-        base.process.env.into_iter().filter(|entry| !given(&own.process.env, entry)).collect();
-    own.process.env.extend(inherited);
+    append_new(&mut own.process.env, base.process.env, |one, two| one.name() == two.name());
     let Resources { cpus, memory, pids, disk, wall_time } = base.resources;
     own.resources = Resources {
         cpus: own.resources.cpus.or(cpus),
@@ -101,24 +108,25 @@ fn fixed(own: &mut Fixed, base: Fixed) {
         disk: own.resources.disk.or(disk),
         wall_time: own.resources.wall_time.or(wall_time),
     };
-    if own.gpu == Gpu::None {
-        own.gpu = base.gpu;
-    }
 }
 
 /// The mode is the document's own: nobody is put into `audit` by what he extends.
 fn dynamic(own: &mut Dynamic, base: Dynamic) {
     append(&mut own.http, base.http);
     append(&mut own.tcp, base.tcp);
-    if own.llm.is_empty() {
-        own.llm = base.llm;
-    }
+    // A second route of a provider is never reached.
+    append_new(&mut own.llm, base.llm, |one, two| one.provider == two.provider);
 }
 
 /// What comes by two ways is there once.
 fn append<T: PartialEq>(own: &mut Vec<T>, base: Vec<T>) {
+    append_new(own, base, T::eq);
+}
+
+/// What is there already, as `same` says, does not come again.
+pub(crate) fn append_new<T>(own: &mut Vec<T>, base: Vec<T>, same: impl Fn(&T, &T) -> bool) {
     for item in base {
-        if !own.contains(&item) {
+        if !own.iter().any(|one| same(one, &item)) {
             own.push(item);
         }
     }
@@ -166,9 +174,31 @@ mod tests {
         assert_eq!(hosts, ["a.test", "b.test"]);
         assert_eq!(policy.dynamic.http[1].deny.len(), 1, "a deny never disappears");
         assert_eq!(policy.dynamic.mode, crate::Mode::Enforce);
-        assert_eq!(policy.dynamic.llm[0].provider, crate::Provider::OpenAi);
+        let providers: Vec<_> = policy.dynamic.llm.iter().map(|route| route.provider).collect();
+        assert_eq!(providers, [crate::Provider::OpenAi, crate::Provider::Anthropic]);
         assert_eq!((policy.fixed.filesystem.allowed.len(), policy.fixed.filesystem.denied.len()), (2, 1));
         assert_eq!(policy.fixed.process.env.len(), 2);
+    }
+
+    #[test]
+    fn an_own_default_wins_too() {
+        let base = "static: {filesystem: {workspace: staged}, gpu: all}";
+        let own = "static: {filesystem: {workspace: live}, gpu: none}";
+        let policy = merged(own, &[base]);
+        assert_eq!(policy, Policy::parse(own).unwrap());
+        assert_eq!(merged("static: {filesystem: {workspace: }}", &[base, own]), Policy::parse(base).unwrap());
+    }
+
+    #[test]
+    fn an_own_route_takes_the_place_of_a_base_s_of_the_same_provider() {
+        let own = "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://own'}}";
+        let base = "dynamic: {llm_routing: [{provider: anthropic}, {provider: openai}]}";
+        let routes = merged(own, &[base]).dynamic.llm;
+        let told = routes
+            .iter()
+            .map(|route| (route.provider, route.inject_backend_credential.is_some()))
+            .collect::<Vec<_>>();
+        assert_eq!(told, [(crate::Provider::OpenAi, true), (crate::Provider::Anthropic, false)]);
     }
 
     #[test]
@@ -189,7 +219,7 @@ mod tests {
         };
         let all = base().dynamic.http.len();
         assert_eq!(with(given("").put_on(base()).unwrap()).len(), all);
-        assert_eq!(with(given(", hosts: [github.com]").put_on(base()).unwrap()), ["github.com"]);
+        assert_eq!(with(given(", hosts: [github.com]").put_on(base()).unwrap()), ["github.com"; 2]);
         assert_eq!(
             given(", hosts: [github.com, gihub.com]").put_on(base()).unwrap_err().to_string(),
             "gihub.com"

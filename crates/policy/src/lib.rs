@@ -29,6 +29,7 @@ mod provider;
 mod references;
 mod schema;
 mod syscalls;
+mod together;
 mod unsupported;
 
 pub use binary::{Binary, binary_matches};
@@ -55,4 +56,5 @@ pub use provider::{Endpoint, Provider, ProviderFacts};
 pub use references::{secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;
+pub use together::{Part, faults_between};
 pub use unsupported::{Unsupported, unsupported};

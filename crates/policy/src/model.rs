@@ -30,12 +30,23 @@ pub struct Policy {
     pub extends: Vec<Extend>,
     /// Whether the document has a `static` half; an absent one means unchanged when applied.
     pub has_static: bool,
+    /// What it says itself, though it may be the default.
+    pub written: Written,
     /// What is fixed when a sandbox is created.
     pub fixed: Fixed,
     /// What can be replaced while it runs.
     pub dynamic: Dynamic,
     /// What the checker has to say beside errors: warnings and notes.
     pub warnings: Diagnostics,
+}
+
+/// Which scalars that have a default a document writes itself. What it writes wins over what it extends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// `static.filesystem.workspace`
+    pub workspace: bool,
+    /// `static.gpu`
+    pub gpu: bool,
 }
 
 /// Something that a document builds on.
@@ -152,6 +163,7 @@ impl Policy {
         Self {
             extends: Vec::new(),
             has_static: false,
+            written: Written::default(),
             fixed: Fixed::default(),
             dynamic: Dynamic::default(),
             warnings: Diagnostics::none(),

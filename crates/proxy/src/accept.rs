@@ -9,16 +9,15 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use chiton_policy::{Host, Mode, Port, Scheme};
 use chiton_tls::Offered;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::AgentStream,
     dns::names::is_stand_in,
-    hello::{FirstBytes, first_bytes},
+    hello::{Crowded, First, FirstBytes},
     http1::{self, connection::Tunnel},
     http2, limits,
-    memory::Http2Connection,
+    memory::HTTP2_CONNECTIONS,
     owners::{Connection, Ends},
     service::{Arrival, Service},
     state::Proxy,
@@ -59,22 +58,17 @@ impl Downstream for Box<TlsStream<Begun>> {
 /// A connection of which the first bytes were read already; they are read again first.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    first: BytesMut,
+    first: First,
     stream: AgentStream,
 }
 
 impl AsyncRead for Begun {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.first.is_empty() {
+        if this.first.bytes().is_empty() {
             return Pin::new(&mut this.stream).poll_read(cx, to);
         }
-        let length = this.first.len().min(to.remaining());
-        to.put_slice(this.first.get(..length).unwrap_or_default());
-        this.first.advance(length);
-        if this.first.is_empty() {
-            this.first = BytesMut::new();
-        }
+        this.first.move_into(to);
         Poll::Ready(Ok(()))
     }
 }
@@ -99,11 +93,11 @@ async fn serve_uncut(stream: AgentStream, to: SocketAddr, proxy: Arc<Proxy>, cut
         proxy.events.unknown_destination(to);
         return stream.reset();
     };
-    let first = BytesMut::with_capacity(2 << 10);
+    let first = First::of(BytesMut::with_capacity(2 << 10));
     if let Some(tunnel) = serve_target(stream, first, target, proxy.clone(), cut, true).await {
         // As if the agent had connected there by itself. A tunnel leads into no other.
         let Tunnel { stream, begun, target } = tunnel;
-        serve_target(stream, begun, target, proxy, cut, false).await;
+        serve_target(stream, First::of(begun), target, proxy, cut, false).await;
     }
 }
 
@@ -111,7 +105,7 @@ async fn serve_uncut(stream: AgentStream, to: SocketAddr, proxy: Arc<Proxy>, cut
 /// `may_be_proxy`.
 async fn serve_target(
     mut stream: AgentStream,
-    mut first: BytesMut,
+    mut first: First,
     target: Target,
     proxy: Arc<Proxy>,
     cut: &CancellationToken,
@@ -123,7 +117,15 @@ async fn serve_target(
         return None;
     }
     let silence = if matches!(target.port, 80 | 443) { limits::FIRST_BYTES } else { limits::SILENCE };
-    match read_first(&mut stream, &mut first, silence).await {
+    let read = match first.read(&mut *stream, silence).await {
+        Ok(read) => read,
+        Err(Crowded) => {
+            proxy.events.refused_connection(&target, Refused::TooMuch);
+            stream.reset();
+            return None;
+        }
+    };
+    match read {
         FirstBytes::Tls { encrypted_name: false } if passes_through(&proxy, &target) => {
             Box::pin(tcp::serve_tls(stream, first, &target, &proxy, cut)).await;
         }
@@ -134,8 +136,8 @@ async fn serve_target(
             proxy.events.refused_connection(&target, Refused::EncryptedName);
             stream.reset();
         }
-        FirstBytes::Http if first.starts_with(b"PRI ") => {
-            let Some(_place) = Http2Connection::try_place() else {
+        FirstBytes::Http if first.bytes().starts_with(b"PRI ") => {
+            let Some(_place) = HTTP2_CONNECTIONS.try_place() else {
                 proxy.events.refused_connection(&target, Refused::TooMuch);
                 stream.reset();
                 return None;
@@ -148,7 +150,7 @@ async fn serve_target(
             let arrival = Arrival { target, scheme: Scheme::Http, server_name: None };
             let service = Service::new(proxy, arrival, cut.clone());
             let service = if may_be_proxy { service.maybe_to_proxy() } else { service };
-            return http1::connection::serve(stream, first, Arc::new(service)).await;
+            return http1::connection::serve(stream, first.into_bytes(), Arc::new(service)).await;
         }
         // What would be refused passes, and is written: also what is no HTTP.
         FirstBytes::Neither if proxy.running.revision().compiled.mode() == Mode::Audit => {
@@ -225,30 +227,9 @@ fn connection(stream: &TcpStream, to: SocketAddr) -> Arc<Connection> {
     Arc::new(Connection::new(ends))
 }
 
-async fn read_first(stream: &mut TcpStream, first: &mut BytesMut, silence: Duration) -> FirstBytes {
-    let begun = Instant::now();
-    if !first.is_empty() {
-        match first_bytes(first) {
-            FirstBytes::More => {}
-            known => return known,
-        }
-    }
-    loop {
-        let deadline = begun + if first.is_empty() { silence } else { limits::FIRST_BYTES };
-        match timeout_at(deadline, stream.read_buf(first)).await {
-            Ok(Ok(1..)) => match first_bytes(first) {
-                FirstBytes::More => {}
-                known => return known,
-            },
-            Ok(Ok(0) | Err(_)) => return FirstBytes::More,
-            Err(_) => return FirstBytes::Neither,
-        }
-    }
-}
-
 async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &CancellationToken) {
     // Where there is no place for one more connection of HTTP/2, the older protocol alone is offered.
-    let place = Http2Connection::try_place();
+    let place = HTTP2_CONNECTIONS.try_place();
     let handshake =
         Box::pin(timeout(limits::FIRST_BYTES, handshake(stream, &target, &proxy, place.is_some())));
     let (stream, server_name) = match handshake.await {

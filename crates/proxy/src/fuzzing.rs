@@ -8,7 +8,7 @@ use crate::{
         names::{DnsName, Names, NoStandIn, StandIn},
         server::{Resolve, answer},
     },
-    hello::{FirstBytes, first_bytes},
+    hello::{FirstBytes, Scan},
     http1::{
         body::{Decoded, Decoder},
         head::{Framing, Head, take_head},
@@ -57,12 +57,18 @@ pub fn http1_response(bytes: &[u8]) {
     );
 }
 
-/// What the first bytes are does not change with what follows.
+/// What the first bytes are does not change with what follows, nor with how they came.
 pub fn client_hello(bytes: &[u8]) {
-    let whole = first_bytes(bytes);
-    for end in 0..bytes.len() {
-        let begun = first_bytes(bytes.get(..end).unwrap_or_default());
+    let told = |bytes: &[u8]| Scan::default().first_bytes(bytes);
+    let (whole, mut scan) = (told(bytes), Scan::default());
+    for end in 0..=bytes.len() {
+        let bytes = bytes.get(..end).unwrap_or_default();
+        let begun = told(bytes);
         assert!(begun == FirstBytes::More || begun == whole, "{begun:?} after {end} bytes, then {whole:?}");
+        assert_eq!(scan.first_bytes(bytes), begun, "a hello that depends on its pieces");
+        if begun != FirstBytes::More {
+            return;
+        }
     }
 }
 

@@ -6,63 +6,41 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits;
 
-static LARGE_HEADS: Semaphore = Semaphore::const_new(limits::LARGE_HEADS);
-static HTTP2_CONNECTIONS: Semaphore = Semaphore::const_new(limits::HTTP2_CONNECTIONS);
-static HTTP2_REQUESTS: Semaphore = Semaphore::const_new(limits::HTTP2_REQUESTS);
-static WIDE_CONNECTIONS: Semaphore = Semaphore::const_new(limits::WIDE_CONNECTIONS);
+/// Of heads over [`limits::SMALL_HEAD`], until the request is answered or the response read; and of `ClientHello`s,
+/// until they are passed on.
+pub(crate) static LARGE_HEADS: Places = Places::new(limits::LARGE_HEADS);
+/// Of connections of the agent that speak HTTP/2.
+pub(crate) static HTTP2_CONNECTIONS: Places = Places::new(limits::HTTP2_CONNECTIONS);
+/// Of requests on any of these, until the answer is written.
+pub(crate) static HTTP2_REQUESTS: Places = Places::new(limits::HTTP2_REQUESTS);
+/// Of connections of HTTP/2 to a server whose windows are wide.
+pub(crate) static WIDE_CONNECTIONS: Places = Places::new(limits::WIDE_CONNECTIONS);
 
-/// Given up when dropped.
-type Place = SemaphorePermit<'static>;
-
-/// The place of a head over [`limits::SMALL_HEAD`], until its request is answered.
+/// So many places of one kind.
 #[derive(Debug)]
-pub(crate) struct LargeHead(#[expect(dead_code, reason = "held")] Place);
+pub(crate) struct Places(Semaphore);
 
-impl LargeHead {
+/// One of them, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held")] SemaphorePermit<'static>);
+
+impl Places {
+    /// None of them taken.
+    pub(crate) const fn new(count: usize) -> Self {
+        Self(Semaphore::const_new(count))
+    }
+
     /// Waits for one.
-    pub(crate) async fn place() -> Self {
-        match LARGE_HEADS.acquire().await {
-            Ok(place) => Self(place),
+    pub(crate) async fn place(&'static self) -> Place {
+        match self.0.acquire().await {
+            Ok(place) => Place(place),
             // It is never closed.
             Err(_) => std::future::pending().await,
         }
     }
 
     /// One, where there is one now.
-    pub(crate) fn try_place() -> Option<Self> {
-        LARGE_HEADS.try_acquire().ok().map(Self)
-    }
-}
-
-/// The place of a connection of the agent that speaks HTTP/2.
-#[derive(Debug)]
-pub(crate) struct Http2Connection(#[expect(dead_code, reason = "held")] Place);
-
-impl Http2Connection {
-    /// One, where there is one now.
-    pub(crate) fn try_place() -> Option<Self> {
-        HTTP2_CONNECTIONS.try_acquire().ok().map(Self)
-    }
-}
-
-/// The place of a request on any of them, until its answer is written.
-#[derive(Debug)]
-pub(crate) struct Http2Request(#[expect(dead_code, reason = "held")] Place);
-
-impl Http2Request {
-    /// One, where there is one now.
-    pub(crate) fn try_place() -> Option<Self> {
-        HTTP2_REQUESTS.try_acquire().ok().map(Self)
-    }
-}
-
-/// The place of an HTTP/2 connection to a server whose windows are wide.
-#[derive(Debug)]
-pub(crate) struct Wide(#[expect(dead_code, reason = "held")] Place);
-
-impl Wide {
-    /// One, where there is one now.
-    pub(crate) fn try_place() -> Option<Self> {
-        WIDE_CONNECTIONS.try_acquire().ok().map(Self)
+    pub(crate) fn try_place(&'static self) -> Option<Place> {
+        self.0.try_acquire().ok().map(Place)
     }
 }

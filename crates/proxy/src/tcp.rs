@@ -22,6 +22,7 @@ use tokio_util::{either::Either, sync::CancellationToken};
 use crate::{
     accept::{Refused, Target},
     agent::AgentStream,
+    hello::First,
     limits,
     state::Proxy,
     upstream::{
@@ -34,7 +35,7 @@ use crate::{
 /// Serves a connection of which `first` was read already. A refused one is reset: no name is resolved for it.
 pub(crate) async fn serve(
     stream: AgentStream,
-    first: BytesMut,
+    first: First,
     target: &Target,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
@@ -48,7 +49,7 @@ pub(crate) async fn serve(
 /// sent on as it came.
 pub(crate) async fn serve_tls(
     stream: AgentStream,
-    hello: BytesMut,
+    hello: First,
     target: &Target,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
@@ -56,10 +57,10 @@ pub(crate) async fn serve_tls(
     let Some(port) = Port::new(target.port) else { return stream.reset() };
     let named = match &target.host {
         Host::Name(_) => {
-            server_name(&hello).and_then(|name| Host::parse(&name).ok()) == Some(target.host.clone())
+            server_name(hello.bytes()).and_then(|name| Host::parse(&name).ok()) == Some(target.host.clone())
         }
         // An address has no server name (RFC 6066, 3).
-        Host::Ip(_) => server_name(&hello).is_none(),
+        Host::Ip(_) => server_name(hello.bytes()).is_none(),
     };
     if !named {
         proxy.events.refused_connection(target, Refused::OtherName);
@@ -86,7 +87,7 @@ fn server_name(hello: &[u8]) -> Option<String> {
 async fn carried(
     intent: ConnectIntent,
     stream: AgentStream,
-    first: BytesMut,
+    first: First,
     proxy: &Arc<Proxy>,
     cut: &CancellationToken,
 ) {
@@ -130,7 +131,7 @@ impl Drop for Passed<'_> {
 }
 
 /// Dials, and carries both ways until both have ended. After an error neither end may take what came for the whole.
-async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -> io::Result<()> {
+async fn carry(stream: &mut AgentStream, first: First, passed: &Passed<'_>) -> io::Result<()> {
     let Tunnel { wire: mut upstream, first: greeting } = dial(passed).await?;
     // Whatever ends this early resets the server's side.
     socket(&upstream).set_zero_linger()?;
@@ -147,7 +148,7 @@ async fn carry(stream: &mut AgentStream, first: BytesMut, passed: &Passed<'_>) -
 /// The agent's side, and what either side has said already.
 struct Begun<'a> {
     stream: &'a mut AgentStream,
-    first: BytesMut,
+    first: First,
     greeting: Bytes,
 }
 
@@ -158,9 +159,9 @@ async fn both_ways(
 ) -> io::Result<()> {
     let Begun { stream, first, greeting } = begun;
     let (from_agent, mut to_agent) = stream.split();
-    to_server.write_all(&first).await?;
+    to_server.write_all(first.bytes()).await?;
     to_server.flush().await?;
-    passed.sent.fetch_add(first.len() as u64, Ordering::Relaxed);
+    passed.sent.fetch_add(first.bytes().len() as u64, Ordering::Relaxed);
     to_agent.write_all(&greeting).await?;
     passed.bytes.fetch_add(greeting.len() as u64, Ordering::Relaxed);
     drop((first, greeting));

@@ -193,6 +193,19 @@ fn a_policy_extends_presets_and_files() {
     let bad = run(&["check", own]).expect_status(2);
     assert!(bad.stderr.contains("deeper.yaml") && bad.stderr.contains("netwrok"), "{bad:?}");
 
+    // What is wrong between two documents is told where it stands in the one that somebody wrote.
+    std::fs::write(
+        beside("deeper.yaml"),
+        "# deeper\ndynamic: {network: {http: [{host: own.example.com, websocket: true}]}}\n",
+    )
+    .expect("a file");
+    let between = run(&["check", own]).expect_status(2);
+    assert!(between.stderr.contains("deeper.yaml:2:") && between.stderr.contains("websocket"), "{between:?}");
+    let between = run(&["check", own, "--json"]).expect_status(2).json();
+    let found = &between[0]["diagnostics"][0];
+    assert!(found["file"].as_str().is_some_and(|file| file.ends_with("deeper.yaml")), "{between}");
+    assert_eq!(found["line"], 2);
+
     let all = run(&["presets"]).expect_success();
     assert!(all.stdout.contains("npm-install") && all.stdout.contains("huggingface-write"), "{all:?}");
     assert!(run(&["presets", "npm-install"]).expect_success().stdout.contains("registry.npmjs.org"));
@@ -202,5 +215,8 @@ fn a_policy_extends_presets_and_files() {
     let inside = chiton.policy("extends: [../workspace/inside.yaml]\n");
     let refused =
         chiton.run(&["run", "--rm", "-p", inside.to_str().expect("UTF-8"), "--", "true"]).expect_status(125);
+    assert!(refused.stderr.contains("lies in the workspace"), "{refused:?}");
+    let _ = chiton.run(&["run", "-d", "-n", "kept", "--", "sleep", "600"]).expect_success();
+    let refused = chiton.run(&["policy", "apply", "kept", inside.to_str().expect("UTF-8")]).expect_status(1);
     assert!(refused.stderr.contains("lies in the workspace"), "{refused:?}");
 }

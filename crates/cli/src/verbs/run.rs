@@ -97,14 +97,7 @@ impl RunArgs {
             note(said);
         }
         let workspace = folder(&self.workspace)?;
-        // The policy's own file is protected inside; these are not.
-        if let Some(file) = source.extends_file_in(&workspace) {
-            return Err(CliError::new(format!(
-                "`{}`, which the policy extends, lies in the workspace, where the agent could change it",
-                file.display()
-            ))
-            .hint("keep it outside of the workspace, or copy its rules into the policy"));
-        }
+        source.keeps_out_of(&workspace)?;
         let home = home()?;
         let read_only: Vec<_> = self.read_only.iter().map(|path| existing(path)).collect::<Result<_, _>>()?;
         let env = environment(&policy, self.env, &read_only, &home);

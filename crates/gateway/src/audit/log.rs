@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chiton_api::{
@@ -16,12 +16,17 @@ use chiton_api::{
 use chiton_audit::{Chain, Decision, Event, EventId, Hash, Head, Layer, Spool};
 use chiton_store::{Checkpoint, Source, SourceKind, Store};
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+};
 
 use super::source::{Read, Tail};
 
 /// So many events of a file are chained by one write.
 const AT_ONCE: usize = 64;
+
+const CHAINER_ENDED: &str = "the thread that chains the sandboxes' events ended by a fault of ours";
 
 /// Why the log cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,9 @@ pub enum AuditError {
     /// It cannot be read.
     #[error("the audit log cannot be read: {0}")]
     Read(#[source] io::Error),
+    /// What the event files hold is not chained.
+    #[error("{CHAINER_ENDED}, so nothing new is started or applied")]
+    ChainerEnded,
 }
 
 /// The log and the event files that flow into it.
@@ -63,6 +71,7 @@ pub(crate) struct AuditLog {
     /// nobody's parsing.
     draining: Mutex<()>,
     checkpointing: tokio::sync::Mutex<()>,
+    syncing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -74,6 +83,8 @@ struct Inner {
     /// A write failed and could not be taken back.
     torn: bool,
     fault: Option<String>,
+    /// The thread that chains ended, and has not done a turn since.
+    chainer_ended: bool,
     unsynced: bool,
     unkept: bool,
     sources: BTreeMap<(SandboxId, SourceKind), Tail>,
@@ -100,6 +111,7 @@ impl AuditLog {
             count: start.count,
             torn: false,
             fault: None,
+            chainer_ended: false,
             unsynced: false,
             unkept: true,
             sources: BTreeMap::new(),
@@ -108,7 +120,9 @@ impl AuditLog {
         };
         inner.read_on(if start == Head::EMPTY { 0 } else { checkpoint.length }).map_err(failed)?;
         for source in &checkpoint.sources {
-            let tail = Tail::at(source.position);
+            // Where the log lost its end, what the event files still have of it is chained again; the ids of what
+            // is left tell it from what is not lost.
+            let tail = Tail::at(if shortened { 0 } else { source.position });
             inner.sources.insert((source.sandbox.clone(), source.kind), tail);
         }
         if shortened {
@@ -116,8 +130,9 @@ impl AuditLog {
         }
         let (grown, _) = watch::channel(inner.length);
         let (inner, wake) = (Mutex::new(inner), Notify::new());
-        let (draining, checkpointing) = (Mutex::new(()), tokio::sync::Mutex::new(()));
-        Ok(Self { path: path.to_path_buf(), inner, grown, wake, draining, checkpointing })
+        let (draining, syncing) = (Mutex::new(()), Mutex::new(()));
+        let (path, checkpointing) = (path.to_path_buf(), tokio::sync::Mutex::new(()));
+        Ok(Self { path, inner, grown, wake, draining, checkpointing, syncing })
     }
 
     /// Writes an event of the gateway's own; it is in the log when this returns.
@@ -128,10 +143,21 @@ impl AuditLog {
         Ok(())
     }
 
-    /// That the log takes lines, tried by what the last write said and by asking the disk.
+    /// An error where something new must not begin, because the events of it would not get here.
+    pub(crate) fn may_begin(&self) -> Result<(), AuditError> {
+        if self.lock().chainer_ended { Err(AuditError::ChainerEnded) } else { Ok(()) }
+    }
+
+    /// How many events there are, and what keeps further ones out, by what the last write, flush and turn said.
     pub(crate) fn health(&self) -> (u64, Option<String>) {
         let inner = self.lock();
-        (inner.count, inner.fault.clone())
+        let chainer = inner.chainer_ended.then(|| CHAINER_ENDED.to_owned());
+        (inner.count, inner.fault.clone().or(chainer))
+    }
+
+    /// Whether the thread that chains ended instead of doing its turn.
+    pub(super) fn set_chainer_ended(&self, ended: bool) {
+        self.lock().chainer_ended = ended;
     }
 
     /// Follows a sandbox's event files from now on, from where they were left.
@@ -168,40 +194,58 @@ impl AuditLog {
         self.lock().denials.get(id).cloned()
     }
 
-    /// Chains what the sandbox's event files hold, and follows them no longer.
+    /// Chains what the sandbox's event files hold, and follows them no longer; where that fails they are followed
+    /// until it succeeds.
     pub(crate) fn finish(&self, id: &SandboxId) -> Denials {
-        if let Err(error) = self.drain() {
-            tracing::error!(%error, sandbox = %id, "events wait in their files");
-        }
+        let drained = self.drain_of(id);
         let mut inner = self.lock();
-        for (_, tail) in inner.sources.iter_mut().filter(|((sandbox, _), _)| sandbox == id) {
-            tail.leave();
+        match drained {
+            Ok(()) => inner.of(id).for_each(Tail::leave),
+            Err(error) => tracing::error!(%error, sandbox = %id, "events wait in their files"),
         }
         inner.denials.get(id).cloned().unwrap_or_default()
     }
 
-    /// Knows nothing of the sandbox any more. Its files may go once this returned true: all of them is chained.
-    pub(crate) fn forget(&self, id: &SandboxId) -> bool {
-        let drained = self.drain().is_ok();
+    /// Chains what the sandbox's event files hold, followed or not. Blocks.
+    pub(crate) fn drain_of(&self, id: &SandboxId) -> Result<(), AuditError> {
+        let _one_at_a_time = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        self.drain_those(|(sandbox, _), _| sandbox == id)
+    }
+
+    /// Knows nothing of those sandboxes any more whose event files are gone. As long as they are there, how far they
+    /// are chained must be known, or they would be chained anew from their first line.
+    pub(crate) fn forget(&self, gone: impl Fn(&SandboxId) -> bool) {
         let mut inner = self.lock();
-        inner.sources.retain(|(sandbox, _), _| sandbox != id);
-        inner.denials.remove(id);
-        inner.unkept = true;
-        drained
+        let before = inner.sources.len();
+        inner.sources.retain(|(sandbox, _), _| !gone(sandbox));
+        inner.denials.retain(|sandbox, _| !gone(sandbox));
+        inner.unkept |= inner.sources.len() != before;
     }
 
     /// Chains everything that the event files hold by now. Blocks.
     pub(crate) fn drain(&self) -> Result<(), AuditError> {
         let _one_at_a_time = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
-        let followed =
-            |(key, tail): (&(SandboxId, SourceKind), &Tail)| tail.is_followed().then(|| key.clone());
-        let keys: Vec<_> = self.lock().sources.iter().filter_map(followed).collect();
-        for key in &keys {
-            while self.drain_some(key)? {}
-        }
-        let mut inner = self.lock();
-        inner.known.clear();
+        self.drain_those(|_, tail| tail.is_followed())?;
+        self.lock().known.clear();
         Ok(())
+    }
+
+    /// Each, whatever becomes of the others; the first error is the answer.
+    fn drain_those(&self, those: impl Fn(&(SandboxId, SourceKind), &Tail) -> bool) -> Result<(), AuditError> {
+        let meant = |(key, tail): (&(SandboxId, SourceKind), &Tail)| those(key, tail).then(|| key.clone());
+        let keys: Vec<_> = self.lock().sources.iter().filter_map(meant).collect();
+        let mut drained = Ok(());
+        for key in &keys {
+            let this = loop {
+                match self.drain_some(key) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            drained = drained.and(this);
+        }
+        drained
     }
 
     /// Chains some of one event file; true when there may be more.
@@ -217,36 +261,52 @@ impl AuditLog {
         Ok(more)
     }
 
-    /// Flushes to the disk what is not there yet. Blocks.
-    pub(crate) fn sync(&self) {
+    /// Flushes to the disk what is not there yet; true when it is there. Blocks.
+    fn sync(&self) -> bool {
+        let _one_at_a_time = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let file = {
             let mut inner = self.lock();
             if !std::mem::take(&mut inner.unsynced) {
-                return;
+                return true;
             }
             inner.file.try_clone()
         };
-        if let Err(error) = file.and_then(|file| file.sync_data()) {
-            let mut inner = self.lock();
-            inner.fault = Some(error.to_string());
-            inner.unsynced = true;
-        }
+        let Err(error) = file.and_then(|file| file.sync_data()) else { return true };
+        let mut inner = self.lock();
+        inner.fault = Some(error.to_string());
+        inner.unsynced = true;
+        false
     }
 
-    /// Keeps how far the log has come, where that changed.
-    pub(crate) async fn checkpoint(&self, store: &Store) {
+    /// Keeps how far the log has come, where that changed: on the disk first, since what a checkpoint counts as
+    /// chained is not read again. True when it is kept.
+    pub(crate) async fn checkpoint(self: &Arc<Self>, store: &Store) -> bool {
         let _one_at_a_time = self.checkpointing.lock().await;
-        let Some(checkpoint) = self.lock().take_checkpoint() else { return };
-        if let Err(error) = store.set_checkpoint(&checkpoint).await {
-            tracing::error!(%error, "the audit log's checkpoint was not kept");
-            self.lock().unkept = true;
-        }
+        let Some(checkpoint) = self.lock().take_checkpoint() else { return true };
+        let log = Arc::clone(self);
+        let synced = spawn_blocking(move || log.sync()).await.unwrap_or(false);
+        let kept = synced
+            && match store.set_checkpoint(&checkpoint).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "the audit log's checkpoint was not kept");
+                    false
+                }
+            };
+        self.lock().unkept |= !kept;
+        kept
     }
 
     /// Where the chain ends, and how long the file is by then.
     pub(super) fn end(&self) -> (Head, u64) {
         let inner = self.lock();
         (Head { count: inner.count, hash: inner.chain.head() }, inner.length)
+    }
+
+    /// Whether lines are not on the disk yet.
+    #[cfg(test)]
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.lock().unsynced
     }
 
     /// The event files, with how far each is chained.
@@ -275,6 +335,11 @@ impl AuditLog {
 }
 
 impl Inner {
+    /// A sandbox's event files.
+    fn of<'a>(&'a mut self, id: &'a SandboxId) -> impl Iterator<Item = &'a mut Tail> {
+        self.sources.iter_mut().filter(move |((sandbox, _), _)| sandbox == id).map(|(_, tail)| tail)
+    }
+
     /// Writes lines by one call; when it fails nothing of them remains.
     fn write(&mut self, events: &[Event]) -> Result<(), AuditError> {
         if events.is_empty() {

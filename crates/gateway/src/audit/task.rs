@@ -19,9 +19,19 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// turn after the proxies that write them, and after the agents.
 const NICE: i32 = 10;
 
+/// What the thread does in a turn: chains what there is. What went wrong, if anything did.
+type Turn = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Runs as long as the gateway.
 pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
-    let worker = Worker::start(Arc::clone(&log));
+    let chained = Arc::clone(&log);
+    let turn = move || chained.drain().err().map(|error| error.to_string());
+    keep(log, store, Arc::new(turn)).await;
+}
+
+/// Takes turns for ever.
+pub(super) async fn keep(log: Arc<AuditLog>, store: Arc<Store>, turn: Turn) {
+    let mut worker = Worker::start(Arc::clone(&turn));
     let mut flushed = Instant::now();
     let mut fault = None;
     loop {
@@ -31,12 +41,13 @@ pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
             // Own events wake nobody: the wait is only as long as one of them may go unflushed.
             tokio::select! { () = log.wake.notified() => {}, () = sleep(FLUSH) => {} }
         }
-        let flush = flushed.elapsed() >= FLUSH;
-        if flush {
-            flushed = Instant::now();
-        }
         // Tried again five times a second, told of once.
-        let now = worker.drain(flush).await;
+        let turned = worker.turn().await;
+        log.set_chainer_ended(turned.is_err());
+        let now = turned.unwrap_or_else(|Ended| {
+            worker = Worker::start(Arc::clone(&turn));
+            Some("the thread that chains them ended".to_owned())
+        });
         if now != fault {
             match &now {
                 Some(error) => tracing::error!(%error, "events wait in their files"),
@@ -44,28 +55,30 @@ pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
             }
             fault = now;
         }
-        log.checkpoint(&store).await;
+        if flushed.elapsed() >= FLUSH {
+            flushed = Instant::now();
+            log.checkpoint(&store).await;
+        }
     }
 }
 
 /// The thread that chains, one turn after the other.
-struct Worker(mpsc::UnboundedSender<Turn>);
+struct Worker(mpsc::UnboundedSender<Reply>);
 
-/// Whether to flush to the disk too, and who waits for what went wrong.
-type Turn = (bool, oneshot::Sender<Option<String>>);
+/// Who waits for what went wrong.
+type Reply = oneshot::Sender<Option<String>>;
+
+/// The thread is gone.
+struct Ended;
 
 impl Worker {
-    fn start(log: Arc<AuditLog>) -> Self {
-        let (turns, mut queue) = mpsc::unbounded_channel::<Turn>();
+    fn start(turn: Turn) -> Self {
+        let (turns, mut queue) = mpsc::unbounded_channel::<Reply>();
         let run = move || {
             // It works as well without, only less considerately.
             let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some((flush, reply)) = queue.blocking_recv() {
-                let drained = log.drain();
-                if flush {
-                    log.sync();
-                }
-                let _ = reply.send(drained.err().map(|error| error.to_string()));
+            while let Some(reply) = queue.blocking_recv() {
+                let _ = reply.send(turn());
             }
         };
         // Where there is no thread to be had, every turn says so.
@@ -73,10 +86,9 @@ impl Worker {
         Self(turns)
     }
 
-    /// Chains what there is. What went wrong, if anything did.
-    async fn drain(&self, flush: bool) -> Option<String> {
+    async fn turn(&self) -> Result<Option<String>, Ended> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.0.send((flush, reply));
-        answer.await.unwrap_or_else(|_| Some("the thread that chains them is gone".to_owned()))
+        self.0.send(reply).map_err(|_| Ended)?;
+        answer.await.map_err(|_| Ended)
     }
 }

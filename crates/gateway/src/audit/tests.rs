@@ -93,7 +93,7 @@ fn sound(log: &AuditLog, events: u64) {
 async fn a_checkpoint_that_was_never_kept_costs_nothing() {
     let sources = Sources::new();
     let store = sources.store().await;
-    let log = sources.open(&Checkpoint::default());
+    let log = Arc::new(sources.open(&Checkpoint::default()));
     sources.emit("supervisor.events", 3);
     log.drain().unwrap();
     log.checkpoint(&store).await;
@@ -151,7 +151,7 @@ fn what_is_no_event_is_told_of_and_stops_nothing() {
 async fn tampering_is_found() {
     let sources = Sources::new();
     let store = sources.store().await;
-    let log = sources.open(&Checkpoint::default());
+    let log = Arc::new(sources.open(&Checkpoint::default()));
     sources.emit("proxy.events", 5);
     log.drain().unwrap();
     log.checkpoint(&store).await;
@@ -215,4 +215,119 @@ fn a_full_disk_is_said_and_nothing_is_torn() {
     let error = log.record(&Event::new(Layer::Lifecycle, "create")).unwrap_err();
     assert!(matches!(error, AuditError::Write(_)), "{error}");
     assert!(log.health().1.is_some());
+}
+
+/// Puts a folder where an event file was, so that it cannot be read; the file waits beside it.
+fn unreadable(path: &Path) {
+    fs::rename(path, path.with_extension("aside")).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
+fn readable(path: &Path) {
+    fs::remove_dir(path).unwrap();
+    fs::rename(path.with_extension("aside"), path).unwrap();
+}
+
+#[tokio::test]
+async fn an_event_file_that_cannot_be_read_stops_no_other_and_waits() {
+    let sources = Sources::new();
+    let store = sources.store().await;
+    let log = Arc::new(sources.open(&Checkpoint::default()));
+    let supervisors = sources.path("supervisor.events");
+    sources.emit("supervisor.events", 2);
+    log.drain().unwrap();
+    sources.emit("supervisor.events", 1);
+    sources.emit("proxy.events", 4);
+    unreadable(&supervisors);
+    assert!(matches!(log.drain().unwrap_err(), AuditError::Read(_)));
+    assert_eq!(sources.lines().len(), 6);
+    // The sandbox ends and is removed meanwhile: what is chained is not forgotten, what waits is not left.
+    log.finish(&sources.id);
+    assert!(log.drain_of(&sources.id).is_err());
+    assert!(log.checkpoint(&store).await);
+    readable(&supervisors);
+    log.drain().unwrap();
+    sound(&log, 7);
+    drop(log);
+    let log = sources.open(&store.checkpoint().await.unwrap());
+    log.drain().unwrap();
+    sound(&log, 7);
+}
+
+#[tokio::test]
+async fn what_a_sandbox_that_ended_left_waiting_is_chained_before_its_files_go() {
+    let sources = Sources::new();
+    let log = sources.open(&Checkpoint::default());
+    sources.emit("proxy.events", 1);
+    log.finish(&sources.id);
+    sources.emit("proxy.events", 2);
+    log.drain_of(&sources.id).unwrap();
+    sound(&log, 3);
+    log.forget(|id| *id == sources.id);
+    assert!(log.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_takes_it_from_the_event_files_once() {
+    let sources = Sources::new();
+    let store = sources.store().await;
+    let log = Arc::new(sources.open(&Checkpoint::default()));
+    sources.emit("supervisor.events", 2);
+    sources.emit("proxy.events", 3);
+    log.drain().unwrap();
+    assert!(log.checkpoint(&store).await);
+    drop(log);
+    // As after a power cut of a disk that said that it had written.
+    let kept = sources.lines()[..2].join("\n") + "\n";
+    fs::write(sources.path("audit.jsonl"), kept).unwrap();
+    let log = sources.open(&store.checkpoint().await.unwrap());
+    log.drain().unwrap();
+    let lines = sources.lines();
+    let ids = lines.iter().map(|line| Event::parse(line).unwrap().event.id);
+    assert_eq!(ids.collect::<std::collections::HashSet<_>>().len(), lines.len(), "none twice");
+    assert_eq!(lines.iter().filter(|line| line.contains("\"request\"")).count(), 5, "none lost");
+    assert!(lines.iter().any(|line| line.contains("audit_log_shortened")));
+}
+
+#[tokio::test]
+async fn what_a_checkpoint_counts_is_on_the_disk() {
+    let sources = Sources::new();
+    let store = sources.store().await;
+    let log = Arc::new(sources.open(&Checkpoint::default()));
+    log.record(&Event::new(Layer::Lifecycle, "create")).unwrap();
+    assert!(log.is_unsynced());
+    assert!(log.checkpoint(&store).await);
+    assert!(!log.is_unsynced());
+    assert_eq!(store.checkpoint().await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_thread_that_chains_is_seen_stops_what_is_new_and_passes() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let sources = Sources::new();
+    let store = Arc::new(sources.store().await);
+    let log = Arc::new(sources.open(&Checkpoint::default()));
+    let broken = Arc::new(AtomicBool::new(true));
+    let (chained, breaks) = (Arc::clone(&log), Arc::clone(&broken));
+    let turn = Arc::new(move || {
+        assert!(!breaks.load(Relaxed), "as a fault of ours would");
+        chained.drain().err().map(|error| error.to_string())
+    });
+    tokio::spawn(super::task::keep(Arc::clone(&log), store, turn));
+    until(|| log.health().1.is_some()).await;
+    assert!(matches!(log.may_begin(), Err(AuditError::ChainerEnded)));
+    sources.emit("proxy.events", 2);
+    broken.store(false, Relaxed);
+    until(|| sources.lines().len() == 2 && log.health().1.is_none()).await;
+    log.may_begin().unwrap();
+}
+
+async fn until(mut so: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("it did not become so");
 }

@@ -103,18 +103,20 @@ pub(crate) async fn remove(gateway: &Gateway, record: &Record) -> Result<(), Gat
 /// Deletes the files of a sandbox that is removed.
 pub(super) async fn sweep(gateway: &Gateway, record: &Record) -> Result<(), GatewayError> {
     let (audit, id) = (Arc::clone(&gateway.audit), record.id.clone());
-    let chained = spawn_blocking(move || audit.forget(&id)).await.unwrap_or(false);
-    gateway.audit.checkpoint(&gateway.store).await;
-    if !chained {
-        tracing::error!(sandbox = %record.name, "its events cannot be chained, so its files stay until they can");
+    let chained = spawn_blocking(move || audit.drain_of(&id).is_ok()).await.unwrap_or(false);
+    if !chained || !gateway.audit.checkpoint(&gateway.store).await {
+        let why = "its events cannot be chained, so its files stay until a gateway that starts can";
+        tracing::error!(sandbox = %record.name, "{why}");
         return Ok(());
     }
     match fs::remove_dir_all(gateway.folder(&record.id)) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(GatewayError::Io { doing: "cannot delete the sandbox's files", source })
+            return Err(GatewayError::Io { doing: "cannot delete the sandbox's files", source });
         }
-        _ => Ok(()),
+        _ => {}
     }
+    gateway.audit.forget(|id| *id == record.id);
+    Ok(())
 }
 
 /// Ends whatever runs of a sandbox, at once, and removes it.

@@ -66,6 +66,8 @@ pub(crate) async fn reconcile(gateway: &Arc<Gateway>) -> Result<(), GatewayError
         destroy(gateway, &handle(&record)).await;
         sweep(gateway, &record).await?;
     }
+    // A gateway that was killed between a sandbox's files and this.
+    gateway.audit.forget(|id| matches!(gateway.folder(id).try_exists(), Ok(false)));
     gateway.audit.checkpoint(&gateway.store).await;
     Ok(())
 }

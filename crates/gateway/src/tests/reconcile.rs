@@ -142,3 +142,34 @@ fn a_push_that_was_not_answered_is_what_the_proxy_says() {
         assert_eq!((&shown["revision"], &shown["history"][1]["push"]), (&json!(proxy_has), &json!(push)));
     }
 }
+
+#[test]
+fn files_that_outlived_their_removal_are_chained_once() {
+    let world = World::new();
+    let served = world.serve();
+    let made = served.must("POST", "/v1/sandboxes", world.create(json!({"name": "demo"})));
+    world.fake.only(|running| {
+        running.refuse(3);
+        running.exit(0);
+    });
+    served.must("GET", "/v1/sandboxes/demo/wait", Value::Null);
+    let requests = || world.actions().iter().filter(|action| *action == "request").count();
+    until(|| requests() == 3);
+    // An event file that cannot be read: the sandbox goes, its files stay.
+    let folder = world.paths.sandbox(made["id"].as_str().unwrap());
+    let (file, aside) = (folder.join("supervisor.events"), folder.join("aside"));
+    let _ = std::fs::rename(&file, &aside);
+    std::fs::create_dir(&file).unwrap();
+    served.must("DELETE", "/v1/sandboxes/demo", Value::Null);
+    assert!(folder.exists());
+    served.kill();
+    std::fs::remove_dir(&file).unwrap();
+    let _ = std::fs::rename(&aside, &file);
+    let served = world.serve();
+    assert!(!folder.exists());
+    assert_eq!(requests(), 3);
+    assert_eq!(served.must("POST", "/v1/audit/verify", Value::Null)["fault"], Value::Null);
+    served.run(served.gateway.audit.checkpoint(&served.gateway.store));
+    let kept = served.run(served.gateway.store.checkpoint()).unwrap();
+    assert!(kept.sources.is_empty(), "nothing is known of it any more");
+}

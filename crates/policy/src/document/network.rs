@@ -64,13 +64,6 @@ pub(super) fn read(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Vec<Htt
     for (index, item) in items.iter().take(MOST_RULES).enumerate() {
         sites.http.extend(read_rule(item, index, notes));
     }
-    let mut names = std::collections::HashSet::new();
-    for site in &sites.http {
-        if !names.insert(site.rule.name.as_str()) {
-            let message = format!("two rules are called `{}`", shown(site.rule.name.as_str()));
-            notes.error(site.span.clone(), message).help = Some("give each its own name".to_owned());
-        }
-    }
     sites.http.iter().map(|site| site.rule.clone()).collect()
 }
 

@@ -81,6 +81,10 @@ impl Notes {
         self.items.iter().any(|item| item.severity == Severity::Error && inside(item))
     }
 
+    pub(crate) fn into_items(self) -> Vec<Diagnostic> {
+        self.items
+    }
+
     pub(crate) fn finish(self, text: &str) -> Diagnostics {
         Diagnostics::new(text, self.items, self.hidden)
     }

@@ -3,7 +3,7 @@
 use super::{Node, Notes, Sites, Value, credential, filesystem, llm, near::nearest, network, process, tcp};
 use crate::{
     diagnostics::{Diagnostics, shown},
-    model::{Base, Dynamic, Extend, Fixed, Given, Mode, Policy, Preset},
+    model::{Base, Dynamic, Extend, Fixed, Given, Mode, Policy, Preset, Written},
     patterns::HostPattern,
 };
 
@@ -17,7 +17,12 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Policy, Sites) {
     let has_static = fields.key("static").is_some();
     let fixed = fields.get("static").map(|node| read_fixed(node, notes, &mut sites)).unwrap_or_default();
     let dynamic = fields.get("dynamic").map(|node| read_dynamic(node, notes, &mut sites)).unwrap_or_default();
-    (Policy { extends, has_static, fixed, dynamic, warnings: Diagnostics::none() }, sites)
+    let writes = |path: &[&str]| root.value_at(path).is_some_and(|node| !node.is_null());
+    let written = Written {
+        workspace: writes(&["static", "filesystem", "workspace"]),
+        gpu: writes(&["static", "gpu"]),
+    };
+    (Policy { extends, has_static, written, fixed, dynamic, warnings: Diagnostics::none() }, sites)
 }
 
 fn read_extends(node: &Node, notes: &mut Notes, sites: &mut Sites) -> Vec<Extend> {

@@ -47,6 +47,28 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// The value at the end of a path of names, where there is one.
+    pub(crate) fn value_at(&self, path: &[&str]) -> Option<&Node> {
+        let Some((name, rest)) = path.split_first() else { return Some(self) };
+        let Value::Map(pairs) = &self.value else { return None };
+        let named =
+            |(key, _): &&(Node, Node)| matches!(&key.value, Value::Scalar { text, .. } if text == name);
+        pairs.iter().find(named)?.1.value_at(rest)
+    }
+
+    /// Moves it as if so many bytes stood before its text.
+    pub(crate) fn shift(&mut self, by: usize) {
+        self.span = self.span.start + by..self.span.end + by;
+        match &mut self.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Value::Map(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+                key.shift(by);
+                value.shift(by);
+            }),
+        }
+    }
+
     /// Where the node at the end of a path of names and numbers stands, or as far of it as there is.
     pub(crate) fn at(&self, path: &[&str]) -> Range<usize> {
         let Some((name, rest)) = path.split_first() else { return self.span.clone() };

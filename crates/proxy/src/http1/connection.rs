@@ -29,7 +29,7 @@ use super::{
 use crate::{
     accept::{Downstream, Refused, Target},
     limits,
-    memory::LargeHead,
+    memory::{LARGE_HEADS, Place},
     message::{Aborted, BodyError, Request, RequestBody, Response, ResponseBody},
     refuse,
     service::Handler,
@@ -92,7 +92,7 @@ struct Connection<IO> {
     input: BytesMut,
     output: BytesMut,
     /// Held while a large head is.
-    place: Option<LargeHead>,
+    place: Option<Place>,
 }
 
 impl<IO: Downstream> Connection<IO> {
@@ -111,7 +111,7 @@ impl<IO: Downstream> Connection<IO> {
                 deadline = Instant::now() + limits::FIRST_BYTES;
             }
             if self.place.is_none() && self.input.len() > limits::SMALL_HEAD {
-                match timeout_at(deadline, LargeHead::place()).await {
+                match timeout_at(deadline, LARGE_HEADS.place()).await {
                     Ok(place) => self.place = Some(place),
                     Err(_) => return Err(HeadError::TooSlow),
                 }

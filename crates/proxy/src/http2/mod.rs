@@ -19,7 +19,7 @@ use crate::{
     accept::Refused,
     http1::head::HeadError,
     limits,
-    memory::{Http2Request, LargeHead},
+    memory::{HTTP2_REQUESTS, LARGE_HEADS, Place},
     message::{Aborted, BodyError, Request, RequestBody, ResponseBody},
     refuse,
     service::Handler,
@@ -89,15 +89,15 @@ pub(crate) struct Held {
 
 /// The places of one request.
 struct Places {
-    _request: Http2Request,
-    _head: Option<LargeHead>,
+    _request: Place,
+    _head: Option<Place>,
 }
 
 impl Places {
     /// None where there is none for a request with so large a head.
     fn of(head: usize) -> Option<Self> {
-        let _request = Http2Request::try_place()?;
-        let _head = if head > limits::SMALL_HEAD { Some(LargeHead::try_place()?) } else { None };
+        let _request = HTTP2_REQUESTS.try_place()?;
+        let _head = if head > limits::SMALL_HEAD { Some(LARGE_HEADS.try_place()?) } else { None };
         Some(Self { _request, _head })
     }
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     judge::Route,
     limits,
-    memory::Wide,
+    memory::WIDE_CONNECTIONS,
     message::{BodyError, RequestBody},
 };
 
@@ -317,7 +317,7 @@ impl Upstream {
         if !http2 {
             return Ok(Sender::Http1(Idle::new(connection)));
         }
-        let wide = Wide::try_place();
+        let wide = WIDE_CONNECTIONS.try_place();
         let (stream_window, connection_window) = match &wide {
             Some(_) => (limits::STREAM_WINDOW, limits::CONNECTION_WINDOW),
             None => (limits::NARROW_WINDOW, limits::NARROW_WINDOW),

@@ -24,7 +24,7 @@ use crate::{
         response::{ResponseError, ResponseFraming, ResponseHead, take_response_head},
     },
     limits,
-    memory::LargeHead,
+    memory::{LARGE_HEADS, Place},
     message::BodyError,
 };
 
@@ -143,7 +143,7 @@ pub(crate) struct Exchange {
     /// Something was read or pulled: the request cannot be given back.
     touched: bool,
     /// Held while a large head is.
-    place: Option<LargeHead>,
+    place: Option<Place>,
 }
 
 impl Exchange {
@@ -160,7 +160,7 @@ impl Exchange {
                 }
             }
             if self.place.is_none() && self.connection.input.len() > limits::SMALL_HEAD {
-                self.place = Some(LargeHead::try_place().ok_or(Http1Error::Crowded)?);
+                self.place = Some(LARGE_HEADS.try_place().ok_or(Http1Error::Crowded)?);
             }
             if std::task::ready!(self.poll_fill(cx, 4 << 10))? == 0 {
                 return Poll::Ready(Err(self.ended()));

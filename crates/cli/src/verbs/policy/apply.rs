@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chiton_api::http::{ApplyReply, ApplyRequest};
+use chiton_api::http::{ApplyReply, ApplyRequest, Sandbox};
 use clap::Args;
 
 use crate::{
@@ -30,9 +30,12 @@ impl ApplyArgs {
             recreate: self.recreate,
             policy_file: source.file(),
         };
+        let client = context.client()?;
+        let sandbox: Sandbox = client.get(&sandbox_target(&self.sandbox, "")?)?;
+        source.keeps_out_of(&sandbox.workspace)?;
         let target = sandbox_target(&self.sandbox, "/policy")?;
         let progress = Progress::of("waiting until it is enforced");
-        let reply: ApplyReply = context.client()?.send("PUT", &target, &request)?;
+        let reply: ApplyReply = client.send("PUT", &target, &request)?;
         drop(progress);
         if context.output.json {
             return context.output.document(&reply);

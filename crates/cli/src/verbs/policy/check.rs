@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chiton_policy::{Policy, Severity, unsupported};
+use chiton_policy::{Diagnostic, Policy, Severity, unsupported};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -48,7 +48,8 @@ impl CheckArgs {
 struct Checked {
     name: String,
     valid: bool,
-    diagnostics: chiton_policy::Diagnostics,
+    /// By the document where they stand: its own, or one that it extends.
+    diagnostics: Vec<(String, chiton_policy::Diagnostics)>,
     unsupported: Vec<String>,
 }
 
@@ -57,21 +58,31 @@ impl Checked {
         let name = file.display().to_string();
         let source = Source::named(file).map_err(|error| error.status(Status::Invalid))?;
         // Its own faults with their places in it; then whether all of it agrees.
-        let whole = Policy::parse(source.written()).and_then(|own| {
-            let whole = Policy::parse(source.text())?;
-            Ok(Policy { warnings: own.warnings, ..whole })
-        });
-        Ok(match whole {
-            Ok(policy) => {
+        let own = Policy::parse(source.written()).map_err(|faults| vec![(name.clone(), faults)]);
+        Ok(match own.and_then(|own| Ok((own.warnings, source.parsed()?))) {
+            Ok((warnings, policy)) => {
                 let unsupported = unsupported(&policy).iter().map(|what| what.field().to_owned()).collect();
-                Self { name, valid: true, diagnostics: policy.warnings, unsupported }
+                let diagnostics = vec![(name.clone(), warnings)];
+                Self { name, valid: true, diagnostics, unsupported }
             }
             Err(diagnostics) => Self { name, valid: false, diagnostics, unsupported: Vec::new() },
         })
     }
 
+    fn all(&self) -> impl Iterator<Item = (&String, &Diagnostic)> {
+        self.diagnostics.iter().flat_map(|(file, found)| found.iter().map(move |item| (file, item)))
+    }
+
     fn json(&self) -> Value {
-        let diagnostics: Vec<_> = self.diagnostics.iter().collect();
+        let told = |(file, item): (&String, &Diagnostic)| {
+            let mut told = json!(item);
+            // Of itself it is not said.
+            if let (Some(fields), true) = (told.as_object_mut(), *file != self.name) {
+                fields.insert("file".to_owned(), json!(file));
+            }
+            told
+        };
+        let diagnostics: Vec<_> = self.all().map(told).collect();
         json!({
             "file": self.name,
             "valid": self.valid,
@@ -81,8 +92,8 @@ impl Checked {
     }
 
     fn print(&self, output: Output) -> Result<(), CliError> {
-        diagnostics(&self.diagnostics, &self.name);
-        let count = |severity| self.diagnostics.iter().filter(|d| d.severity == severity).count() as u64;
+        self.diagnostics.iter().for_each(|(file, found)| diagnostics(found, file));
+        let count = |severity| self.all().filter(|(_, item)| item.severity == severity).count() as u64;
         let (word, tone) = if self.valid { ("ok", Tone::Good) } else { ("not valid", Tone::Bad) };
         let counts = [
             (count(Severity::Error), "error"),
