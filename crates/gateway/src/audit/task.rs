@@ -25,7 +25,7 @@ type Turn = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// Runs as long as the gateway.
 pub(crate) async fn tail(log: Arc<AuditLog>, store: Arc<Store>) {
     let chained = Arc::clone(&log);
-    let turn = move || chained.drain().err().map(|error| error.to_string());
+    let turn = move || chained.drain_in_time().err().map(|error| error.to_string());
     keep(log, store, Arc::new(turn)).await;
 }
 
