@@ -7,7 +7,7 @@ use chiton_policy::{
     model::{Base, Given, Preset},
 };
 
-use crate::{error::CliError, output, source::read};
+use crate::{error::CliError, output, source::read, text::Safe};
 
 /// Files that extend files that extend files: deeper is a mistake.
 const DEEPEST: usize = 8;
@@ -40,10 +40,15 @@ pub(crate) fn flattened(text: &str, name: &Path) -> Result<Option<Flattened>, Cl
     if policy.extends.is_empty() {
         return Ok(None);
     }
-    let own = Read { name: name.display().to_string(), text: text.to_owned(), policy, given: Vec::new() };
+    let own = Read { name: shown(name), text: text.to_owned(), policy, given: Vec::new() };
     let mut reading = Reading::default();
     let text = resolved(own, name.parent().unwrap_or(Path::new("")), &mut reading)?.to_yaml();
     Ok(Some(Flattened { text, files: reading.files, parts: reading.parts }))
+}
+
+/// As it stands in messages.
+fn shown(file: &Path) -> String {
+    Safe::line(&file.display().to_string()).to_string()
 }
 
 /// What is being read, the outermost first, and what was read so far.
@@ -93,7 +98,7 @@ fn of_preset(preset: Preset, given: Vec<Given>) -> Result<Read, CliError> {
 }
 
 fn of_file(file: &Path, given: Vec<Given>, reading: &mut Reading) -> Result<Policy, CliError> {
-    let shown = file.display();
+    let shown = shown(file);
     let path = file.canonicalize().map_err(|error| {
         CliError::new(format!("cannot read `{shown}`, which the policy extends: {error}"))
             .hint("a file in `extends` is relative to the document that names it")
@@ -105,12 +110,12 @@ fn of_file(file: &Path, given: Vec<Given>, reading: &mut Reading) -> Result<Poli
     }
     let text = read(&path)?;
     let policy = Policy::parse(&text).map_err(|diagnostics| {
-        output::diagnostics(&diagnostics, &shown.to_string());
+        output::diagnostics(&diagnostics, &shown);
         CliError::new(format!("`{shown}`, which the policy extends, has errors"))
     })?;
     reading.files.push(path.clone());
     reading.above.push(path.clone());
-    let document = Read { name: shown.to_string(), text, policy, given };
+    let document = Read { name: shown, text, policy, given };
     let resolved = resolved(document, path.parent().unwrap_or(Path::new("/")), reading);
     reading.above.pop();
     resolved

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     compile::is_internal,
-    diagnostics::shown,
     model::{Cidr, DenyRule, HttpRule, MethodSet, RequestLimits, TlsMode},
     names::{Method, Port, RuleName, Scheme},
     patterns::{HostPattern, PathPattern, TextGlob},
