@@ -3,50 +3,104 @@
 use std::borrow::Cow;
 
 use chiton_secret::SecretValue;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use zeroize::Zeroizing;
 
-/// Headers that carry credentials for some provider or on the way to it; in every case and repetition.
-const HEADERS: [&str; 22] = [
-    "authorization",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-auth-key",
-    "x-vault-token",
-    "private-token",
-    "job-token",
-    "deploy-token",
-    "dd-api-key",
-    "xi-api-key",
-    "apikey",
-    "ocp-apim-subscription-key",
-    "x-functions-key",
-    "x-amz-security-token",
-    "anthropic-auth-token",
-    "openai-api-key",
-    "cookie",
-    "cookie2",
+/// Where a name says that a credential stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// In a field of this name.
+    Field,
+    /// In a parameter of the query.
+    Parameter,
+    /// In both.
+    Both,
+    /// In both, and in names that end so.
+    End,
+}
+
+/// The names by which callers send credentials, in small letters and digits alone: `X-Api_Key`, `apiKey`, `api.key[]` and
+/// `api-key` are all `apikey`, in whatever case, and with or without an `x` before it.
+const NAMES: [(&str, At); 65] = [
+    ("accesskey", At::Both),
+    ("accesskeyid", At::Both),
+    ("accesstoken", At::End),
+    ("accountkey", At::Both),
+    ("amzcredential", At::Parameter),
+    ("amzsignature", At::Parameter),
+    ("apikey", At::End),
+    ("apisecret", At::Both),
+    ("apitoken", At::End),
+    ("appkey", At::Both),
+    ("applicationkey", At::End),
+    ("appsecret", At::Both),
+    ("assertion", At::Parameter),
+    ("auth", At::Both),
+    ("authkey", At::Both),
+    ("authorization", At::End),
+    ("authtoken", At::End),
+    ("awsaccesskeyid", At::Both),
+    ("bearer", At::Both),
+    ("bearertoken", At::Both),
+    ("circletoken", At::Field),
+    ("clientassertion", At::Both),
+    ("clientsecret", At::End),
+    ("consumerkey", At::Both),
+    ("consumersecret", At::Both),
+    ("cookie", At::Field),
+    ("cookie2", At::Field),
+    ("credential", At::Both),
+    ("credentials", At::Both),
+    ("deploytoken", At::Both),
+    ("figmatoken", At::Field),
+    ("functionskey", At::Field),
+    ("googcredential", At::Parameter),
+    ("googleaccessid", At::Parameter),
+    ("googsignature", At::Parameter),
+    ("gitlabtoken", At::Both),
+    ("githubtoken", At::Both),
+    ("idtoken", At::Both),
+    ("jobtoken", At::Both),
+    ("jwt", At::Both),
+    ("jwtassertion", At::Both),
+    ("key", At::Parameter),
+    ("oauthsignature", At::Parameter),
+    ("oauthtoken", At::Both),
+    ("passphrase", At::Both),
+    ("passwd", At::Both),
+    ("password", At::End),
+    ("personalaccesstoken", At::Both),
+    ("plextoken", At::Both),
+    ("privatekey", At::Both),
+    ("privatetoken", At::Both),
+    ("pwd", At::Parameter),
+    ("refreshtoken", At::Both),
+    ("secret", At::Both),
+    ("secretkey", At::End),
+    ("securitytoken", At::End),
+    ("sessionkey", At::Both),
+    ("sessiontoken", At::End),
+    ("sig", At::Parameter),
+    ("signature", At::Both),
+    ("signatureinput", At::Field),
+    ("subscriptionkey", At::End),
+    ("token", At::Both),
+    ("usertoken", At::Both),
+    ("vaulttoken", At::Field),
 ];
 
-/// Query parameters that carry credentials; compared without case, after percent-decoding.
-const PARAMETERS: [&str; 13] = [
-    "key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_token",
-    "token",
-    "auth_token",
-    "x-api-key",
-    "api_token",
-    "oauth_token",
-    "private_token",
-    "job_token",
-    "subscription-key",
+/// No name is longer; nor is one that ends like one compared before its last bytes.
+const LONGEST: usize = 64;
+
+/// WebSocket subprotocols whose names hold a credential: of browsers' clients, which can set no header.
+const SUBPROTOCOLS: [&str; 7] = [
+    "base64url.bearer.authorization.",
+    "openai-insecure-api-key.",
+    "bearer.",
+    "bearer-",
+    "access_token.",
+    "authorization.",
+    "token.",
 ];
 
 /// The value cannot stand in a header.
@@ -57,10 +111,64 @@ pub struct InjectError;
 /// Removes every header that may hold a credential; how many there were.
 pub fn strip_headers(headers: &mut HeaderMap) -> usize {
     let before = headers.len();
-    for name in HEADERS {
+    let named = |name: &&HeaderName| is_named(name.as_str().as_bytes(), At::Field);
+    for name in headers.keys().filter(named).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
+    if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        strip_subprotocols(headers);
+    }
     before - headers.len()
+}
+
+/// Removes the subprotocols that are credentials, and those that a name like `bearer` says to follow.
+fn strip_subprotocols(headers: &mut HeaderMap) {
+    let all = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let all = all.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let (mut kept, mut announced, mut stripped) = (Vec::new(), false, false);
+    for protocol in all.filter(|protocol| !protocol.is_empty()) {
+        let announces = is_named(protocol, At::Field) || is_named(protocol, At::Parameter);
+        let holds = SUBPROTOCOLS.iter().any(|begin| {
+            protocol.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin.as_bytes()))
+        });
+        if announced || announces || holds {
+            stripped = true;
+        } else {
+            kept.push(protocol);
+        }
+        announced = announces && !announced;
+    }
+    if !stripped {
+        return;
+    }
+    let kept = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok().filter(|kept| !kept.is_empty());
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Some(kept) = kept {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
+    }
+}
+
+/// Whether the table has the name for this place, or what it is without `x`.
+fn is_named(name: &[u8], at: At) -> bool {
+    // What stands in brackets parts an array (`token[0]`).
+    let name = name.split(|byte| *byte == b'[').next().unwrap_or_default();
+    let mut buffer = [0; LONGEST];
+    let mut length = 0;
+    for byte in name.iter().rev().filter(|byte| byte.is_ascii_alphanumeric()) {
+        let Some(place) = buffer.iter_mut().rev().nth(length) else { break };
+        *place = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let name = buffer.get(LONGEST - length..).unwrap_or_default();
+    let bare = name.strip_prefix(b"x").unwrap_or(name);
+    NAMES.iter().any(|(known, place)| {
+        let known = known.as_bytes();
+        match place {
+            At::End => name.ends_with(known),
+            At::Both => known == name || known == bare,
+            At::Field | At::Parameter => *place == at && (known == name || known == bare),
+        }
+    })
 }
 
 /// A query (without `?`) without the parameters that may hold a credential, and without this one; otherwise as it was.
@@ -69,7 +177,7 @@ pub fn strip_query<'a>(query: &'a str, own: Option<&str>) -> Cow<'a, str> {
     let is_credential = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = decoded(name);
-        PARAMETERS.into_iter().chain(own).any(|known| known.as_bytes().eq_ignore_ascii_case(&name))
+        is_named(&name, At::Parameter) || own.is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(&name))
     };
     // Some servers still part parameters by `;`.
     let tainted = |pair: &str| pair.split(';').any(is_credential);
@@ -147,6 +255,126 @@ mod tests {
         assert_eq!(strip_query("a=1;key=2&b", None), "b");
         assert_eq!(strip_query("monkey=1&keys=2", None), "monkey=1&keys=2");
         assert_eq!(strip_query("a=1&Mine=x&b&m%69ne=2", Some("mine")), "a=1&b");
+    }
+
+    /// A name of the table as programs spell it.
+    fn spellings(name: &str) -> Vec<String> {
+        let mut all =
+            vec![name.to_owned(), name.to_ascii_uppercase(), format!("x-{name}"), format!("X_{name}")];
+        let half = name.len() / 2;
+        all.extend(["-", "_", "."].map(|mark| format!("{}{mark}{}", &name[..half], &name[half..])));
+        all
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_stripped_in_every_spelling_where_it_stands() {
+        for (name, at) in NAMES {
+            let (field, parameter) = (at != At::Parameter, at != At::Field);
+            for spelling in spellings(name) {
+                let mut headers = HeaderMap::new();
+                headers.append(
+                    HeaderName::from_bytes(spelling.as_bytes()).unwrap(),
+                    HeaderValue::from_static("v"),
+                );
+                assert_eq!(strip_headers(&mut headers) == 1, field, "{spelling}");
+                for pair in [
+                    format!("{spelling}=v"),
+                    format!("{spelling}[]=v"),
+                    format!("{spelling}%5B0%5D=v"),
+                    spelling.clone(),
+                ] {
+                    let query = format!("a=1&{pair}&b=2");
+                    let wanted = if parameter { "a=1&b=2" } else { &query };
+                    assert_eq!(strip_query(&query, None), wanted);
+                }
+            }
+        }
+        assert!(
+            NAMES.iter().all(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+        );
+    }
+
+    #[test]
+    fn what_was_stripped_and_what_merely_looks_alike() {
+        for name in [
+            "proxy-authorization",
+            "api-key",
+            "x-goog-api-key",
+            "x-auth-token",
+            "x-access-token",
+            "x-auth-key",
+            "x-vault-token",
+            "private-token",
+            "job-token",
+            "deploy-token",
+            "dd-api-key",
+            "xi-api-key",
+            "ocp-apim-subscription-key",
+            "x-functions-key",
+            "x-amz-security-token",
+            "openai-api-key",
+            "x-shopify-access-token",
+            "dd-application-key",
+        ] {
+            assert!(is_named(name.as_bytes(), At::Field), "{name}");
+        }
+        for name in [
+            "accept",
+            "idempotency-key",
+            "sec-websocket-key",
+            "content-type",
+            "x-request-id",
+            "key",
+            "etag",
+            "if-match",
+            "user-agent",
+            "x-csrf-token",
+            "grpc-timeout",
+            "anthropic-version",
+            "openai-organization",
+            "www-authenticate",
+        ] {
+            assert!(!is_named(name.as_bytes(), At::Field), "{name}");
+        }
+        for name in [
+            "page_token",
+            "pageToken",
+            "next_token",
+            "keys",
+            "monkey",
+            "sort_key",
+            "signal",
+            "author",
+            "q",
+            "",
+            "x",
+        ] {
+            assert!(!is_named(name.as_bytes(), At::Parameter), "{name}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_that_are_credentials_are_stripped() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("sec-websocket-protocol", value.parse().unwrap());
+            }
+            strip_headers(&mut headers);
+            headers.get("sec-websocket-protocol").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(
+            of(&["realtime, openai-insecure-api-key.sk-mine, openai-beta.realtime-v1"]).unwrap(),
+            "realtime, openai-beta.realtime-v1"
+        );
+        assert_eq!(
+            of(&["base64url.bearer.authorization.k8s.io.bWluZQ, v4.channel.k8s.io"]).unwrap(),
+            "v4.channel.k8s.io"
+        );
+        assert_eq!(of(&["Bearer, mine, chat", "access_token", "mine"]).unwrap(), "chat");
+        assert_eq!(of(&["chat, bearer", "mine, mqtt"]).unwrap(), "chat, mqtt");
+        assert_eq!(of(&["authorization, mine"]), None);
+        assert_eq!(of(&["graphql-transport-ws,  chat"]).unwrap(), "graphql-transport-ws,  chat");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use patterns::{
 };
 pub use permit::{LlmGrant, RequestPermit};
 pub use provider::{Endpoint, Provider, ProviderFacts};
-pub use references::{secret_hosts, secret_refs};
+pub use references::{SentSecret, secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;
 pub use together::{Part, faults_between};

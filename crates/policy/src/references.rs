@@ -5,17 +5,28 @@ use std::collections::HashSet;
 use chiton_secret::SecretRef;
 
 use crate::{
-    model::{LlmRoute, Policy},
+    model::{Credential, CredentialPlace, LlmRoute, Policy},
     names::Host,
     patterns::HostPattern,
 };
+
+/// A secret that a policy sends to a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SentSecret {
+    /// Which host.
+    pub host: HostPattern,
+    /// Which secret.
+    pub secret: SecretRef,
+    /// Where it stands in a request; none on an LLM route, whose provider has a place for it.
+    pub place: Option<CredentialPlace>,
+}
 
 /// Every secret reference of a policy, each once.
 #[must_use]
 pub fn secret_refs(policy: &Policy) -> Vec<SecretRef> {
     let mut references: Vec<SecretRef> = Vec::new();
     let routes = routes(policy).filter_map(|route| route.inject_backend_credential.as_ref());
-    for reference in of_rules(policy).map(|(_, reference)| reference).chain(routes) {
+    for reference in of_rules(policy).map(|(_, credential)| &credential.secret).chain(routes) {
         if !references.contains(reference) {
             references.push(reference.clone());
         }
@@ -23,19 +34,24 @@ pub fn secret_refs(policy: &Policy) -> Vec<SecretRef> {
     references
 }
 
-/// Which hosts a policy sends which secret to, each pair once. The secret's own hosts may narrow this.
+/// Which hosts a policy sends which secret to, and how, each once. The secret's own hosts may narrow this.
 #[must_use]
-pub fn secret_hosts(policy: &Policy) -> Vec<(HostPattern, SecretRef)> {
-    let rules = of_rules(policy).map(|(host, reference)| (host.clone(), reference));
-    let routes =
-        routes(policy).filter_map(|route| Some((host_of(route)?, route.inject_backend_credential.as_ref()?)));
+pub fn secret_hosts(policy: &Policy) -> Vec<SentSecret> {
+    let rules = of_rules(policy).map(|(host, credential)| SentSecret {
+        host: host.clone(),
+        secret: credential.secret.clone(),
+        place: Some(credential.place.clone()),
+    });
+    let routes = routes(policy).filter_map(|route| {
+        let secret = route.inject_backend_credential.clone()?;
+        Some(SentSecret { host: host_of(route)?, secret, place: None })
+    });
     let mut seen = HashSet::new();
-    let all = rules.chain(routes).map(|(host, reference)| (host, reference.clone()));
-    all.filter(|pair| seen.insert(pair.clone())).collect()
+    rules.chain(routes).filter(|sent| seen.insert(sent.clone())).collect()
 }
 
-fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &SecretRef)> {
-    policy.dynamic.http.iter().filter_map(|rule| Some((&rule.host, &rule.credential.as_ref()?.secret)))
+fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &Credential)> {
+    policy.dynamic.http.iter().filter_map(|rule| Some((&rule.host, rule.credential.as_ref()?)))
 }
 
 fn routes(policy: &Policy) -> impl Iterator<Item = &LlmRoute> {
@@ -53,22 +69,37 @@ fn host_of(route: &LlmRoute) -> Option<HostPattern> {
 #[cfg(test)]
 mod tests {
     use super::{secret_hosts, secret_refs};
-    use crate::Policy;
+    use crate::{Policy, model::CredentialPlace};
 
     #[test]
     fn references_and_where_they_go() {
         let policy = Policy::parse(
             "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://b'},\n\
              network: {http: [{host: '*.a.test', credential: 'local://a'}, {host: c.test},\n\
-             {host: '*.a.test', paths: [/x], credential: 'local://a'}, {host: d.test, credential: 'local://b'}]}}",
+             {host: '*.a.test', paths: [/x], credential: 'local://a'}, {host: d.test, credential: 'local://b'},\n\
+             {host: d.test, paths: [/y], credential: {secret: 'local://b', query: k}}]}}",
         )
         .unwrap();
         assert_eq!(
             secret_refs(&policy).iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["local://a", "local://b"]
         );
-        let hosts: Vec<_> =
-            secret_hosts(&policy).iter().map(|(host, reference)| format!("{host} {reference}")).collect();
-        assert_eq!(hosts, ["*.a.test local://a", "d.test local://b", "api.openai.com local://b"]);
+        let sent = secret_hosts(&policy);
+        let place = |place: &CredentialPlace| format!(" {place}");
+        let hosts: Vec<_> = sent
+            .iter()
+            .map(|sent| {
+                format!("{} {}{}", sent.host, sent.secret, sent.place.as_ref().map(place).unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(
+            hosts,
+            [
+                "*.a.test local://a `authorization: Bearer {}`",
+                "d.test local://b `authorization: Bearer {}`",
+                "d.test local://b the parameter `k`",
+                "api.openai.com local://b",
+            ]
+        );
     }
 }

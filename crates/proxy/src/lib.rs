@@ -15,6 +15,7 @@ mod dropped;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod given;
 mod headers;
 mod hello;
 mod http1;

@@ -1,14 +1,18 @@
 //! A revision of the policy, compiled, with the values of its credentials.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use chiton_api::control::{Credential, Revised};
 use chiton_llm::redact::{Redactor, Unredactable};
-use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy};
+use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy, model::CredentialPlace};
 use chiton_secret::{SecretRef, SecretValue};
 use http::{HeaderMap, HeaderName};
 
-use crate::{inject, owners::Led};
+use crate::{
+    given::{Gave, Past, Sent},
+    inject,
+    owners::Led,
+};
 
 /// Why a revision is not taken. The one in force stays.
 #[derive(Debug, thiserror::Error)]
@@ -40,37 +44,15 @@ pub(crate) struct Revision {
     pub(crate) compiled: CompiledPolicy,
     /// The same as a document, for whoever asks inside.
     pub(crate) document: serde_json::Value,
-    /// Takes all its credentials out of what comes back.
+    /// Takes all its credentials out of what comes back, and those of revisions before.
     pub(crate) redactors: Redactors,
     /// Where the executables that it names lead.
     pub(crate) led: Led,
     credentials: HashMap<SecretRef, Value>,
     sent: Sent,
-}
-
-/// Which secrets the policy sends where.
-#[derive(Default)]
-struct Sent {
-    literal: HashMap<Host, Vec<SecretRef>>,
-    wild: Vec<(HostPattern, SecretRef)>,
-}
-
-impl Sent {
-    fn by(policy: &Policy) -> Self {
-        let mut sent = Self::default();
-        for (pattern, reference) in chiton_policy::secret_hosts(policy) {
-            match pattern.literal() {
-                Some(host) => sent.literal.entry(host.clone()).or_default().push(reference),
-                None => sent.wild.push((pattern, reference)),
-            }
-        }
-        sent
-    }
-
-    fn to<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a SecretRef> {
-        let wild = self.wild.iter().filter(|(pattern, _)| pattern.matches(host));
-        self.literal.get(host).into_iter().flatten().chain(wild.map(|(_, reference)| reference))
-    }
+    /// What it takes out by itself.
+    values: Vec<SecretValue>,
+    past: Past,
 }
 
 /// What takes credentials out of responses.
@@ -104,7 +86,7 @@ impl Redactors {
 
 struct Value {
     value: SecretValue,
-    hosts: Option<Vec<HostPattern>>,
+    hosts: Option<Arc<[HostPattern]>>,
 }
 
 impl Revision {
@@ -116,28 +98,61 @@ impl Revision {
         if let Some(first) = unsupported.first() {
             return Err(RevisionError::Unsupported(first.to_string()));
         }
-        let redactors = Redactors::new(&values_of(&revised.credentials, &policy))?;
+        let values = values_of(&revised.credentials, &policy);
+        let redactors = Redactors::new(&values)?;
         let sent = Sent::by(&policy);
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
         let document = policy.to_json();
         let (number, led) = (revised.revision, Led::default());
-        Ok(Self { number, compiled, document, redactors, led, credentials, sent })
+        let past = Past::default();
+        Ok(Self { number, compiled, document, redactors, led, credentials, sent, values, past })
     }
 
-    /// Whether any credential may go to this host: then whatever comes from there may hold one.
+    /// The same, to come after an older one: what that gave to its hosts, and what it remembered, is still taken out of
+    /// what comes from them.
+    #[must_use]
+    pub(crate) fn after(mut self, older: &Self) -> Self {
+        self.past = Past::of(older.gave(), &older.past, &self.gave());
+        loop {
+            let all: Vec<_> = self.values.iter().chain(self.past.values()).cloned().collect();
+            match Redactors::new(&all) {
+                Ok(redactors) => self.redactors = redactors,
+                // All of them together are too much.
+                Err(_) if self.past.forget_one() => continue,
+                Err(_) => {}
+            }
+            return self;
+        }
+    }
+
+    /// Whether any credential may go to this host, or could: then whatever comes from there may hold one.
     pub(crate) fn gives_to(&self, host: &Host) -> bool {
-        self.given_to(host).next().is_some()
+        self.given_to(host).next().is_some() || self.past.gave_to(host)
     }
 
-    /// Whether every credential that may go to this host could go there by an older revision, with the same value:
-    /// then what that one takes out of the host's responses is enough.
+    /// Whether every credential that may go to this host could go there by an older revision, with the same value and
+    /// written in the same way: then what that one takes out of the host's responses is enough.
     pub(crate) fn gives_no_more_than(&self, older: &Self, host: &Host) -> bool {
-        self.given_to(host).all(|given| older.given_to(host).any(|known| known == given))
+        self.given_to(host).all(|form| older.given_to(host).any(|known| known == form))
     }
 
-    fn given_to<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = (&'a SecretRef, &'a SecretValue)> {
-        self.sent.to(host).filter_map(|reference| Some((reference, self.credential(reference, host)?)))
+    /// Every form of every credential that may go to this host.
+    fn given_to<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = SecretValue> + 'a {
+        let given = self.sent.to(host).filter_map(|(secret, place)| {
+            let value = self.credential(secret, host)?;
+            Some(forms_of(value, place.as_ref()))
+        });
+        given.flatten()
+    }
+
+    /// Everything that it gives, and where.
+    fn gave(&self) -> Vec<Gave> {
+        let gave = self.sent.all().filter_map(|(host, (secret, place))| {
+            let Value { value, hosts } = self.credentials.get(secret)?;
+            Some(Gave { host, bound: hosts.clone(), forms: forms_of(value, place.as_ref()) })
+        });
+        gave.collect()
     }
 
     /// The value of a reference, where there is one and it may go to this host.
@@ -154,15 +169,21 @@ fn values_of(credentials: &[Credential], policy: &Policy) -> Vec<SecretValue> {
     let mut values: Vec<_> = credentials.iter().map(|credential| credential.value.clone()).collect();
     for placed in policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()) {
         let of_it = credentials.iter().filter(|credential| credential.reference == placed.secret);
-        for written in of_it.filter_map(|credential| inject::written(&placed.place, &credential.value).ok()) {
-            // Padding may be left off.
-            let written = unpadded(&written);
-            if !values.contains(&written) {
-                values.push(written);
+        for form in of_it.flat_map(|credential| forms_of(&credential.value, Some(&placed.place))) {
+            if !values.contains(&form) {
+                values.push(form);
             }
         }
     }
     values
+}
+
+/// A value as it is, and as it is written in its place.
+fn forms_of(value: &SecretValue, place: Option<&CredentialPlace>) -> Vec<SecretValue> {
+    let written = place.and_then(|place| inject::written(place, value).ok());
+    // Padding may be left off.
+    let written = written.map(|written| unpadded(&written)).filter(|written| written != value);
+    std::iter::once(value.clone()).chain(written).collect()
 }
 
 fn unpadded(value: &SecretValue) -> SecretValue {
@@ -181,4 +202,39 @@ fn value_of(credential: Credential) -> (SecretRef, Value) {
 
 fn one_line(errors: &impl std::fmt::Display) -> String {
     errors.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(number: u64, credential: &str, value: &str) -> Revision {
+        let policy = format!(
+            "dynamic: {{network: {{http: [{{host: a.test, paths: [/x], credential: {credential}}}, {{host: a.test, paths: [/y]}}]}}}}"
+        );
+        let credential = Credential {
+            reference: "local://key".parse().unwrap(),
+            value: SecretValue::new(value.as_bytes().to_vec()),
+            hosts: None,
+        };
+        Revision::build(Revised { revision: number, policy, credentials: vec![credential] }).unwrap()
+    }
+
+    #[test]
+    fn another_value_or_way_of_writing_it_is_more_than_an_older_revision_gave() {
+        const VALUE: &str = "sk/0123456789";
+        let (host, other) = (Host::parse("a.test").unwrap(), Host::parse("b.test").unwrap());
+        let older = revision(1, "'local://key'", VALUE);
+        for (credential, value, more) in [
+            ("'local://key'", VALUE, false),
+            ("{secret: 'local://key', header: x-key}", VALUE, false),
+            ("'local://key'", "sk/another-9876", true),
+            ("{secret: 'local://key', basic: {user: me}}", VALUE, true),
+            ("{secret: 'local://key', query: key}", VALUE, true),
+        ] {
+            let newer = revision(2, credential, value).after(&older);
+            assert_eq!(!newer.gives_no_more_than(&older, &host), more, "{credential}");
+            assert!(newer.gives_no_more_than(&older, &other));
+        }
+    }
 }

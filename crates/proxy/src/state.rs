@@ -108,6 +108,7 @@ impl Proxy {
     /// Replaces the revision. Returns how much was cut for it, when all of that has ended.
     pub(crate) async fn apply(&self, revision: Revision) -> u64 {
         let number = revision.number;
+        let revision = revision.after(&self.running.revision());
         let cut = self.running.replace(Arc::new(revision)).await;
         self.upstream.pool.keep_only(number);
         cut

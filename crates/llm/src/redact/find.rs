@@ -1,31 +1,28 @@
-//! The search: where in a text a value stands, in whole or begun.
+//! The search: where in a text a value stands, in whole.
 //!
 //! Verbatim forms are found by Aho-Corasick at the speed of memory. Any other form holds at least one
-//! escape (`%XX`, `\u00XX`, `\/`, or a line break within base64): from each of these the search looks back
+//! escape (`%XX`, `\u00XX`, `\/`, `+` for a space, or a line break within base64): from each of these the search looks back
 //! over what may stand before the first escape, and then walks forward over every way to read the text.
 
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, Match, MatchKind, packed};
 
-use super::{MARKER, needle::Needle};
-
-/// How many line breaks (`\r`, `\n`) may stand between two characters of base64.
-const BREAKS: u8 = 2;
-/// The longest way to write one byte: `\u00XX`.
-const LONGEST_ESCAPE: usize = 6;
+use super::{
+    MARKER,
+    hold::{BREAKS, Hold},
+    needle::Needle,
+};
 
 pub(super) struct Finder {
     needles: Vec<Needle>,
     verbatim: Verbatim,
     /// For each byte, where it stands in which needle.
     places: Vec<Vec<Place>>,
-    /// For each byte, which needles begin with it.
-    starts: Vec<Vec<usize>>,
-    /// The bytes that a form which has begun can hold.
-    alphabet: [bool; 256],
-    /// No form that has begun is longer than this.
-    longest: usize,
+    /// What is held of a text that goes on.
+    hold: Hold,
+    /// A space may come as `+`.
+    spaces: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -34,17 +31,8 @@ struct Place {
     at: usize,
 }
 
-enum Outcome {
-    /// It ends before this position.
-    Whole(usize),
-    /// The text ends first, after so many bytes of the value.
-    Begun(usize),
-    Absent,
-}
-
 enum Escape {
     Byte(u8, usize),
-    Cut,
     None,
 }
 
@@ -75,17 +63,20 @@ impl Verbatim {
 impl Finder {
     pub(super) fn new(needles: Vec<Needle>) -> Option<Self> {
         let verbatim = Verbatim::new(needles.iter().map(|needle| needle.bytes.as_slice()))?;
-        let (mut places, mut starts) = (vec![Vec::new(); 256], vec![Vec::new(); 256]);
+        let mut places = vec![Vec::new(); 256];
         for (number, needle) in needles.iter().enumerate() {
-            starts.get_mut(usize::from(*needle.bytes.first()?))?.push(number);
             for (at, byte) in needle.bytes.iter().enumerate() {
                 places.get_mut(usize::from(*byte))?.push(Place { needle: number, at });
             }
         }
-        let most = needles.iter().map(|needle| needle.bytes.len()).max()?;
-        let longest = (most * (1 + usize::from(BREAKS)) + 1) * LONGEST_ESCAPE;
-        let alphabet = alphabet(&needles);
-        Some(Self { needles, verbatim, places, starts, alphabet, longest })
+        let hold = Hold::new(&needles)?;
+        let spaces = needles.iter().any(|needle| needle.bytes.contains(&b' '));
+        Some(Self { needles, verbatim, places, hold, spaces })
+    }
+
+    /// What is held of a text that goes on.
+    pub(super) const fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     /// Where values stand, in order, none touching another's bytes.
@@ -100,45 +91,6 @@ impl Finder {
         merge(found)
     }
 
-    /// From where on the text, after the last find, may be the beginning of a value.
-    pub(super) fn held_from(&self, text: &[u8], found: &[Range<usize>]) -> usize {
-        let last = found.last().map_or(0, |range| range.end);
-        let from = text.len().saturating_sub(self.longest).max(last);
-        let tail = text.get(from..).unwrap_or_default();
-        let foreign = |byte: &u8| !self.alphabet.get(usize::from(*byte)).is_some_and(|known| *known);
-        let from = tail.iter().rposition(foreign).map_or(from, |at| from + at + 1);
-        let tail = text.get(from..).unwrap_or_default();
-        for (offset, byte) in tail.iter().enumerate() {
-            let at = from + offset;
-            if let Some(needle) = self.begun(text, at, *byte) {
-                let edge = needle.base64.is_some_and(|edges| edges.before) && at > last;
-                return if edge { at - 1 } else { at };
-            }
-        }
-        // Base64 that is whole but for the character that holds its last bits needs no holding: the find
-        // covers it, and what follows alone tells at most four bits.
-        text.len()
-    }
-
-    /// From where on the text is more than half of a value, and ends.
-    pub(super) fn mostly_from(&self, text: &[u8]) -> Option<usize> {
-        let mostly = |needle: &Needle, at| match walk(text, needle, at) {
-            Outcome::Begun(read) => read > needle.bytes.len() / 2,
-            Outcome::Whole(_) => true,
-            Outcome::Absent => false,
-        };
-        (0..text.len()).find(|at| self.needles.iter().any(|needle| mostly(needle, *at)))
-    }
-
-    fn begun(&self, text: &[u8], at: usize, byte: u8) -> Option<&Needle> {
-        let begins = |needle: &&Needle| matches!(walk(text, needle, at), Outcome::Begun(_));
-        if byte == b'%' || byte == b'\\' {
-            return self.needles.iter().find(begins);
-        }
-        let starts = self.starts.get(usize::from(byte))?.iter();
-        starts.filter_map(|number| self.needles.get(*number)).find(begins)
-    }
-
     fn find_escaped(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
         let mut past = 0;
         for at in memchr::memchr3_iter(b'%', b'\\', b'\n', text) {
@@ -148,12 +100,15 @@ impl Finder {
             let decoded = match escape(text, at) {
                 Escape::Byte(byte, _) => byte,
                 Escape::None if text.get(at) == Some(&b'\n') => b'\n',
-                Escape::None | Escape::Cut => continue,
+                Escape::None => continue,
             };
             if let Some(range) = self.around(text, at, decoded) {
                 past = range.end;
                 found.push(range);
             }
+        }
+        if self.spaces {
+            found.extend(memchr::memchr_iter(b'+', text).filter_map(|at| self.around(text, at, b' ')));
         }
     }
 
@@ -175,7 +130,7 @@ impl Finder {
             if ahead.and_then(<[u8]>::last) != wanted.and_then(<[u8]>::last) || ahead != wanted {
                 continue;
             }
-            if let Outcome::Whole(end) = walk(text, needle, start) {
+            if let Some(end) = walk(text, needle, start) {
                 return Some(with_edges(text, needle, start..end));
             }
         }
@@ -183,36 +138,19 @@ impl Finder {
     }
 }
 
-/// The needles' own bytes, and those of every escape.
-fn alphabet(needles: &[Needle]) -> [bool; 256] {
-    const ESCAPES: &[u8] = b"%\\\"'/0123456789abcdefABCDEFunrtbf\r\n";
-    let mut alphabet = [false; 256];
-    let own = needles.iter().flat_map(|needle| needle.bytes.iter());
-    for byte in own.chain(ESCAPES) {
-        if let Some(known) = alphabet.get_mut(usize::from(*byte)) {
-            *known = true;
-        }
-    }
-    alphabet
-}
-
-/// Reads the text from `start` in every way that spells the needle.
-fn walk(text: &[u8], needle: &Needle, start: usize) -> Outcome {
+/// Reads the text from `start` in every way that spells the needle: where it ends.
+fn walk(text: &[u8], needle: &Needle, start: usize) -> Option<usize> {
     if cannot_begin(text, needle, start) {
-        return Outcome::Absent;
+        return None;
     }
-    let mut places = vec![(start, 0_u8)];
-    let mut begun = false;
+    let mut places = vec![(start, 0)];
     for (index, wanted) in needle.bytes.iter().enumerate() {
         let breaks = if needle.base64.is_some() && index > 0 { BREAKS } else { 0 };
         let mut next = Vec::new();
         let mut reading = 0;
         while let Some((at, skipped)) = places.get(reading).copied() {
             reading += 1;
-            let Some(raw) = text.get(at).copied() else {
-                begun = true;
-                continue;
-            };
+            let Some(raw) = text.get(at).copied() else { continue };
             let mut read = |byte: u8, length: usize| {
                 if byte == *wanted {
                     push_once(&mut next, (at + length, 0));
@@ -223,21 +161,22 @@ fn walk(text: &[u8], needle: &Needle, start: usize) -> Outcome {
             read(raw, 1);
             match escape(text, at) {
                 Escape::Byte(byte, length) => read(byte, length),
-                Escape::Cut => begun = true,
+                // As forms are encoded.
+                Escape::None if raw == b'+' => read(b' ', 1),
                 Escape::None => {}
             }
         }
         if next.is_empty() {
-            return if begun { Outcome::Begun(index) } else { Outcome::Absent };
+            return None;
         }
         places = next;
     }
-    places.iter().map(|(end, _)| *end).max().map_or(Outcome::Absent, Outcome::Whole)
+    places.iter().map(|(end, _)| *end).max()
 }
 
 /// The quick answer for nearly every place: the first two bytes are plain, and others.
 fn cannot_begin(text: &[u8], needle: &Needle, start: usize) -> bool {
-    let plain = |byte: u8| !matches!(byte, b'%' | b'\\' | b'\r' | b'\n');
+    let plain = |byte: u8| !matches!(byte, b'%' | b'\\' | b'\r' | b'\n' | b'+');
     let differs = |at: usize| match (text.get(start + at), needle.bytes.get(at)) {
         (Some(byte), Some(wanted)) => plain(*byte) && byte != wanted,
         (_, _) => false,
@@ -245,7 +184,7 @@ fn cannot_begin(text: &[u8], needle: &Needle, start: usize) -> bool {
     differs(0) || (text.get(start).is_some_and(|byte| plain(*byte)) && differs(1))
 }
 
-fn push_once(places: &mut Vec<(usize, u8)>, place: (usize, u8)) {
+fn push_once(places: &mut Vec<(usize, usize)>, place: (usize, usize)) {
     if !places.contains(&place) {
         places.push(place);
     }
@@ -256,19 +195,14 @@ fn escape(text: &[u8], at: usize) -> Escape {
     match text.get(at) {
         Some(b'%') => hex(text, at + 1, 3),
         Some(b'\\') => match text.get(at + 1) {
-            None => Escape::Cut,
-            Some(b'u') => match (text.get(at + 2), text.get(at + 3)) {
-                (None, _) | (Some(b'0'), None) => Escape::Cut,
-                (Some(b'0'), Some(b'0')) => hex(text, at + 4, 6),
-                (Some(_), _) => Escape::None,
-            },
+            Some(b'u') if text.get(at + 2..at + 4) == Some(b"00") => hex(text, at + 4, 6),
             Some(b'n') => Escape::Byte(b'\n', 2),
             Some(b'r') => Escape::Byte(b'\r', 2),
             Some(b't') => Escape::Byte(b'\t', 2),
             Some(b'b') => Escape::Byte(8, 2),
             Some(b'f') => Escape::Byte(12, 2),
             Some(mark @ (b'/' | b'"' | b'\\' | b'\'')) => Escape::Byte(*mark, 2),
-            Some(_) => Escape::None,
+            Some(_) | None => Escape::None,
         },
         Some(_) | None => Escape::None,
     }
@@ -276,10 +210,10 @@ fn escape(text: &[u8], at: usize) -> Escape {
 
 fn hex(text: &[u8], at: usize, length: usize) -> Escape {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let Some(high) = text.get(at) else { return Escape::Cut };
-    let Some(high) = digit(high) else { return Escape::None };
-    let Some(low) = text.get(at + 1) else { return Escape::Cut };
-    digit(low).map_or(Escape::None, |low| Escape::Byte(high << 4 | low, length))
+    match (text.get(at).and_then(digit), text.get(at + 1).and_then(digit)) {
+        (Some(high), Some(low)) => Escape::Byte(high << 4 | low, length),
+        (_, _) => Escape::None,
+    }
 }
 
 /// The characters of base64 around a find that hold bits of the value.

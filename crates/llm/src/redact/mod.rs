@@ -2,15 +2,18 @@
 //!
 //! A [`Redactor`] knows the values of a revision. It cleans header values at once and bodies as streams, by a
 //! [`Scrubber`] that undoes the content's encoding, finds each value verbatim, percent-encoded and
-//! JSON-escaped (any mix, either case), in base64 and base64url at any alignment and across line breaks, and
-//! holds back no more than what may be the beginning of one. Of event streams, the texts that are told in
-//! pieces are followed as well. Other forms (hexadecimal, reversed, split by
+//! JSON-escaped (any mix, either case, `+` for a space), in base64 and base64url at any alignment and across line
+//! breaks. What it holds back of a text that goes on never depends on the values ([`hold`]). Of event streams, the
+//! texts that are told in pieces are followed as well. Other forms (hexadecimal, reversed, split by
 //! other bytes) are not found.
 
+mod charset;
 mod decode;
 mod events;
 mod find;
 mod gzip;
+mod hold;
+mod messages;
 mod needle;
 mod scrub;
 
@@ -19,8 +22,10 @@ use std::{fmt, sync::Arc};
 use chiton_secret::SecretValue;
 use http::HeaderValue;
 
+pub use charset::{UnknownCharset, Unsearchable, check_charset};
 pub use decode::{ACCEPT_ENCODING, ContentCoding, DecodeError, UnknownCoding};
-pub use events::Unfollowable;
+pub use events::{QUIET, Unfollowable};
+pub use messages::Compressed;
 pub use scrub::{ScrubError, Scrubber};
 
 use find::Finder;
@@ -65,10 +70,12 @@ impl Redactor {
     pub fn new<'a>(values: impl IntoIterator<Item = &'a SecretValue>) -> Result<Self, Unredactable> {
         let mut needles = Vec::new();
         for value in values {
+            // Blanks at the ends of a field's value are not of it: a server may never have seen them.
+            let value = value.dangerous_expose().trim_ascii();
             if value.len() < SHORTEST {
                 return Err(Unredactable::TooShort(value.len()));
             }
-            needle::add_forms(&mut needles, value.dangerous_expose());
+            needle::add_forms(&mut needles, value);
         }
         if needles.is_empty() {
             return Ok(Self::NONE);

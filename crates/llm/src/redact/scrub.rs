@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    charset::{Beginning, Unsearchable},
     decode::{ContentCoding, DecodeError, Decoder},
     events::{Events, Unfollowable},
     find::{self, Finder},
+    messages::{Compressed, Messages},
 };
 use crate::usage::is_event_stream;
 
@@ -29,12 +31,18 @@ pub struct Scrubber {
     finder: Option<Arc<Finder>>,
     decoder: Decoder,
     input: Bytes,
-    /// Decoded, and perhaps the beginning of a value.
+    /// Decoded, and perhaps the beginning of a value: how much, says nothing of the values.
     held: Vec<u8>,
     /// Of an event stream: follows texts from event to event.
     events: Option<Box<Events>>,
     /// Its messages say how long they are.
     keeps_length: bool,
+    /// Of such messages: where they end.
+    messages: Option<Messages>,
+    /// Of a text: whether it can be searched.
+    beginning: Option<Beginning>,
+    /// Nothing has come for a while.
+    quiet: bool,
     ended: bool,
 }
 
@@ -47,6 +55,12 @@ pub enum ScrubError {
     /// Its events cannot be followed.
     #[error(transparent)]
     Events(#[from] Unfollowable),
+    /// One of its messages cannot be read.
+    #[error(transparent)]
+    Message(#[from] Compressed),
+    /// It is text in another charset than it says.
+    #[error(transparent)]
+    Charset(#[from] Unsearchable),
 }
 
 impl std::fmt::Debug for Scrubber {
@@ -65,18 +79,25 @@ impl Scrubber {
             held: Vec::new(),
             events: None,
             keeps_length: false,
+            messages: None,
+            beginning: None,
+            quiet: false,
             ended: false,
         }
     }
 
     /// For a body of this type, to be said before any of it comes: an event stream's texts are followed from
     /// event to event, and it comes out by whole lines; in messages of gRPC and Connect, which say how long they and
-    /// their parts are, a marker is as long as what it stands for.
+    /// their parts are, a marker is as long as what it stands for, and nothing is held over a message's end; what begins
+    /// as no text does in a charset that can be searched is an error.
     #[must_use]
     pub fn of_content_type(mut self, content_type: Option<&str>) -> Self {
-        let finder = self.finder.clone().filter(|_| content_type.is_some_and(is_event_stream));
-        self.events = finder.map(|finder| Box::new(Events::new(finder)));
+        let Some(finder) = &self.finder else { return self };
+        let events = content_type.is_some_and(is_event_stream).then(|| Events::new(finder.clone()));
+        self.events = events.map(Box::new);
+        self.messages = content_type.and_then(Messages::of);
         self.keeps_length = content_type.is_some_and(is_of_messages);
+        self.beginning = Beginning::of(content_type).filter(|_| !self.keeps_length);
         self
     }
 
@@ -96,6 +117,17 @@ impl Scrubber {
         self.ended = true;
     }
 
+    /// Whether events are held that pass if nothing follows them within [`QUIET`](super::QUIET).
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| events.waits())
+    }
+
+    /// Nothing has followed for that long: what [`Scrubber::waits`] tells of can be taken.
+    pub fn quiet(&mut self) {
+        self.quiet = true;
+    }
+
     /// The next clean piece, of bounded length; none until more is fed, or at all after the end.
     ///
     /// # Errors
@@ -103,6 +135,14 @@ impl Scrubber {
     /// followed. The body must be cut.
     #[expect(clippy::should_implement_trait, reason = "it can go on after none, and fail")]
     pub fn next(&mut self) -> Result<Option<Bytes>, ScrubError> {
+        if std::mem::take(&mut self.quiet)
+            && let Some(events) = &mut self.events
+        {
+            let passed = events.quiet();
+            if !passed.is_empty() {
+                return Ok(Some(passed));
+            }
+        }
         loop {
             let piece = self.decoder.decode(&mut self.input, PIECE)?;
             let last = piece.is_empty() && self.ended;
@@ -112,7 +152,7 @@ impl Scrubber {
             if piece.is_empty() && (!last || (self.held.is_empty() && self.events.is_none())) {
                 return Ok(None);
             }
-            let clean = self.clean(piece, last);
+            let clean = self.clean(piece, last)?;
             let clean = self.follow(clean, last)?;
             if !clean.is_empty() {
                 return Ok(Some(clean));
@@ -130,8 +170,15 @@ impl Scrubber {
         Ok([passed, events.finish()?].concat().into())
     }
 
-    fn clean(&mut self, piece: Bytes, last: bool) -> Bytes {
-        let Some(finder) = &self.finder else { return piece };
+    fn clean(&mut self, piece: Bytes, last: bool) -> Result<Bytes, ScrubError> {
+        let Some(finder) = &self.finder else { return Ok(piece) };
+        if let Some(beginning) = &mut self.beginning
+            && beginning.read(&piece)?
+        {
+            self.beginning = None;
+        }
+        let end = self.messages.as_mut().map_or(Ok(None), |messages| messages.end_in(&piece))?;
+        let before = self.held.len();
         let text = if self.held.is_empty() {
             piece
         } else {
@@ -139,9 +186,20 @@ impl Scrubber {
             Bytes::from(std::mem::take(&mut self.held))
         };
         let found = finder.find(&text);
-        let until = if last { text.len() } else { finder.held_from(&text, &found) };
+        let until = match (last, end) {
+            (true, _) => text.len(),
+            (false, Some(end)) => finder.hold().from(&text).max(before + end),
+            (false, None) => finder.hold().from(&text),
+        };
+        // What is found is seen by its absence, so that a find may move the end. It is not parted.
+        let across = found.iter().find(|range| range.start < until && until < range.end);
+        let until = across.map_or(until, |range| range.end);
         self.held.extend_from_slice(text.get(until..).unwrap_or_default());
         let text = text.slice(..until);
-        if found.is_empty() { text } else { Bytes::from(find::replace(&text, &found, self.keeps_length)) }
+        let within = found.partition_point(|range| range.end <= until);
+        match found.get(..within).unwrap_or_default() {
+            [] => Ok(text),
+            found => Ok(Bytes::from(find::replace(&text, found, self.keeps_length))),
+        }
     }
 }

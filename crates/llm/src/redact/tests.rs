@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chiton_secret::SecretValue;
 use proptest::prelude::*;
 
-use super::{ContentCoding, MARKER, Redactor, ScrubError, Unredactable};
+use super::{Compressed, ContentCoding, MARKER, Redactor, ScrubError, Unredactable, check_charset};
 
 const KEY: &str = "sk-proj-Ab/9+_x%41\"Zz~0123";
 
@@ -63,18 +63,41 @@ fn short_values_are_refused() {
     assert!(Redactor::new([]).unwrap().is_empty());
 }
 
-#[test]
-fn an_event_that_ends_in_no_beginning_flows_at_once() {
-    let mut scrubber = redactor(&[KEY]).scrubber(ContentCoding::Identity);
-    for event in ["data: hello\n\n", "data: {\"a\":\"s\"}\n\n", "x\n"] {
-        scrubber.feed(Bytes::from_static(event.as_bytes()));
-        assert_eq!(scrubber.next().unwrap().as_deref(), Some(event.as_bytes()));
-        assert_eq!(scrubber.next(), Ok(None));
+/// A value of letters, digits and what else a token has; [`KEY`] has a quote.
+const TOKEN: &str = "sk-proj-Ab9_xQ7~0123+zZ/w=";
+
+/// What comes out of each of these.
+fn flow(value: &str, kind: Option<&str>, pieces: &[&str]) -> Vec<String> {
+    let mut scrubber = redactor(&[value]).scrubber(ContentCoding::Identity).of_content_type(kind);
+    let mut out = Vec::new();
+    for piece in pieces {
+        scrubber.feed(Bytes::copy_from_slice(piece.as_bytes()));
+        let mut came = Vec::new();
+        while let Some(bytes) = scrubber.next().unwrap() {
+            came.extend_from_slice(&bytes);
+        }
+        out.push(String::from_utf8(came).unwrap());
     }
-    scrubber.feed(Bytes::from_static(b"data: sk-pr"));
-    assert_eq!(scrubber.next().unwrap().as_deref(), Some(&b"data: "[..]));
-    scrubber.feed(Bytes::from_static(b"-other"));
-    assert_eq!(scrubber.next().unwrap().as_deref(), Some(&b"sk-pr-other"[..]));
+    out
+}
+
+#[test]
+fn what_ends_with_no_part_of_a_token_flows_at_once() {
+    for whole in
+        ["data: hello\n\n", "data: {\"a\":\"s\"}\r\n\r\n", "{\"a\": 1}\n", "a line of text\n", "<p>text</p>"]
+    {
+        assert_eq!(flow(TOKEN, None, &[whole]), [whole]);
+    }
+    assert_eq!(flow(TOKEN, None, &["see sk-pr", "-other ", "so"]), ["see ", "sk-pr-other ", ""]);
+    // Also what no value begins with.
+    assert_eq!(flow(TOKEN, None, &["see other", " "]), ["see ", "other "]);
+    // Base64 that was wrapped may go on in the next line.
+    let wrapped = "QUJD".repeat(16);
+    let line = format!("x {wrapped}\n");
+    assert_eq!(flow(TOKEN, None, &[&line, "\n"]), ["x ".to_owned(), format!("{wrapped}\n\n")]);
+    // A value with a quote may come with anything but a line's end.
+    assert_eq!(flow(KEY, None, &["a \"quote\"", "\n"]), ["", "a \"quote\"\n"]);
+    assert_eq!(flow("with\na line break", None, &["short\n", "\n"]), ["", ""]);
 }
 
 #[test]
@@ -89,6 +112,23 @@ fn many_values_are_found_as_well_as_few() {
         let clean = scrubbed(&values, text.as_bytes(), chunk);
         assert_eq!(clean.matches(MARKER).count(), 180, "{clean}");
     }
+}
+
+#[test]
+fn spaces_come_as_plus_and_blanks_around_do_not_count() {
+    let value = "open sesame, my key";
+    for told in
+        ["open+sesame%2C+my+key", "open+sesame,+my+key", "open%20sesame,+my key", "open+sesame, my%20key"]
+    {
+        for chunk in [1, 4, 100] {
+            assert_eq!(scrubbed(&[value], format!("q={told}&a+b").as_bytes(), chunk), "q=[redacted]&a+b");
+        }
+    }
+    for value in [" sk-blank-0123", "sk-blank-0123\t", "\t sk-blank-0123  "] {
+        assert_eq!(scrubbed(&[value], b"it is sk-blank-0123.", 3), "it is [redacted].");
+    }
+    let short = SecretValue::new(b"1234567  ".to_vec());
+    assert_eq!(Redactor::new([&short]).unwrap_err(), Unredactable::TooShort(7));
 }
 
 #[test]
@@ -273,6 +313,62 @@ fn codings_that_cannot_be_undone_are_refused() {
     }
 }
 
+/// Two values of one length and make.
+fn values() -> impl Strategy<Value = (String, String)> {
+    let make = prop_oneof![Just("[A-Za-z0-9+/=_.~-]"), Just("[ -~]"), Just("[a-f]"),];
+    (make, 8_usize..40)
+        .prop_flat_map(|(make, length)| {
+            // Of each make, so that the second character decides none.
+            let one = format!("{}{{{}}}", make, length - 1);
+            let first = if make == "[ -~]" { "\"" } else { "s" };
+            let value = move || {
+                proptest::string::string_regex(&one).unwrap().prop_map(move |rest| format!("{first}{rest}"))
+            };
+            (value(), value()).prop_map(|(one, two)| (one.trim_end().to_owned(), two.trim_end().to_owned()))
+        })
+        .prop_filter("of one length", |(one, two)| one.len() == two.len())
+}
+
+/// A text, where `\u{1}` stands for so many bytes of a value.
+fn told() -> impl Strategy<Value = (String, usize)> {
+    let text = prop_oneof![
+        Just("\u{1}".to_owned()),
+        Just("see \u{1}".to_owned()),
+        Just("data: {\"text\": \"\u{1}\"}\n\n".to_owned()),
+        Just("data: {\"text\": \"so\"}\n\n".to_owned()),
+        Just("data: \u{1}\n\n".to_owned()),
+        "[ -~]{0,20}\n?",
+        "[A-Za-z0-9+/]{40}\r?\n",
+    ];
+    (text, any::<usize>())
+}
+
+/// How long the pieces are that come out for each that goes in, and all of them.
+fn sizes(value: &str, text: &str, kind: usize, coding: usize, cut: usize) -> (Vec<usize>, String) {
+    let kind = [None, Some("text/event-stream"), Some("text/plain")][kind];
+    let mut scrubber = redactor(&[value]).scrubber(CODINGS[coding]).of_content_type(kind);
+    let encoded = coded(CODINGS[coding], text.as_bytes()).swap_remove(0);
+    let (mut sizes, mut all) = (Vec::new(), Vec::new());
+    let mut take = |scrubber: &mut super::Scrubber, all: &mut Vec<u8>| {
+        while let Some(bytes) = scrubber.next().unwrap() {
+            sizes.push(bytes.len());
+            all.extend_from_slice(&bytes);
+        }
+        sizes.push(usize::MAX);
+    };
+    for piece in encoded.chunks(cut) {
+        scrubber.feed(Bytes::copy_from_slice(piece));
+        take(&mut scrubber, &mut all);
+    }
+    if scrubber.waits() {
+        scrubber.quiet();
+        take(&mut scrubber, &mut all);
+    }
+    scrubber.end();
+    take(&mut scrubber, &mut all);
+    (sizes, String::from_utf8(all).unwrap())
+}
+
 fn noise() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~\n]{0,40}",
@@ -343,6 +439,17 @@ proptest! {
     }
 
     #[test]
+    fn sizes_tell_nothing_of_a_value(
+        (one, two) in values(), texts in prop::collection::vec(told(), 1..12), kind in 0_usize..3,
+        (coding, cut) in (0_usize..5, 1_usize..50),
+    ) {
+        // The texts begin as one of the values in every way; neither is whole.
+        let text: String = texts.iter().map(|(text, of)| text.replace('\u{1}', &one[..*of % one.len()])).collect();
+        prop_assume!(sizes(&one, &text, kind, coding, cut).1 == text && sizes(&two, &text, kind, coding, cut).1 == text);
+        prop_assert_eq!(sizes(&one, &text, kind, coding, cut).0, sizes(&two, &text, kind, coding, cut).0);
+    }
+
+    #[test]
     fn cuts_do_not_change_the_outcome(parts in prop::collection::vec(prop_oneof![noise(), form()], 0..6), chunk in 1_usize..40) {
         let text = parts.concat();
         prop_assert_eq!(scrubbed(&[KEY], text.as_bytes(), chunk).contains(MARKER), scrubbed(&[KEY], text.as_bytes(), text.len()).contains(MARKER));
@@ -377,5 +484,112 @@ fn messages_that_tell_their_length_keep_it() {
         let clean = String::from_utf8(clean).unwrap();
         assert_eq!(clean.len(), body.len(), "{kind}");
         assert!(!clean.contains(KEY) && clean.contains("[redacted]*"), "{clean}");
+    }
+}
+
+#[test]
+fn nothing_is_held_over_the_end_of_a_message() {
+    let message = |text: &str| {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        [&[0][..], &length, text.as_bytes()].concat()
+    };
+    // Cut within the prefix, within the message, and behind it.
+    let (first, second) = (message("a token"), message("sk-proj-Ab"));
+    let all = [&*first, &message(""), &second, &[0, 0]].concat();
+    for kind in ["application/grpc", "application/grpc-web+proto", "application/connect+json"] {
+        for cut in 1..all.len() {
+            let mut scrubber =
+                redactor(&[TOKEN]).scrubber(ContentCoding::Identity).of_content_type(Some(kind));
+            let mut out = Vec::new();
+            for piece in all.chunks(cut) {
+                scrubber.feed(Bytes::copy_from_slice(piece));
+                while let Some(bytes) = scrubber.next().unwrap() {
+                    out.extend_from_slice(&bytes);
+                }
+            }
+            assert!(out.len() >= all.len() - 2, "{kind} {cut}: {out:?}");
+        }
+    }
+    let told = [message(TOKEN), message(&format!("x{TOKEN}y"))].concat();
+    let mut scrubber =
+        redactor(&[TOKEN]).scrubber(ContentCoding::Identity).of_content_type(Some("application/grpc"));
+    scrubber.feed(Bytes::from(told.clone()));
+    let clean = scrubber.next().unwrap().unwrap();
+    assert_eq!(clean.len(), told.len());
+    assert!(!String::from_utf8_lossy(&clean).contains("proj"));
+}
+
+#[test]
+fn a_message_that_is_compressed_is_refused() {
+    let redactor = redactor(&[KEY]);
+    for (kind, refused) in
+        [("application/grpc", true), ("application/grpc-web-text", false), ("text/plain", false)]
+    {
+        let mut scrubber = redactor.scrubber(ContentCoding::Identity).of_content_type(Some(kind));
+        scrubber.feed(Bytes::from_static(b"\x01"));
+        assert!(scrubber.next().is_ok());
+        scrubber.feed(Bytes::from_static(b"\0\0\0\x02"));
+        assert_eq!(scrubber.next() == Err(ScrubError::Message(Compressed)), refused, "{kind}");
+    }
+}
+
+#[test]
+fn text_that_cannot_be_searched_is_refused() {
+    let utf16: Vec<u8> = KEY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [b"\xff\xfe", &*utf16].concat();
+    let utf32: Vec<u8> = KEY.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+    for body in [&*utf16, &marked, &utf32, b"+/v8AGE", b"\xfe\xff\0a", b"\x4c\x6f\xa7\x94"] {
+        for kind in
+            [None, Some("text/plain"), Some("application/json; charset=utf-8"), Some("text/event-stream")]
+        {
+            for chunk in [1, 100] {
+                let mut scrubber = redactor(&[KEY]).scrubber(ContentCoding::Identity).of_content_type(kind);
+                let refused = body.chunks(chunk).any(|piece| {
+                    scrubber.feed(Bytes::copy_from_slice(piece));
+                    matches!(scrubber.next(), Err(ScrubError::Charset(_)))
+                });
+                assert!(refused, "{kind:?} {body:02x?}");
+            }
+        }
+        let mut scrubber =
+            redactor(&[KEY]).scrubber(ContentCoding::Identity).of_content_type(Some("image/x-icon"));
+        scrubber.feed(Bytes::copy_from_slice(body));
+        assert!(scrubber.next().is_ok());
+    }
+}
+
+#[test]
+fn charsets() {
+    let of = |kind: &str| {
+        let mut headers = http::HeaderMap::new();
+        headers.append("content-type", http::HeaderValue::from_static("text/plain"));
+        headers.append("content-type", kind.parse().unwrap());
+        check_charset(&headers)
+    };
+    for known in [
+        "text/html",
+        "text/html; charset=UTF-8",
+        "text/html;charset=\"utf-8\"",
+        "a/b; charset = 'ISO-8859-15'; x=y",
+        "text/plain; charset=windows-1252",
+        "text/plain; charset=Shift_JIS",
+        "text/plain; charset=",
+        "x/charset",
+    ] {
+        assert_eq!(of(known), Ok(()), "{known}");
+    }
+    for unknown in [
+        "text/html; charset=utf-16",
+        "text/html;CHARSET=UTF-16LE",
+        "text/html; charset=\"utf-32\"",
+        "a/b; x=y; charset=utf-7",
+        "text/plain; charset=IBM037",
+        "text/plain; charset=cp1047",
+        "text/plain; charset=utf-8; charset=utf-16",
+        "text/plain; charset=iso-2022-jp",
+        "text/plain; charset=hz-gb-2312",
+        "text/plain; charset=windows-1252-and-more",
+    ] {
+        assert!(of(unknown).is_err(), "{unknown}");
     }
 }

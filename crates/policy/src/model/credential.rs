@@ -26,7 +26,7 @@ impl Credential {
 }
 
 /// Where a secret stands in a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialPlace {
     /// In a header.
     Header {
@@ -68,7 +68,7 @@ impl fmt::Display for CredentialPlace {
 }
 
 /// The name of a header, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderName(Arc<str>);
 
 impl HeaderName {
@@ -113,7 +113,7 @@ impl HeaderName {
 }
 
 /// A header's value with `{}` where the secret goes, as `Bearer {}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialFormat(Arc<str>);
 
 impl CredentialFormat {
@@ -138,7 +138,7 @@ impl CredentialFormat {
 }
 
 /// The user of Basic authentication; may be empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BasicUser(Arc<str>);
 
 impl BasicUser {
@@ -157,7 +157,7 @@ impl BasicUser {
 }
 
 /// The name of a parameter of the query, of characters that are never written in another way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterName(Arc<str>);
 
 impl ParameterName {
@@ -176,7 +176,7 @@ impl ParameterName {
 }
 
 /// The name of a cookie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CookieName(Arc<str>);
 
 impl CookieName {

@@ -9,7 +9,7 @@ mod route;
 
 use chiton_llm::{
     Dialect, UsageChunkFilter, UsageReader,
-    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCoding},
+    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
 };
 use chiton_policy::{Denial, Reason, RequestPermit, model::Credential};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -59,6 +59,17 @@ pub(crate) enum Refusal {
     NotWritten(NotWritten),
     /// The agent did not send it whole.
     Aborted,
+}
+
+/// Why a response cannot be cleaned.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// For its coding.
+    #[error(transparent)]
+    Coding(#[from] UnknownCoding),
+    /// For its charset.
+    #[error(transparent)]
+    Charset(#[from] UnknownCharset),
 }
 
 /// What is to be done to a response.
@@ -121,7 +132,8 @@ fn ask_for_readable(headers: &mut HeaderMap) {
     if headers.remove(header::ACCEPT_ENCODING).is_some() {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
     }
-    for name in [header::RANGE, header::IF_RANGE] {
+    // Text in a charset without ASCII cannot be searched.
+    for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_CHARSET] {
         headers.remove(name);
     }
     // Changes against an earlier version (RFC 3229) are parts, too.
@@ -148,10 +160,11 @@ impl Cleaning {
     }
 
     /// Cleans a response's head, and says how its body is to be cleaned.
-    pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, UnknownCoding> {
+    pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, Unreadable> {
         let coding = ContentCoding::of(headers)?;
         if !self.redactors.values.is_empty() {
             plain_messages(headers)?;
+            check_charset(headers)?;
         }
         self.redactors.scrub_headers(headers);
         headers.remove(header::CONTENT_ENCODING);
@@ -161,7 +174,7 @@ impl Cleaning {
         let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
         let filter = self.usage_added.then(UsageChunkFilter::default);
         let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
-        Ok(Cleaner { scrubber, redactors: self.redactors, usage, filter })
+        Ok(Cleaner { scrubber, redactors: self.redactors, usage, filter, quiet: None })
     }
 }
 

@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod exchange;
 mod forward;
+mod kept;
 mod load;
 mod owners;
 mod placed;

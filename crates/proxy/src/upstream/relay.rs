@@ -2,11 +2,14 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use chiton_llm::{UsageChunkFilter, UsageReader, redact::Scrubber};
+use chiton_llm::{
+    UsageChunkFilter, UsageReader,
+    redact::{QUIET, Scrubber},
+};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
@@ -25,6 +28,21 @@ pub(crate) struct Cleaner {
     pub(crate) usage: Option<UsageReader>,
     /// Takes out the usage that the caller did not ask for.
     pub(crate) filter: Option<UsageChunkFilter>,
+    /// Since when nothing comes, while the scrubber waits.
+    pub(crate) quiet: Option<Pin<Box<Sleep>>>,
+}
+
+impl Cleaner {
+    /// Ready when nothing has come for so long that nothing of what came is held any more.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.scrubber.waits() {
+            return Poll::Pending;
+        }
+        ready!(self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET))).as_mut().poll(cx));
+        self.quiet = None;
+        self.scrubber.quiet();
+        Poll::Ready(())
+    }
 }
 
 /// The body of an upstream response. Its exchange ends with it.
@@ -140,12 +158,18 @@ impl RelayedBody {
                 State::Broken(error) => return Poll::Ready(error.take().map(Err)),
             }
             let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+                if self.cleaner.as_mut().is_some_and(|cleaner| cleaner.poll_quiet(cx).is_ready()) {
+                    continue;
+                }
                 return self.stall.poll_over(cx).map(|()| Some(Err(BodyError::Stalled)));
             };
             self.stall.heard();
             match polled {
                 Some(Ok(frame)) => match (frame.into_data(), &mut self.cleaner) {
-                    (Ok(data), Some(cleaner)) => cleaner.scrubber.feed(data),
+                    (Ok(data), Some(cleaner)) => {
+                        cleaner.quiet = None;
+                        cleaner.scrubber.feed(data);
+                    }
                     (Ok(data), None) => {
                         if self.body.is_end_stream() {
                             self.server_done();
@@ -207,7 +231,7 @@ impl Body for RelayedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let mut polled = std::task::ready!(this.poll_any(cx));
+        let mut polled = ready!(this.poll_any(cx));
         if let (Some(Ok(frame)), Some(left)) = (&polled, &mut this.left) {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             match left.checked_sub(length) {

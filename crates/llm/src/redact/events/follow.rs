@@ -8,34 +8,40 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Unfollowable, lines::Unit, scan::Key, text::Text};
+use super::{lines::Unit, scan::Key, text::Text};
 use crate::redact::{MARKER, find::Finder};
 
-/// From so many bytes on the beginning of a value is held. Fewer are told apart from ordinary text too seldom,
-/// and pass; when the value goes on it is found with them, and what goes on is taken out: no more than these
-/// three bytes ever pass.
-const HELD_FROM: usize = 4;
 /// How many bytes and units are held beside the last unit.
 const MOST_BYTES: usize = 256 * 1024;
 const MOST_UNITS: usize = 1024;
-/// How many texts may end as a value begins.
+/// A text that has not gone on in so many events with texts is whole, and waits no more.
+const MOST_EVENTS: u64 = 32;
+/// How many texts, and bytes of them, are followed at once; then those that have gone on lately.
 const MOST_TEXTS: usize = 4096;
+const MOST_TEXT: usize = 1024 * 1024;
 
 pub(super) struct Follower {
     finder: Arc<Finder>,
     tails: HashMap<Key, Tail>,
+    tails_bytes: usize,
     held: VecDeque<Held>,
     held_bytes: usize,
     /// The number of the first unit held.
     first: u64,
+    /// How many units with texts there were.
+    told: u64,
 }
 
-/// The end of a text that may be the beginning of a value.
+/// The end of a text that may go on, as any value might.
 #[derive(Default)]
 struct Tail {
     text: Vec<u8>,
-    /// Where each byte of it stands.
+    /// Where its last bytes stand, each that is in a unit still held.
     places: Vec<Place>,
+    /// The unit with texts in which it was told last.
+    last: u64,
+    /// Units are held for it.
+    waits: bool,
 }
 
 #[derive(Clone)]
@@ -58,72 +64,101 @@ struct Cut {
 
 impl Follower {
     pub(super) fn new(finder: Arc<Finder>) -> Self {
-        Self { finder, tails: HashMap::new(), held: VecDeque::new(), held_bytes: 0, first: 0 }
+        Self {
+            finder,
+            tails: HashMap::new(),
+            tails_bytes: 0,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            first: 0,
+            told: 0,
+        }
     }
 
     /// Takes the next unit, and adds to `out` what may pass by now.
-    pub(super) fn follow(&mut self, unit: Unit, out: &mut Vec<u8>) -> Result<(), Unfollowable> {
+    pub(super) fn follow(&mut self, unit: Unit, out: &mut Vec<u8>) {
         let Unit { bytes, texts } = unit;
         if texts.is_empty() && self.held.is_empty() {
             out.extend_from_slice(&bytes);
-            return Ok(());
+            return;
         }
+        self.told += u64::from(!texts.is_empty());
         let mut cuts = Vec::new();
         for found in texts {
             let raw = bytes.get(found.range.clone()).unwrap_or_default();
             let at = found.range.start;
             let text = if found.json { Text::json(raw, at) } else { Text::plain(raw, at) };
             for key in found.keys.into_iter().flatten() {
-                self.go_on(key, &text, &mut cuts);
+                self.go_on(key, &text, found.told, &mut cuts);
             }
         }
         self.held_bytes += bytes.len();
         self.held.push_back(Held { bytes, cuts });
-        if self.tails.len() > MOST_TEXTS {
-            return Err(Unfollowable::TooManyTexts);
-        }
+        self.forget();
         self.release(self.needed_from(), out);
         while self.held.len() > 1 && (self.held.len() > MOST_UNITS || self.held_bytes > MOST_BYTES) {
             self.give_up_first();
             self.release(self.needed_from(), out);
         }
-        Ok(())
     }
 
-    /// Nothing more comes: what has begun is no value, but most of one is kept back as well.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        for (_, tail) in std::mem::take(&mut self.tails) {
-            if let Some(from) = self.finder.mostly_from(&tail.text) {
-                self.cut(tail.places.get(from..).unwrap_or_default(), &mut Vec::new());
-            }
-        }
+    /// Whether anything is held.
+    pub(super) fn waits(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Nothing is waited for any more: neither at the end, nor where nothing has come for long.
+    pub(super) fn let_go(&mut self, out: &mut Vec<u8>) {
+        self.tails.values_mut().for_each(|tail| tail.waits = false);
         self.release(u64::MAX, out);
     }
 
     /// A text goes on in the unit that comes after those held; what is cut from that goes into `cuts`.
-    fn go_on(&mut self, key: Key, text: &Text<'_>, cuts: &mut Vec<Cut>) {
+    fn go_on(&mut self, key: Key, text: &Text<'_>, told: bool, cuts: &mut Vec<Cut>) {
         if text.bytes.is_empty() {
             return;
         }
-        let tail = self.tails.remove(&key).unwrap_or_default();
+        let mut tail = self.tails.remove(&key).unwrap_or_default();
+        self.tails_bytes -= tail.text.len();
         let before = tail.text.len();
+        let gone = tail.places.iter().take_while(|place| place.unit < self.first).count();
+        tail.places.drain(..gone);
+        let placed = before - tail.places.len();
         let mut joined = tail.text;
         joined.extend_from_slice(&text.bytes);
         let unit = self.first + self.held.len() as u64;
         let places = |range: Range<usize>| -> Vec<Place> {
-            let told = tail.places.get(range.start.min(before)..range.end.min(before)).unwrap_or_default();
+            let known = range.start.clamp(placed, before) - placed..range.end.clamp(placed, before) - placed;
+            let known = tail.places.get(known).unwrap_or_default();
             let new = range.start.max(before)..range.end.max(before);
             let new = new.map(|byte| Place { unit, range: text.place(byte - before) });
-            told.iter().cloned().chain(new).collect()
+            known.iter().cloned().chain(new).collect()
         };
         let found = self.finder.find(&joined);
         for range in &found {
             self.cut(&places(range.clone()), cuts);
         }
-        let from = self.finder.held_from(&joined, &found);
+        let past = found.last().map_or(0, |range| range.end);
+        let from = self.finder.hold().joined_from(&joined).max(past);
         if from < joined.len() {
             let places = places(from..joined.len());
-            self.tails.insert(key, Tail { text: joined.split_off(from), places });
+            let waits = told && joined.len() - from >= self.finder.hold().least();
+            let text = joined.split_off(from);
+            self.tails_bytes += text.len();
+            self.tails.insert(key, Tail { text, places, last: self.told, waits });
+        }
+    }
+
+    /// Lets go of texts that are not told any more, where there are too many.
+    fn forget(&mut self) {
+        let over = |follower: &Self| follower.tails.len() > MOST_TEXTS || follower.tails_bytes > MOST_TEXT;
+        if over(self) {
+            self.tails.retain(|_, tail| tail.last + MOST_EVENTS > self.told);
+            self.tails_bytes = self.tails.values().map(|tail| tail.text.len()).sum();
+        }
+        if over(self) {
+            self.tails.clear();
+            self.tails_bytes = 0;
         }
     }
 
@@ -144,23 +179,14 @@ impl Follower {
 
     /// The first unit that cannot go yet.
     fn needed_from(&self) -> u64 {
-        let begun = self.tails.values().filter(|tail| tail.text.len() >= HELD_FROM);
-        let units = begun
-            .flat_map(|tail| tail.places.iter().map(|place| place.unit).find(|unit| *unit >= self.first));
-        units.min().unwrap_or(u64::MAX)
+        let waiting = self.tails.values().filter(|tail| tail.waits && tail.last + MOST_EVENTS > self.told);
+        waiting.filter_map(|tail| tail.held_from(self.first)).min().unwrap_or(u64::MAX)
     }
 
-    /// Too much is held: whatever began in the first unit is taken out, and no longer waited for.
+    /// Too much is held: what waits in the first unit waits no more.
     fn give_up_first(&mut self) {
-        let first = self.first;
-        let begins =
-            |tail: &Tail| tail.text.len() >= HELD_FROM && tail.places.iter().any(|place| place.unit == first);
-        let keys: Vec<Key> =
-            self.tails.iter().filter(|(_, tail)| begins(tail)).map(|(key, _)| *key).collect();
-        for key in keys {
-            if let Some(tail) = self.tails.remove(&key) {
-                self.cut(&tail.places, &mut Vec::new());
-            }
+        for tail in self.tails.values_mut() {
+            tail.waits &= tail.held_from(self.first) != Some(self.first);
         }
     }
 
@@ -172,6 +198,13 @@ impl Follower {
             self.held_bytes -= held.bytes.len();
             held.write(out);
         }
+    }
+}
+
+impl Tail {
+    /// The first unit still held that it stands in.
+    fn held_from(&self, first: u64) -> Option<u64> {
+        self.places.iter().map(|place| place.unit).find(|unit| *unit >= first)
     }
 }
 

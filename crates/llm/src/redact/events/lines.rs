@@ -114,7 +114,7 @@ impl Lines {
 }
 
 fn plain(range: Range<usize>) -> Found {
-    Found { range, json: false, keys: [Some(Key::PLAIN), None] }
+    Found { range, json: false, told: true, keys: [Some(Key::PLAIN), None] }
 }
 
 /// Where the value of a `data` line stands.

@@ -14,6 +14,35 @@ use super::{Unfollowable, text::Text};
 
 /// The properties by which providers tell interleaved texts apart.
 const NUMBERING: [&[u8]; 5] = [b"index", b"item_id", b"output_index", b"content_index", b"summary_index"];
+/// The properties in which texts are told in pieces. What any other says is read as it comes, and never waits.
+const TOLD: [&[u8]; 26] = [
+    b"text",
+    b"content",
+    b"delta",
+    b"partial_json",
+    b"arguments",
+    b"thinking",
+    b"reasoning",
+    b"reasoning_content",
+    b"reasoning_text",
+    b"refusal",
+    b"input",
+    b"output",
+    b"output_text",
+    b"transcript",
+    b"summary",
+    b"message",
+    b"response",
+    b"token",
+    b"generated_text",
+    b"completion",
+    b"code",
+    b"data",
+    b"answer",
+    b"body",
+    b"value",
+    b"chunk",
+];
 /// How many containers and strings one document may have.
 const MOST: usize = 65_536;
 
@@ -31,6 +60,8 @@ impl Key {
 pub(super) struct Found {
     pub(super) range: Range<usize>,
     pub(super) json: bool,
+    /// It may go on in a later event, and waits for it.
+    pub(super) told: bool,
     pub(super) keys: [Option<Key>; 2],
 }
 
@@ -55,6 +86,8 @@ struct Container {
     /// The name of the property whose value comes next, or the number of the element.
     next: u64,
     named: Option<&'static [u8]>,
+    /// The property is one of [`TOLD`].
+    told: bool,
     numbering: Option<u64>,
 }
 
@@ -64,13 +97,17 @@ struct Place {
     container: usize,
     step: u64,
     in_object: bool,
+    told: bool,
 }
 
 impl Scan {
     pub(super) fn new(hasher: &RandomState) -> Self {
         Self {
             hasher: hasher.clone(),
-            containers: vec![Container::default()],
+            containers: vec![Container {
+                place: Place { told: true, ..Place::default() },
+                ..Container::default()
+            }],
             current: 0,
             strings: Vec::new(),
             in_string: false,
@@ -131,7 +168,10 @@ impl Scan {
             let name = Text::json(raw, 0).bytes;
             let next = self.hasher.hash_one(&*name);
             let named = NUMBERING.into_iter().find(|known| *known == &*name);
-            self.on_container(|container| (container.next, container.named) = (next, named));
+            let told = TOLD.contains(&&*name);
+            self.on_container(|container| {
+                (container.next, container.named, container.told) = (next, named, told);
+            });
         } else {
             self.number(raw);
             let place = self.place();
@@ -181,11 +221,9 @@ impl Scan {
     }
 
     fn place(&self) -> Place {
-        let (step, in_object) = self
-            .containers
-            .get(self.current)
-            .map_or((0, false), |container| (container.next, container.is_object));
-        Place { container: self.current, step, in_object }
+        let Some(container) = self.containers.get(self.current) else { return Place::default() };
+        let told = if container.is_object { container.told } else { container.place.told };
+        Place { container: self.current, step: container.next, in_object: container.is_object, told }
     }
 
     /// The strings with their keys: known only now, for an object's numbering may come last in it.
@@ -207,7 +245,7 @@ impl Scan {
             // A name that comes twice in an object.
             let times = seen.entry(path).and_modify(|times| *times += 1).or_default();
             let keys = [self.hasher.hash_one((path, *times)), self.hasher.hash_one(nearest)];
-            Found { range, json: true, keys: keys.map(|key| Some(Key(key))) }
+            Found { range, json: true, told: place.told, keys: keys.map(|key| Some(Key(key))) }
         });
         strings.collect()
     }

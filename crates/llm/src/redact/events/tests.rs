@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 use crate::redact::{ContentCoding, MARKER, Redactor, ScrubError, Scrubber, Unfollowable};
 
+/// A quarter of the value, and eight bytes, are more than may pass.
+fn unheld(value: &str) -> usize {
+    (value.len() / 4).clamp(1, 8)
+}
+
 const KEY: &str = "sk-backend-5f9a1c77e2b04d0c";
 
 fn scrubber(key: &str) -> Scrubber {
@@ -133,7 +138,7 @@ fn a_cut_key_is_taken_out_and_the_rest_stays() {
                 let texts = joined(&clean(KEY, &stream, chunk));
                 let text = texts.values().find(|text| text.starts_with("your")).unwrap();
                 let (passed, rest) = text.strip_prefix("your key is ").unwrap().split_once(MARKER).unwrap();
-                assert!(KEY[..3].starts_with(passed), "{text}");
+                assert!(KEY[..unheld(KEY) - 1].starts_with(passed), "{text}");
                 assert_eq!(rest, ", keep it", "{size} {kind}");
             }
         }
@@ -147,20 +152,31 @@ fn events_flow_at_once_and_unchanged_unless_one_may_begin_the_key() {
         ": hello\n",
         "\n",
         "event: x\r\n",
-        "data: {\"t\":\"a s\"}\n",
+        "data: {\"text\":\"a s\"}\n",
         "\n",
+        "data: {\"id\":\"chatcmpl-0123456789\",\"text\":\"a word\"}\n\n",
         "data: plain sk-\r\n\r\n",
         "id: 1\r",
         "\n",
     ] {
         assert_eq!(pass(&mut scrubber, text), text);
     }
-    let begun = "data: {\"t\": \"see sk-b\"}\n\n";
-    assert_eq!(pass(&mut scrubber, begun), "");
-    assert_eq!(pass(&mut scrubber, ": ping\n\n"), "");
-    assert_eq!(pass(&mut scrubber, "data: {\"other\":\"x\"}\n\n"), "");
-    let other = "data: {\"t\":\"atman\"}\n\n";
-    assert_eq!(pass(&mut scrubber, other), format!("{begun}: ping\n\ndata: {{\"other\":\"x\"}}\n\n{other}"));
+    // A word as long as this waits for what follows, be it one of ours or not; or for nothing to follow.
+    for word in ["sk-backend", "otherwise"] {
+        let begun = format!("data: {{\"text\": \"see {word}\"}}\n\n");
+        assert_eq!(pass(&mut scrubber, &begun), "");
+        assert_eq!(pass(&mut scrubber, ": ping\n\n"), "");
+        assert_eq!(pass(&mut scrubber, "data: {\"other\":\"x\"}\n\n"), "");
+        let other = "data: {\"text\":\" atman\"}\n\n";
+        let all = format!("{begun}: ping\n\ndata: {{\"other\":\"x\"}}\n\n{other}");
+        assert_eq!(pass(&mut scrubber, other), all);
+        assert_eq!(pass(&mut scrubber, &begun), "");
+        assert!(scrubber.waits());
+        scrubber.quiet();
+        assert_eq!(String::from_utf8(take(&mut scrubber).unwrap()).unwrap(), begun);
+        assert!(!scrubber.waits());
+        assert_eq!(pass(&mut scrubber, other), other);
+    }
 }
 
 #[test]
@@ -192,13 +208,15 @@ fn other_forms_and_frames_are_followed_too() {
     let (first, second) = KEY.split_at(12);
     let escaped: String = second.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
     for stream in [
-        format!("data: {{\"t\":\ndata: \"{first}\"}}\n\ndata: {{\ndata:\"t\":\"{second}\"}}\n\n"),
-        format!("data: {{\"t\":\"{first}\"}}\r\rdata: {{\"t\":\"{escaped}\"}}\r\r"),
-        format!("data: {{\"t\":\"{first}\"}}\ndata: {{\"t\":\"{second}\"}}"),
+        format!("data: {{\"text\":\ndata: \"{first}\"}}\n\ndata: {{\ndata:\"text\":\"{second}\"}}\n\n"),
+        format!("data: {{\"text\":\"{first}\"}}\r\rdata: {{\"text\":\"{escaped}\"}}\r\r"),
+        format!("data: {{\"text\":\"{first}\"}}\ndata: {{\"text\":\"{second}\"}}"),
         format!("\u{feff}data: {first}\n\ndata: {second}"),
         format!("data: [{first}\n\ndata: {second}\n\n"),
         format!("data:{first}\ndata:{second}\n\n"),
-        format!("data: {{\"a\":{{\"t\":\"{first}\"}}}}\n\ndata: {{\"b\":[\"\",{{\"t\":\"{second}\"}}]}}\n\n"),
+        format!(
+            "data: {{\"a\":{{\"text\":\"{first}\"}}}}\n\ndata: {{\"b\":[\"\",{{\"text\":\"{second}\"}}]}}\n\n"
+        ),
     ] {
         for chunk in [1, 2, 1000] {
             let out = clean(KEY, &stream, chunk);
@@ -236,30 +254,40 @@ fn a_key_within_arguments_that_are_json_themselves_is_followed() {
 }
 
 #[test]
-fn at_the_end_a_small_part_passes_and_a_large_one_does_not() {
-    let small = event(&delta(0, 0, &KEY[..10]), "\n");
-    assert_eq!(clean(KEY, &small, 8), small);
-    let large = event(&delta(0, 0, &KEY[..10]), "\n") + &event(&delta(0, 0, &KEY[10..20]), "\n");
-    let texts = joined(&clean(KEY, &large, 8));
-    assert!(holds(&texts, MARKER) && !holds(&texts, "sk-b"), "{texts:?}");
+fn at_the_end_a_part_passes() {
+    let part = event(&delta(0, 0, &KEY[..10]), "\n") + &event(&delta(0, 0, &KEY[10..20]), "\n");
+    assert_eq!(clean(KEY, &part, 8), part);
 }
 
 #[test]
 fn what_is_held_is_bounded() {
-    let mut scrubber = scrubber(KEY);
     let begun = event(&delta(0, 0, &KEY[..20]), "\n");
-    assert_eq!(pass(&mut scrubber, &begun), "");
+    // By bytes, by units, and by events that tell other texts.
     let other = event(&json!({"x": "y".repeat(10_000)}), "\n");
-    let mut out = String::new();
-    for _ in 0..40 {
-        out += &pass(&mut scrubber, &other);
+    let word = event(&delta(0, 1, "so "), "\n");
+    for (other, most) in [(other.as_str(), 30), (": ping\n", 1030), (word.as_str(), 33)] {
+        let mut scrubber = scrubber(KEY);
+        assert_eq!(pass(&mut scrubber, &begun), "");
+        assert_eq!(pass(&mut scrubber, other), "");
+        let mut out = String::new();
+        for _ in 0..most {
+            out += &pass(&mut scrubber, other);
+        }
+        assert!(out.starts_with(&begun), "{other}");
+        // What follows is taken out all the same.
+        out = pass(&mut scrubber, &event(&delta(0, 0, &KEY[20..]), "\n"));
+        out += &end(&mut scrubber);
+        assert!(out.contains(MARKER) && !out.contains(&KEY[20..]), "{out}");
     }
-    assert_eq!(out.matches(MARKER).count(), 1);
-    out += &pass(&mut scrubber, &event(&delta(0, 0, &KEY[20..]), "\n"));
-    out += &end(&mut scrubber);
-    assert!(!out.contains(&KEY[..4]) && out.matches(&other).count() == 40);
-    let pings = begun + &": ping\n".repeat(2000);
-    assert_eq!(pass(&mut self::scrubber(KEY), &pings).matches(MARKER).count(), 1);
+}
+
+#[test]
+fn many_texts_are_no_error() {
+    let texts: String = (0..9000).map(|number| format!("data: {{\"{number}\":\"word\"}}\n\n")).collect();
+    assert_eq!(clean(KEY, &texts, 1 << 20), texts);
+    let texts: Vec<String> = (0..9000).map(|number| format!("a-word-of-some-length-{number}")).collect();
+    let texts = event(&json!({"text": "x ", "all": texts}), "\n");
+    assert_eq!(clean(KEY, &texts, 1 << 20), texts);
 }
 
 #[test]
@@ -268,8 +296,6 @@ fn what_cannot_be_followed_is_cut() {
     assert_eq!(run(KEY, long.as_bytes(), 1 << 20), Err(Unfollowable::TooLong.into()));
     let many = format!("data: {}", "[".repeat(70_000));
     assert_eq!(run(KEY, many.as_bytes(), 1 << 20), Err(Unfollowable::TooMany.into()));
-    let texts: String = (0..5000).map(|number| format!("data: {{\"{number}\":\"s\"}}\n\n")).collect();
-    assert_eq!(run(KEY, texts.as_bytes(), 1 << 20), Err(Unfollowable::TooManyTexts.into()));
 }
 
 fn secret() -> impl Strategy<Value = String> {
@@ -308,7 +334,7 @@ proptest! {
         }
         let out = clean(&secret, &stream, chunk);
         let texts = joined(&out);
-        prop_assert!(!holds(&texts, &secret) && !holds(&texts, &secret[3..]), "{}\n{}\n{}", secret, stream, out);
+        prop_assert!(!holds(&texts, &secret) && !holds(&texts, &secret[unheld(&secret)..]), "{}\n{}\n{}", secret, stream, out);
         prop_assert!(out.contains(MARKER), "{}", out);
     }
 
@@ -333,6 +359,8 @@ proptest! {
 
     #[test]
     fn other_bytes_pass_unchanged(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"data: \n\r\"\\{}[],:sk-b".to_vec())], 0..400), chunk in 1_usize..50) {
+        // What begins as UTF-16 does is refused.
+        let bytes = [b"\n\n\n\n", &*bytes].concat();
         prop_assert_eq!(run(KEY, &bytes, chunk).unwrap(), bytes);
     }
 }
