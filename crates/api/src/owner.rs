@@ -30,6 +30,10 @@ pub enum Question {
         from: SocketAddr,
         /// Where it was going, before it was turned to the proxy.
         to: SocketAddr,
+        /// The proxy's end.
+        at: SocketAddr,
+        /// The cookie of the socket that the proxy accepted.
+        cookie: u64,
     },
     /// Which files these paths lead to, symlinks followed. `~/` is the caller's home.
     LeadsTo(Vec<PathBuf>),

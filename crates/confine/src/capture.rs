@@ -2,7 +2,7 @@
 //!
 //! In: a fresh network namespace, its capabilities, and nothing else: all of it is raw netlink. Out: the sockets
 //! that every outgoing connection and every DNS question of the namespace is turned to, and a socket that tells
-//! what was dropped. There is no device but loopback, every address is local to it, so nothing can leave.
+//! what was dropped. A connection that arrives with its own end as the agent has it is marked. There is no device but loopback, every address is local to it, so nothing can leave.
 
 mod listeners;
 mod message;
@@ -12,6 +12,7 @@ mod routes;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use chiton_sys::Errno;
+use rustix::fs::{Mode, OFlags};
 
 /// The netlink group that dropped packets are logged to.
 pub const LOG_GROUP: u16 = 1;
@@ -68,8 +69,16 @@ pub struct CaptureError {
 pub fn build() -> Result<CapturedListeners, CaptureError> {
     routes::bring_up()?;
     let listeners = listeners::open()?;
+    keep_marks().map_err(step("letting connections keep their mark (net.ipv4.tcp_fwmark_accept)"))?;
     nftables::program(listeners.ports)?;
     Ok(listeners)
+}
+
+/// An accepted connection has the mark of its first packet. For IPv6, too.
+fn keep_marks() -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let setting = rustix::fs::open("/proc/sys/net/ipv4/tcp_fwmark_accept", flags, Mode::empty())?;
+    rustix::io::write(&setting, b"1").map(drop)
 }
 
 fn step(doing: &'static str) -> impl FnOnce(Errno) -> CaptureError {

@@ -27,6 +27,29 @@ fn every_connection_arrives_with_where_it_was_going() {
 }
 
 #[test]
+fn an_end_that_was_changed_on_the_way_is_told() {
+    for who in kinds() {
+        let out = Setup::new(who).run(&[
+            PYTHON,
+            "-c",
+            "
+import socket
+for family, own, to in ((socket.AF_INET, '127.0.0.1', '10.0.0.1'), (socket.AF_INET6, '::1', '2001:db8::1')):
+    port = 0
+    kept = []
+    for other in (80, 81):
+        s = socket.socket(family); s.settimeout(5); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((own, port)); s.connect((to, other)); port = s.getsockname()[1]; kept.append(s)
+        s.sendall(b'x'); print(s.recv(4096).decode().splitlines()[-1])
+",
+        ]);
+        let expected = "captured Ok(10.0.0.1:80)\ncaptured Ok(10.0.0.1:81), with another end\n\
+                        captured Ok([2001:db8::1]:80)\ncaptured Ok([2001:db8::1]:81), with another end\n";
+        assert_eq!(out.text, expected);
+    }
+}
+
+#[test]
 fn the_agents_own_loopback_is_its_own() {
     for who in kinds() {
         let out = Setup::new(who).run(&[PYTHON, "-c", "

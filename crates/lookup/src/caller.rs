@@ -164,6 +164,16 @@ impl Status {
         Option::zip(last("NStgid"), last("NSpid")).ok_or(Errno::SRCH)
     }
 
+    /// Whether another process traces the thread. What cannot be told is so.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.field("TracerPid") != Some("0")
+    }
+
+    /// How many seccomp filters are on the thread.
+    pub(crate) fn filters(&self) -> Result<u32> {
+        self.field("Seccomp_filters").and_then(|text| text.parse().ok()).ok_or(Errno::OPNOTSUPP)
+    }
+
     /// Whether a signal waits that the thread would handle now.
     pub(crate) fn has_signal(&self) -> bool {
         let set = |name| self.field(name).and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
@@ -189,6 +199,15 @@ mod tests {
         assert_eq!(status.inside().unwrap(), (7, 8));
         assert_eq!(status.process().unwrap(), 900);
         assert!(status.has_signal());
+    }
+
+    #[test]
+    fn status_tells_tracers_and_filters_or_the_worse() {
+        let status = |text: &[u8]| Status(text.to_vec());
+        let told = status(b"TracerPid:\t0\nSeccomp:\t2\nSeccomp_filters:\t3\n");
+        assert_eq!((told.is_traced(), told.filters()), (false, Ok(3)));
+        assert!(status(b"TracerPid:\t12\n").is_traced());
+        assert!(status(b"").is_traced() && status(b"").filters().is_err());
     }
 
     #[test]

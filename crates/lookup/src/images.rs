@@ -3,8 +3,8 @@
 //! In: every start that is let through, and every call. Out: the two paths that may name a script, as the kernel gave
 //! them to the new program: what it was told to execute, and its first argument. They stand in memory that is the
 //! process's own from then on, so they are read at the program's first call that waits for us: until then nothing ran
-//! but the loader, which has opened no other file yet. Who traces the process, or set it a filter of its own, can be
-//! earlier (docs/decisions/0024).
+//! but the loader, which has opened no other file yet. Where somebody traces the process, or a filter of the agent's own
+//! could have answered calls before, nothing is known (docs/decisions/0024).
 //!
 //! What always holds: only a start changes where a stack begins, for the filter refuses to say something else of it. So
 //! a process whose stack begins elsewhere than when it asked for a start runs the new program, and the first call that
@@ -27,7 +27,7 @@ use chiton_sys::{Errno, Result};
 use rustix::fs::OFlags;
 
 use crate::{
-    caller::{Caller, stat_field},
+    caller::{Caller, Status, stat_field},
     read_all,
     request::Request,
     shared::Shared,
@@ -108,15 +108,17 @@ impl Images {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process is about to start a program.
-    pub(crate) fn begins(&self, shared: &Shared, process: u32) {
+    /// A process is about to start a program, by a thread with this status.
+    pub(crate) fn begins(&self, shared: &Shared, process: u32, status: &Status) {
         let seen = Seen::of(&Caller { thread: process, host_proc: shared.host_proc.as_fd() });
-        self.table().begins(process, seen.ok());
+        // Who traces it could write the new program's arguments before we read them, and leave it.
+        self.table().begins(process, seen.ok().filter(|_| !status.is_traced()));
         self.awaits.store(true, Ordering::Release);
     }
 
-    /// A thread makes a call: where it is a new program's first one, what that was started with is read.
-    pub(crate) fn look_at(&self, request: &Request<'_>) {
+    /// A thread makes a call: where it is a new program's first one, what that was started with is read. So many
+    /// `filters` are ours.
+    pub(crate) fn look_at(&self, request: &Request<'_>, filters: Option<u32>) {
         if !self.awaits.load(Ordering::Acquire) {
             return;
         }
@@ -127,7 +129,12 @@ impl Images {
         if now.began != before.began || now.stack == before.stack {
             return;
         }
-        let read = read(&request.caller);
+        let read = read(&request.caller).and_then(|paths| {
+            let status = request.caller.status()?;
+            // A filter of the agent's own may have answered calls before this one.
+            let is_first = Some(status.filters()?) == filters;
+            if is_first && !status.is_traced() { Ok(paths) } else { Err(Errno::ACCESS) }
+        });
         // A thread that a start has ended does not wait; what was read may be of later.
         if request.confirm().is_ok() {
             let mut table = self.table();
@@ -141,7 +148,7 @@ impl Images {
         if self.table().running.is_empty() {
             return None;
         }
-        let status = caller.status().ok()?;
+        let status = caller.status().ok().filter(|status| !status.is_traced())?;
         let process = status.process().ok()?;
         let (inside, _) = status.inside().ok()?;
         let began = Caller { thread: process, ..*caller }.stat_field(BEGAN).ok()?;
@@ -150,10 +157,13 @@ impl Images {
         Some(Started { process, number: image.number, inside, paths: image.paths.clone() })
     }
 
-    /// Whether a process still runs what it was started with.
+    /// Whether a process still runs what it was started with, and nobody traces it.
     pub(crate) fn is(&self, shared: &Shared, started: &Started) -> bool {
         let caller = Caller { thread: started.process, host_proc: shared.host_proc.as_fd() };
         let began = caller.stat_field(BEGAN).ok();
+        if !caller.status().is_ok_and(|status| !status.is_traced()) {
+            return false;
+        }
         let table = self.table();
         let image = table.running.get(&started.process);
         image.is_some_and(|image| image.number == started.number && Some(image.began) == began)

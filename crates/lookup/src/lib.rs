@@ -33,7 +33,7 @@ mod waits;
 
 pub use event::{Sink, Started, Wanted};
 pub use judge::{Unmasked, unmasked};
-pub use owners::Owner;
+pub use owners::{Ends, Owner};
 pub use rules::{Literal, Rules, Standing};
 pub use server::{LookupConfig, Ownership, Server, StartError};
 pub use table::notified;

@@ -5,7 +5,7 @@
 //! socket's cookie, a number that the kernel gives to no other socket; a process's number is never kept.
 //!
 //! What always holds: a connection that was made by another way than `connect`, one that processes of different
-//! executables hold by the time of the question, and one that was asked about before have no owner.
+//! executables or nobody at all hold by the time of the question, and one that was asked about before have no owner.
 
 mod diagnosis;
 mod file;
@@ -32,6 +32,19 @@ use crate::{calls::interpreter, images::Started, object::Stat, request::Request,
 
 /// Connections that nobody asked about are kept up to this number, the newest ones.
 const MOST: usize = 16 << 10;
+
+/// A connection that was turned to the proxy, by its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The agent's own.
+    pub from: SocketAddr,
+    /// Where it was going.
+    pub to: SocketAddr,
+    /// The proxy's, where it was turned to.
+    pub at: SocketAddr,
+    /// The cookie of the socket that the proxy accepted.
+    pub cookie: u64,
+}
 
 /// Whose a connection is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,8 +129,8 @@ fn connected(request: &Request<'_>, socket: &OwnedFd) -> Result<Connected> {
 }
 
 /// Whose the connection with these ends is. Each is asked about once.
-pub(crate) fn owner_of(shared: &Shared, from: SocketAddr, to: SocketAddr) -> Option<Owner> {
-    let cookie = diagnosis::cookie_of(from, to)?;
+pub(crate) fn owner_of(shared: &Shared, ends: &Ends) -> Option<Owner> {
+    let cookie = diagnosis::cookie_of(ends)?;
     let (_, connected) = shared.owners.table().by_cookie.remove(&cookie)?;
     let holders = holders::which_run(shared, connected.socket, connected.executable.identity)?;
     let fixed = judge(shared, &connected.executable);

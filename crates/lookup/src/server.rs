@@ -6,7 +6,6 @@
 use std::{
     cell::Cell,
     collections::HashSet,
-    net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -31,7 +30,7 @@ use crate::{
     event::Sink,
     judge::{Judge, Unmasked},
     object::Stat,
-    owners::{self, Owner},
+    owners::{self, Ends, Owner},
     request::{Reply, Request},
     rules::Rules,
     shared::Shared,
@@ -81,11 +80,10 @@ pub enum StartError {
 pub struct Ownership(Arc<Shared>);
 
 impl Ownership {
-    /// Whose the connection with these two ends is, as the agent has them: its own, and where it was going. None
-    /// where that cannot be told for certain. Each connection is told once.
+    /// Whose a connection is. None where that cannot be told for certain. Each connection is told once.
     #[must_use]
-    pub fn owner_of(&self, from: SocketAddr, to: SocketAddr) -> Option<Owner> {
-        owners::owner_of(&self.0, from, to)
+    pub fn owner_of(&self, ends: &Ends) -> Option<Owner> {
+        owners::owner_of(&self.0, ends)
     }
 
     /// The file that an absolute path leads to, symlinks followed. None where it leads to none, or where the agent
@@ -169,6 +167,7 @@ impl Server {
         let pool = Arc::new(Pool {
             shared: Arc::clone(&self.shared),
             listener: Arc::new(listener),
+            filters: OnceLock::new(),
             idle: AtomicUsize::new(0),
             total: AtomicUsize::new(0),
         });
@@ -205,6 +204,9 @@ impl Drop for Server {
 struct Pool {
     shared: Arc<Shared>,
     listener: Arc<OwnedFd>,
+    /// How many filters a program here has that set itself none. The first call is still our own, which starts the
+    /// agent's program.
+    filters: OnceLock<Option<u32>>,
     idle: AtomicUsize,
     total: AtomicUsize,
 }
@@ -276,7 +278,8 @@ impl Pool {
             caller: Caller { thread: note.thread, host_proc: shared.host_proc.as_fd() },
             executes: Cell::new(false),
         };
-        shared.images.look_at(&request);
+        let filters = self.filters.get_or_init(|| filters(&request).ok());
+        shared.images.look_at(&request, *filters);
         // A fault of ours is the caller's error, never its permission.
         let outcome = catch_unwind(AssertUnwindSafe(|| judge(&request))).unwrap_or(Err(Errno::IO));
         // It fails where the caller is gone.
@@ -311,6 +314,12 @@ impl Pool {
             Err(errno) => notify::answer(&self.listener, id, Answer::Error(errno)),
         }
     }
+}
+
+fn filters(request: &Request<'_>) -> chiton_sys::Result<u32> {
+    let filters = request.caller.status()?.filters();
+    request.confirm()?;
+    filters
 }
 
 fn judge(request: &Request<'_>) -> chiton_sys::Result<Reply> {

@@ -118,6 +118,11 @@ fn binaries(sites: &Sites, notes: &mut Notes) {
             "`binaries` narrows what ordinary tools do; it does not bound hostile code that loads itself into an \
              allowed program",
         );
+        for glob in globs.iter().map(BinaryPattern::program).filter(|glob| has_many_names(glob)) {
+            let message =
+                format!("`{glob}` is one program with many names: whatever it is called as may use the rule");
+            notes.warning(span.clone(), message);
+        }
         for pattern in globs.iter().filter(|pattern| pattern.script().is_some()) {
             let message = format!(
                 "`{pattern}` tells which script an interpreter was started with; what else it loads the agent still \
@@ -132,6 +137,12 @@ fn binaries(sites: &Sites, notes: &mut Notes) {
             }
         }
     }
+}
+
+/// Programs that are told by what they are called what to be. Others are not known by their names.
+fn has_many_names(glob: &FileGlob) -> bool {
+    let last = glob.as_str().rsplit('/').next();
+    last.is_some_and(|name| matches!(name, "busybox" | "toybox" | "coreutils"))
 }
 
 /// A folder that the agent can write and that the pattern reaches into. A path that is given to read, within one

@@ -145,6 +145,17 @@ fn a_credential_in_the_clear_is_warned_of_and_an_added_one_explained() {
 }
 
 #[test]
+fn a_program_with_many_names_is_warned_of() {
+    let warned = |binary: &str| {
+        let text = format!("dynamic: {{network: {{http: [{{host: a.test, binaries: ['{binary}']}}]}}}}");
+        let warnings = Policy::parse(&text).unwrap().warnings.render("chiton.yaml", false);
+        warnings.contains("is one program with many names")
+    };
+    assert!(warned("/bin/busybox") && warned("/usr/bin/toybox /opt/tool.sh"));
+    assert!(!warned("/usr/bin/curl") && !warned("/usr/bin/python3 /opt/busybox"));
+}
+
+#[test]
 fn the_sandboxs_own_variables_are_not_the_policys() {
     for text in ["{CHITON_SANDBOX: other}", "{SSL_CERT_FILE: /tmp/mine}", "[CURL_CA_BUNDLE]"] {
         let errors = Policy::parse(&format!("static: {{process: {{env: {text}}}}}")).unwrap_err();

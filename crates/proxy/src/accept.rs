@@ -24,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::AgentStream,
+    capture::Arrived,
     dns::names::is_stand_in,
     hello::{Crowded, First, FirstBytes},
     http1::{self, connection::Tunnel},
     http2, limits,
     memory::HTTP2_CONNECTIONS,
-    owners::{Connection, Ends},
+    owners::Connection,
     service::{Arrival, Service},
     state::Proxy,
     stream::writes_through,
@@ -75,21 +76,22 @@ impl AsyncRead for Begun {
 
 writes_through!(impl [] Begun => stream);
 
-/// Serves one captured connection, that was going to `to`, until it ends or is cut.
-pub(crate) async fn serve(stream: TcpStream, to: SocketAddr, proxy: Arc<Proxy>) {
+/// Serves one captured connection until it ends or is cut.
+pub(crate) async fn serve(stream: TcpStream, arrived: Arrived, proxy: Arc<Proxy>) {
     let _open = proxy.count_connection();
     let cut = CancellationToken::new();
     tokio::select! {
         biased;
         // What is dropped here resets the connection.
         () = cut.cancelled() => {}
-        () = serve_uncut(AgentStream::new(stream, cut.clone()), to, proxy, &cut) => {}
+        () = serve_uncut(AgentStream::new(stream, cut.clone()), arrived, proxy, &cut) => {}
     }
 }
 
-async fn serve_uncut(stream: AgentStream, to: SocketAddr, proxy: Arc<Proxy>, cut: &CancellationToken) {
+async fn serve_uncut(stream: AgentStream, arrived: Arrived, proxy: Arc<Proxy>, cut: &CancellationToken) {
     let _ = stream.set_nodelay(true);
-    let Some(target) = Target::of(to, &proxy, connection(&stream, to)) else {
+    let Arrived { to, ends } = arrived;
+    let Some(target) = Target::of(to, &proxy, Arc::new(Connection::new(ends))) else {
         proxy.events.unknown_destination(to);
         return stream.reset();
     };
@@ -218,13 +220,6 @@ impl Target {
         };
         Some(Self { host, port: to.port(), connection })
     }
-}
-
-/// A captured connection, by its two ends.
-fn connection(stream: &TcpStream, to: SocketAddr) -> Arc<Connection> {
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let ends = stream.peer_addr().ok().map(|from| Ends { from: canonical(from), to: canonical(to) });
-    Arc::new(Connection::new(ends))
 }
 
 async fn serve_tls(stream: Begun, target: Target, proxy: Arc<Proxy>, cut: &CancellationToken) {

@@ -7,12 +7,41 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::state::Proxy;
+use crate::{owners::Ends, state::Proxy};
 
 /// Where a captured connection was going.
 pub(crate) trait Origin: Send + Sync + 'static {
     /// The address that the agent connected to.
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr>;
+
+    /// Whether the agent's own end is as the agent has it.
+    fn shows_own_end(&self, stream: &TcpStream) -> bool;
+}
+
+/// A captured connection.
+pub(crate) struct Arrived {
+    /// Where it was going.
+    pub(crate) to: SocketAddr,
+    /// Its ends; none where they cannot be told.
+    pub(crate) ends: Option<Ends>,
+}
+
+impl Arrived {
+    fn of(stream: &TcpStream, origin: &dyn Origin) -> io::Result<Self> {
+        let to = origin.of(stream)?;
+        let ends = if origin.shows_own_end(stream) { ends(stream, to).ok() } else { None };
+        Ok(Self { to, ends })
+    }
+}
+
+fn ends(stream: &TcpStream, to: SocketAddr) -> io::Result<Ends> {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    Ok(Ends {
+        from: canonical(stream.peer_addr()?),
+        to: canonical(to),
+        at: canonical(stream.local_addr()?),
+        cookie: rustix::net::sockopt::socket_cookie(stream)?,
+    })
 }
 
 /// The kernel's own record of the redirection.
@@ -29,6 +58,12 @@ impl Origin for KernelOrigin {
         }
         Ok(origin)
     }
+
+    /// The packet filter marks those. Two sockets may have the same end towards different places; the second one's is
+    /// changed on its way to us, to one that another connection may have.
+    fn shows_own_end(&self, stream: &TcpStream) -> bool {
+        chiton_sys::socket::mark(stream) == Ok(chiton_sys::socket::OWN_END)
+    }
 }
 
 /// Serves one capture listener until it fails.
@@ -42,11 +77,11 @@ pub(crate) async fn serve(
         // Past the limit a connection waits in the kernel's backlog.
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
         let (stream, _) = accept(&listener).await?;
-        match origin.of(&stream) {
-            Ok(to) => {
+        match Arrived::of(&stream, &*origin) {
+            Ok(arrived) => {
                 let proxy = proxy.clone();
                 tokio::spawn(async move {
-                    crate::accept::serve(stream, to, proxy).await;
+                    crate::accept::serve(stream, arrived, proxy).await;
                     drop(place);
                 });
             }

@@ -13,7 +13,7 @@ use chiton_api::{
     control::Failure,
     owner::{Answer, Asked, MAX_PACKET, Owner, Question, Script, Told},
 };
-use chiton_lookup::Ownership;
+use chiton_lookup::{Ends, Ownership};
 use rustix::{
     io::Errno,
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
@@ -64,8 +64,9 @@ impl Owners {
         let asked = buffer.get(..got).and_then(|packet| serde_json::from_slice::<Asked>(packet).ok());
         let Some(Asked { id, question }) = asked else { return true };
         let answer = match question {
-            Question::Owner { from, to } => {
-                Answer::Owner(ownership.owner_of(from, to).map(|owner| self.told(owner)))
+            Question::Owner { from, to, at, cookie } => {
+                let owner = ownership.owner_of(&Ends { from, to, at, cookie });
+                Answer::Owner(owner.map(|owner| self.told(owner)))
             }
             Question::LeadsTo(paths) => {
                 Answer::LeadsTo(paths.iter().map(|path| ownership.leads_to(&self.absolute(path))).collect())

@@ -206,6 +206,59 @@ fn a_folder_that_can_be_moved_lends_no_name() {
     assert_eq!(out, "403\nrefused\n403\n");
 }
 
+/// Who traces a process can write its arguments before we read them, and put them back before it does. The names of both
+/// scripts are as long.
+#[test]
+fn a_process_that_is_traced_has_no_script() {
+    let tools = Tools::new();
+    let trace = r#"
+import ctypes, os, sys
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes, ptrace.restype = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
+OWN, FORGED = b"/workspace/mine/mine1.py", b"/workspace/tools/tool.py"
+SYSCALL, DETACH, POKE = 24, 17, 5
+def write(pid, at, text):
+    for offset in range(0, len(text), 8):
+        assert ptrace(POKE, pid, at + offset, int.from_bytes(text[offset:offset + 8], "little")) == 0
+def forged(calls):
+    pid = os.fork()
+    if pid == 0:
+        ptrace(0, 0, None, None); os.execv("/usr/bin/python3", [b"python3", OWN])
+    os.waitpid(pid, 0)
+    at = int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[45]) + len(b"python3") + 1
+    write(pid, at, FORGED)
+    for _ in range(calls):
+        ptrace(SYSCALL, pid, None, None); os.waitpid(pid, 0)
+    write(pid, at, OWN); ptrace(DETACH, pid, None, None)
+    os.waitpid(pid, 0)
+forged(40)
+if os.fork() == 0:
+    ptrace(0, 0, None, None); os.execv("/usr/bin/python3", [b"python3", FORGED])
+child, _ = os.wait(); ptrace(DETACH, child, None, None); os.wait()
+"#;
+    tools.world.chiton.write_workspace("trace.py", trace);
+    fs::create_dir(tools.world.chiton.workspace().join("mine")).expect("a folder");
+    tools.world.chiton.write_workspace("mine/mine1.py", format!("{ASK}ask()\n"));
+    assert_eq!(tools.sh("tool.py", "python3 trace.py"), "403\n403\n");
+}
+
+/// A filter stays over a start, and may answer the calls that would have told of it.
+#[test]
+fn a_process_with_a_filter_of_its_own_has_no_script() {
+    let tools = Tools::new();
+    let filter = r#"
+import ctypes, os, sys
+class Program(ctypes.Structure): _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
+ALLOW = ctypes.create_string_buffer(b"\x06\0\0\0" + (0x7fff0000).to_bytes(4, "little"), 8)
+program = Program(1, ctypes.addressof(ALLOW))
+if len(sys.argv) > 1:
+    assert ctypes.CDLL(None).prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+os.execv("/usr/bin/python3", ["python3", "/workspace/tools/tool.py"])
+"#;
+    tools.world.chiton.write_workspace("filter.py", filter);
+    assert_eq!(tools.sh("tool.py", "python3 filter.py; python3 filter.py on"), "200\n403\n");
+}
+
 /// The limit, as SECURITY.md has it.
 #[test]
 fn what_the_agent_makes_the_interpreter_load_is_the_script() {

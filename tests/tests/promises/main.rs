@@ -1,6 +1,7 @@
 //! The promises of the threat model, each attacked from inside a running sandbox.
 
 mod binaries;
+mod binaries_ends;
 mod binaries_script;
 mod binaries_unread;
 mod p01_no_secret_inside;

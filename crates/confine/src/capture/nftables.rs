@@ -1,9 +1,14 @@
-//! The packet filter: one table, two chains, one transaction.
+//! The packet filter: one table, three chains, one transaction.
 //!
 //! The first chain turns TCP and DNS to the listeners and leaves loopback alone; the second passes what is for
-//! loopback and the answers of what was turned, and logs and drops all else.
+//! loopback and the answers of what was turned, and logs and drops all else. The third marks connections that arrive
+//! at the listener with their own end as the agent has it: two with one end, to different places, would be the same
+//! connection once they are turned, so the kernel gives the second one another end.
 
-use chiton_sys::netlink::{Netlink, Subsystem};
+use chiton_sys::{
+    netlink::{Netlink, Subsystem},
+    socket::OWN_END,
+};
 
 use crate::capture::{
     CaptureError, LOG_GROUP, Ports,
@@ -12,8 +17,10 @@ use crate::capture::{
 };
 
 const TABLE: &str = "chiton";
-const TURN: &str = "turn";
-const DROP: &str = "drop";
+const TURN: Chain = Chain { name: "turn", kind: "nat", hook: LOCAL_OUT, priority: -100, policy: ACCEPT };
+const DROP: Chain = Chain { name: "drop", kind: "filter", hook: LOCAL_OUT, priority: 0, policy: 0 };
+/// Behind all changes of addresses.
+const MARK: Chain = Chain { name: "mark", kind: "filter", hook: LOCAL_IN, priority: 300, policy: ACCEPT };
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -22,6 +29,7 @@ const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const INET: u8 = 1;
+const LOCAL_IN: u32 = 1;
 const LOCAL_OUT: u32 = 3;
 const ACCEPT: u32 = 1;
 
@@ -32,6 +40,18 @@ const UDP: &[u8] = &[17];
 const PORT_53: &[u8] = &[0, 53];
 /// Connections whose destination was changed.
 const TURNED: [u8; 4] = 0x20_u32.to_ne_bytes();
+/// Connections whose source was changed.
+const OTHER_END: [u8; 4] = 0x10_u32.to_ne_bytes();
+
+/// Rules in their order, and where packets come to them.
+#[derive(Clone, Copy)]
+struct Chain {
+    name: &'static str,
+    kind: &'static str,
+    hook: u32,
+    priority: i32,
+    policy: u32,
+}
 
 /// A comparison of something with a value.
 #[derive(Clone, Copy)]
@@ -46,6 +66,8 @@ enum Is<'a> {
     Port(&'a [u8]),
     /// An answer on a connection that was turned.
     AnswerOfTurned,
+    /// On a connection whose source nobody changed.
+    OwnEnd,
 }
 
 /// What a rule does.
@@ -54,6 +76,7 @@ enum Do {
     Accept,
     Turn(u16),
     Log,
+    Mark(u32),
 }
 
 /// Programs the filter of this network namespace.
@@ -71,8 +94,9 @@ pub(super) fn program(ports: Ports) -> Result<(), CaptureError> {
         header(body);
         body.string(1, TABLE);
     });
-    chain(&mut batch, TURN, "nat", -100, ACCEPT);
-    chain(&mut batch, DROP, "filter", 0, 0);
+    for one in [TURN, DROP, MARK] {
+        chain(&mut batch, one);
+    }
     rule(&mut batch, TURN, &to_loopback, Do::Accept);
     rule(&mut batch, TURN, &to_loopback6, Do::Accept);
     rule(&mut batch, TURN, &[Is::Transport(TCP), Is::Port(PORT_53)], Do::Turn(ports.dns_tcp));
@@ -82,6 +106,10 @@ pub(super) fn program(ports: Ports) -> Result<(), CaptureError> {
     rule(&mut batch, DROP, &to_loopback6, Do::Accept);
     rule(&mut batch, DROP, &[Is::AnswerOfTurned], Do::Accept);
     rule(&mut batch, DROP, &[], Do::Log);
+    let port = ports.tcp.to_be_bytes();
+    // A socket can bring a mark along.
+    rule(&mut batch, MARK, &[Is::Transport(TCP), Is::Port(&port)], Do::Mark(0));
+    rule(&mut batch, MARK, &[Is::Transport(TCP), Is::Port(&port), Is::OwnEnd], Do::Mark(OWN_END));
     let last_rule = batch.last();
     batch.add(BATCH_END, 0, |body| body.raw(&[0, 0, 0, 10]));
 
@@ -93,25 +121,25 @@ fn header(body: &mut Body<'_>) {
     body.raw(&[INET, 0, 0, 0]);
 }
 
-fn chain(batch: &mut Messages, name: &str, kind: &str, priority: i32, policy: u32) {
+fn chain(batch: &mut Messages, chain: Chain) {
     batch.add(NEW_CHAIN, CREATE, |body| {
         header(body);
         body.string(1, TABLE);
-        body.string(3, name);
+        body.string(3, chain.name);
         body.nested(4, |hook| {
-            hook.number(1, LOCAL_OUT);
-            hook.number(2, priority.cast_unsigned());
+            hook.number(1, chain.hook);
+            hook.number(2, chain.priority.cast_unsigned());
         });
-        body.number(5, policy);
-        body.string(7, kind);
+        body.number(5, chain.policy);
+        body.string(7, chain.kind);
     });
 }
 
-fn rule(batch: &mut Messages, chain: &str, when: &[Is<'_>], then: Do) {
+fn rule(batch: &mut Messages, chain: Chain, when: &[Is<'_>], then: Do) {
     batch.add(NEW_RULE, ACK | CREATE | APPEND, |body| {
         header(body);
         body.string(1, TABLE);
-        body.string(2, chain);
+        body.string(2, chain.name);
         body.nested(4, |list| {
             for is in when {
                 compare(list, *is);
@@ -146,6 +174,11 @@ fn compare(list: &mut Body<'_>, is: Is<'_>) {
             masked(list, &TURNED);
             equals(list, &TURNED);
         }
+        Is::OwnEnd => {
+            track(list, 2);
+            masked(list, &OTHER_END);
+            equals(list, &[0; 4]);
+        }
     }
 }
 
@@ -161,6 +194,16 @@ fn act(list: &mut Body<'_>, then: Do) {
                 data.nested(2, |value| value.attribute(1, &port.to_be_bytes()));
             });
             expression(list, "redir", |data| data.number(1, 1));
+        }
+        Do::Mark(mark) => {
+            expression(list, "immediate", |data| {
+                data.number(1, 1);
+                data.nested(2, |value| value.attribute(1, &mark.to_ne_bytes()));
+            });
+            expression(list, "meta", |data| {
+                data.number(2, 3);
+                data.number(3, 1);
+            });
         }
         Do::Log => {
             // 20 a second, at most 50 at once.

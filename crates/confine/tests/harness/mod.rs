@@ -298,7 +298,9 @@ fn answer_tcp(listener: &TcpListener, listeners_port: u16) {
         let _ = stream.read(&mut [0; 4096]);
         let port = stream.local_addr().unwrap().port();
         let which = if listeners_port == port { "captured" } else { "dns" };
-        let body = format!("{which} {meant:?}\n");
+        let own_end = chiton_sys::socket::mark(&stream) == Ok(chiton_sys::socket::OWN_END);
+        let end = if own_end || which == "dns" { "" } else { ", with another end" };
+        let body = format!("{which} {meant:?}{end}\n");
         let answer = format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let _ = stream.write_all(answer.as_bytes());
     }

@@ -63,7 +63,7 @@ pub(crate) fn execve(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         since: Instant::now(),
     };
     request.confirm()?;
-    request.shared.images.begins(request.shared, process);
+    request.shared.images.begins(request.shared, process, &status);
     request.shared.starts.add(request.shared, process, pending);
     Ok(Reply::Continue)
 }

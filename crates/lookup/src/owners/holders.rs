@@ -1,6 +1,7 @@
 //! Who holds a socket now. A program that a connection was handed to would be judged as the one that made it.
 //!
-//! Only what processes hold is seen: a socket on its way between two of them is nobody's for that moment.
+//! Only what threads hold is seen: a socket on its way between two processes is nobody's for that moment. Threads of one
+//! process may have tables of their own, so all are looked at.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -12,34 +13,43 @@ use crate::{
     shared::Shared,
 };
 
-/// The processes inside that have this socket, by their numbers there; none where one of them runs another executable,
-/// or cannot be looked at.
+/// The processes inside that have this socket, by their numbers there; none where nobody has it, where one of them runs
+/// another executable, or cannot be looked at.
 pub(super) fn which_run(shared: &Shared, socket: u64, executable: Identity) -> Option<Vec<u32>> {
     let name = format!("socket:[{socket}]");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = rustix::fs::openat(&shared.judge.root, c"proc", flags, Mode::empty());
-    let proc = proc.ok()?;
+    let proc = directory(&shared.judge.root, "proc").ok()?;
     let mut holders = Vec::new();
-    for entry in Dir::read_from(&proc).ok()? {
-        let Some(process) = entry.ok()?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
+    for process in numbers(&proc).ok()? {
         // Our own, which never has it.
         if shared.judge.supervisor == Some(process) {
             continue;
         }
-        let run = holds(&proc, process, name.as_bytes()).and_then(|holds| match holds {
-            true => Ok(Some(Stat::of(open(&proc, &format!("{process}/exe"))?)?.identity())),
-            false => Ok(None),
-        });
-        match run {
-            Ok(Some(run)) if run == executable => holders.push(process),
+        match what_holds(&proc, process, name.as_bytes()) {
+            Ok(Some(runs)) if runs == executable => holders.push(process),
             Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
             Ok(Some(_)) | Err(_) => return None,
         }
     }
-    Some(holders)
+    (!holders.is_empty()).then_some(holders)
+}
+
+/// What a process runs, where one of its threads has the socket.
+fn what_holds(proc: &OwnedFd, process: u32, socket: &[u8]) -> Result<Option<Identity>> {
+    let threads = directory(proc, &format!("{process}/task"))?;
+    for thread in numbers(&threads)? {
+        // What a process runs whose first thread has ended can be read from the others alone.
+        let runs = holds(&threads, thread, socket).and_then(|holds| match holds {
+            true => Ok(Some(Stat::of(open(&threads, &format!("{thread}/exe"))?)?.identity())),
+            false => Ok(None),
+        });
+        match runs {
+            Ok(Some(runs)) => return Ok(Some(runs)),
+            // The thread has ended, or closed it.
+            Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 fn open(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
@@ -47,10 +57,22 @@ fn open(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
     memory::with_ptrace(|| rustix::fs::openat(at, path, flags, Mode::empty()))
 }
 
-fn holds(proc: &OwnedFd, process: u32, socket: &[u8]) -> Result<bool> {
-    let path = format!("{process}/fd");
+fn directory(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fds = memory::with_ptrace(|| rustix::fs::openat(proc, path.as_str(), flags, Mode::empty()))?;
+    memory::with_ptrace(|| rustix::fs::openat(at, path, flags, Mode::empty()))
+}
+
+/// The names in a folder that are numbers.
+fn numbers(folder: &OwnedFd) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in memory::with_ptrace(|| Dir::read_from(folder))? {
+        numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(numbers)
+}
+
+fn holds(threads: &OwnedFd, thread: u32, socket: &[u8]) -> Result<bool> {
+    let fds = directory(threads, &format!("{thread}/fd"))?;
     for entry in memory::with_ptrace(|| Dir::read_from(&fds))? {
         let entry = entry?;
         let number = entry.file_name();

@@ -124,7 +124,11 @@ async fn a_connection_is_small() {
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
     let stream = TcpStream::connect(upstream.address()).await.unwrap();
-    let serving = accept::serve(stream, upstream.address(), bench.proxy.clone());
+    let serving = accept::serve(
+        stream,
+        crate::capture::Arrived { to: upstream.address(), ends: None },
+        bench.proxy.clone(),
+    );
     let size = size_of_val(&serving);
     assert!(size <= 2 << 10, "{size}");
 }

@@ -82,6 +82,10 @@ impl Origin for Going {
     fn of(&self, _: &TcpStream) -> io::Result<SocketAddr> {
         Ok(self.0)
     }
+
+    fn shows_own_end(&self, _: &TcpStream) -> bool {
+        true
+    }
 }
 
 /// A proxy, and what is around it.
