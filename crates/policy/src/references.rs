@@ -76,7 +76,7 @@ mod tests {
         let policy = Policy::parse(
             "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://b'},\n\
              network: {http: [{host: '*.a.test', credential: 'local://a'}, {host: c.test},\n\
-             {host: '*.a.test', paths: [/x], credential: 'local://a'}, {host: d.test, credential: 'local://b'},\n\
+             {host: '*.a.test', paths: [/x], credential: 'local://a'}, {host: d.test, paths: [/z], credential: 'local://b'},\n\
              {host: d.test, paths: [/y], credential: {secret: 'local://b', query: k}}]}}",
         )
         .unwrap();
