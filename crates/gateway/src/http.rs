@@ -134,6 +134,6 @@ mod tests {
         described.sort();
         routes.sort();
         assert_eq!(described, routes);
-        assert_eq!(routes.len(), 23);
+        assert_eq!(routes.len(), 25);
     }
 }
