@@ -12,6 +12,7 @@ pub mod program;
 pub mod raw;
 pub mod routes;
 pub mod server;
+pub mod vault;
 
 pub use ca::TestCa;
 pub use connect::{Forward, ForwardProxy};
@@ -21,3 +22,4 @@ pub use program::Program;
 pub use raw::RawUpstream;
 pub use routes::Router;
 pub use server::{Answer, Received, Upstream};
+pub use vault::VaultServer;

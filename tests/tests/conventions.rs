@@ -35,6 +35,7 @@ const SAME_LEVEL: &[(&str, &str)] = &[
     ("chiton-confine", "chiton-sys"),
     ("chiton-lookup", "chiton-sys"),
     ("chiton-credentials", "chiton-sys"),
+    ("chiton-credentials", "chiton-tls"),
     ("chiton-tls", "chiton-sys"),
     ("chiton-driver", "chiton-api"),
     ("chiton-store", "chiton-api"),

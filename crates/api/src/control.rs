@@ -201,6 +201,11 @@ pub enum ProxyRequest {
     Configure(Box<ProxyConfig>),
     /// A new revision. Reply: `Enforcing` when nothing is judged by the old one any more, or `Failed`.
     Apply(Box<Revised>),
+    /// The revision that is enforced, with its credentials as they are now; one without a value keeps the value that it
+    /// had, and without `valid_ms` its time too. Reply: as to `Apply`.
+    Refresh(Box<Revised>),
+    /// Answer when a server has refused one of the credentials. Reply: `Rejected`.
+    AwaitRejected,
     /// Where it stands. Reply: `Status`.
     Status,
     /// End. Reply: `Done`.
@@ -220,6 +225,8 @@ pub enum ProxyReply {
     },
     /// Where it stands.
     Status(ProxyStatus),
+    /// Servers answered 401 to requests with these credentials since this was asked for the last time.
+    Rejected(Vec<SecretRef>),
     /// Done, nothing to tell.
     Done,
     /// The old revision stays.
@@ -258,6 +265,18 @@ pub struct Credential {
     pub value: SecretValue,
     /// The hosts that it may go to, where its owner said so when it was stored.
     pub hosts: Option<Vec<String>>,
+    /// How long it may be put into requests, from its arrival on; none: until another comes. Longer than that it is
+    /// only taken out of responses. The proxy keeps to this by itself, whether or not a gateway is there.
+    #[serde(default)]
+    pub valid_ms: Option<u64>,
+}
+
+impl Credential {
+    /// One that is not to be used any more. The proxy goes on taking the value that it has out of responses.
+    #[must_use]
+    pub fn withheld(reference: SecretRef) -> Self {
+        Self { reference, value: SecretValue::new(Vec::new()), hosts: None, valid_ms: Some(0) }
+    }
 }
 
 /// What a proxy needs to begin. Descriptors beside it: those of [`Listeners`], then the event file.

@@ -30,6 +30,8 @@
 //! | `GET /v1/secrets` | → `[SecretInfo]` |
 //! | `PUT /v1/secrets/{name}` | [`SetSecret`] → 204 |
 //! | `DELETE /v1/secrets/{name}` | → 204 |
+//! | `POST /v1/store-key` | [`ChangeKey`] → [`ChangedKey`]; the local store is sealed with another key |
+//! | `POST /v1/resolve` | [`TestSecret`] → [`TestedSecret`]; never a value |
 //!
 //! **Sessions.** A request that asks for a session carries `Connection: Upgrade` and
 //! `Upgrade: chiton-session` ([`SESSION_PROTOCOL`]) besides its body. When everything before the start went
@@ -57,7 +59,7 @@ pub use sandbox::{
     CreateRequest, Denials, ExecRequest, ListQuery, LogsQuery, Reason, RemoveQuery, Sandbox, SandboxDetail,
     Session, SignalRequest, StartRequest, State, StopRequest, WaitReply,
 };
-pub use secret::{SecretInfo, SetSecret};
+pub use secret::{ChangeKey, ChangedKey, SecretInfo, SetSecret, StoreKey, TestSecret, TestedSecret};
 
 /// The protocol name of `Upgrade` for sessions.
 pub const SESSION_PROTOCOL: &str = "chiton-session";

@@ -1,28 +1,17 @@
 //! One store for every reference, by its scheme.
 
 use std::{
-    fs::File,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
-use async_trait::async_trait;
 use chiton_secret::{Scheme, SecretRef, SecretValue};
-use zeroize::Zeroizing;
 
-use crate::{LocalError, LocalStore, SecretName, Unusable, trim_line_end, usable};
-
-/// Something that knows values.
-#[async_trait]
-pub trait SecretStore: Send + Sync {
-    /// The value that a reference stands for.
-    ///
-    /// # Errors
-    /// When there is none that can be used. No error holds a value.
-    async fn resolve(&self, reference: &SecretRef) -> Result<Resolved, ResolveError>;
-}
+use crate::{
+    Environment, Fault, Fetched, Files, Freshness, Hold, Lease, LocalStore, ResolveError, SecretStore, Vault,
+    VaultError, VaultSettings, kept::KeptValues, usable,
+};
 
 /// A value and what goes with it.
 #[derive(Debug)]
@@ -31,159 +20,138 @@ pub struct Resolved {
     pub value: SecretValue,
     /// Where it may go, when its owner said so as it was stored.
     pub hosts: Option<Vec<String>>,
+    /// When it was written, where that is known.
+    pub written: Option<SystemTime>,
+    /// How long it holds; none: until something else is said.
+    pub lease: Option<Lease>,
     /// Something that the user should know: one line.
     pub warning: Option<String>,
 }
 
-/// Why a reference cannot be resolved.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    /// This kind of reference is for later.
-    #[error(
-        "`{reference}` cannot be resolved: {backend} is not supported yet; use local://, env:// or file://"
-    )]
-    Unsupported {
-        /// As the policy writes it.
-        reference: SecretRef,
-        /// The backend's name.
-        backend: &'static str,
-    },
-    /// There is no secret of that name in the local store.
-    #[error("`{0}` cannot be resolved: there is no such secret; store it with `chiton secret set {name}`", name = .0.locator())]
-    NoSecret(SecretRef),
-    /// The local store cannot be used.
-    #[error("`{reference}` cannot be resolved: {source}")]
-    Local {
-        /// As the policy writes it.
-        reference: SecretRef,
-        /// Why.
-        #[source]
-        source: LocalError,
-    },
-    /// The variable is not there.
-    #[error(
-        "`{0}` cannot be resolved: the gateway's environment has no such variable; set it and start the gateway again (`chiton gateway stop`)"
-    )]
-    NoVariable(SecretRef),
-    /// The file cannot be read.
-    #[error("`{reference}` cannot be resolved: {why}")]
-    File {
-        /// As the policy writes it.
-        reference: SecretRef,
-        /// Why.
-        why: FileFault,
-    },
-    /// There is a value, but it cannot be used.
-    #[error("the value of `{reference}` cannot be used: {source}")]
-    Unusable {
-        /// As the policy writes it.
-        reference: SecretRef,
-        /// Why.
-        #[source]
-        source: Unusable,
-    },
-}
-
-/// Why a file with a value cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FileFault {
-    /// The system says so.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// A folder, a pipe, a device.
-    #[error("it is not a regular file")]
-    NotAFile,
-    /// Others could put their own value there.
-    #[error("everyone may write it; run `chmod go-w {}`", .0.display())]
-    Writable(PathBuf),
-}
-
-/// The gateway's backends.
-#[derive(Debug)]
-pub struct Backends {
-    local: Arc<LocalStore>,
-}
-
-impl Backends {
-    /// With this local store.
-    #[must_use]
-    pub fn new(local: Arc<LocalStore>) -> Self {
-        Self { local }
+impl Resolved {
+    pub(crate) fn of(fetched: Fetched, lease: Option<Lease>) -> Self {
+        let Fetched { value, hosts, written, lifetime: _, warning } = fetched;
+        Self { value, hosts, written, lease, warning }
     }
 
-    async fn local(&self, reference: &SecretRef) -> Result<Resolved, ResolveError> {
-        let failed = |source| ResolveError::Local { reference: reference.clone(), source };
-        let name = SecretName::of(reference).ok_or_else(|| ResolveError::NoSecret(reference.clone()))?;
-        let store = Arc::clone(&self.local);
-        // Reads files, and may derive a key for a tenth of a second.
-        let got = tokio::task::spawn_blocking(move || store.get(&name)).await;
-        let got = got.map_err(|_| failed(LocalError::Interrupted))?.map_err(failed)?;
-        let (value, hosts) = got.ok_or_else(|| ResolveError::NoSecret(reference.clone()))?;
-        Ok(Resolved { value, hosts: hosts.into_option(), warning: None })
-    }
-}
-
-#[async_trait]
-impl SecretStore for Backends {
-    async fn resolve(&self, reference: &SecretRef) -> Result<Resolved, ResolveError> {
-        let unsupported = |backend| ResolveError::Unsupported { reference: reference.clone(), backend };
-        let resolved = match reference.scheme() {
-            Scheme::Local => self.local(reference).await?,
-            Scheme::Env => variable(reference)?,
-            Scheme::File => {
-                let reference = reference.clone();
-                let failed = reference.clone();
-                let read = tokio::task::spawn_blocking(move || file(&reference)).await;
-                let gone = |error: tokio::task::JoinError| FileFault::Io(std::io::Error::other(error));
-                read.map_err(|error| ResolveError::File { reference: failed, why: gone(error) })??
-            }
-            Scheme::Vault => return Err(unsupported("HashiCorp Vault")),
-            Scheme::AwsSm => return Err(unsupported("AWS Secrets Manager")),
-        };
-        match usable(&resolved.value) {
-            Ok(()) => Ok(resolved),
-            Err(source) => Err(ResolveError::Unusable { reference: reference.clone(), source }),
+    pub(crate) fn copy(fetched: &Fetched, lease: Option<Lease>) -> Self {
+        Self {
+            value: fetched.value.clone(),
+            hosts: fetched.hosts.clone(),
+            written: fetched.written,
+            lease,
+            warning: fetched.warning.clone(),
         }
     }
 }
 
-fn variable(reference: &SecretRef) -> Result<Resolved, ResolveError> {
-    let value = std::env::var_os(reference.locator());
-    let value = value.ok_or_else(|| ResolveError::NoVariable(reference.clone()))?;
-    let value = SecretValue::new(std::os::unix::ffi::OsStringExt::into_vec(value));
-    Ok(Resolved { value, hosts: None, warning: None })
+/// The gateway's backends.
+pub struct Backends {
+    plain: Plain,
+    vault: Mutex<Option<Arc<Vault>>>,
+    kept: KeptValues,
 }
 
-fn file(reference: &SecretRef) -> Result<Resolved, ResolveError> {
-    let path = Path::new(reference.locator());
-    let (value, mode) = read(path).map_err(|why| ResolveError::File { reference: reference.clone(), why })?;
-    let warning = (mode & 0o077 != 0).then(|| {
-        format!("`{reference}` can be read by others than its owner; run `chmod 600 {}`", path.display())
-    });
-    Ok(Resolved { value: trim_line_end(value), hosts: None, warning })
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Backends")
+    }
 }
 
-const MOST: u64 = 64 * 1024;
-const EVERYONE_WRITES: u32 = 0o002;
+/// The places on the gateway's own host.
+#[derive(Clone)]
+pub(crate) struct Plain {
+    local: Arc<LocalStore>,
+    environment: Environment,
+    files: Files,
+}
 
-fn read(path: &Path) -> Result<(SecretValue, u32), FileFault> {
-    // Asked before opening, which on a pipe would wait for its other end.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(FileFault::NotAFile);
+impl Plain {
+    pub(crate) fn new(local: Arc<LocalStore>) -> Self {
+        Self { local, environment: Environment::default(), files: Files }
     }
-    let file = File::open(path)?;
-    let mode = file.metadata()?.mode();
-    if mode & EVERYONE_WRITES != 0 {
-        return Err(FileFault::Writable(path.to_owned()));
+
+    /// Of a reference to one of them; none for those of servers.
+    pub(crate) fn store(&self, scheme: Scheme) -> Option<&dyn SecretStore> {
+        match scheme {
+            Scheme::Local => Some(&self.local),
+            Scheme::Env => Some(&self.environment),
+            Scheme::File => Some(&self.files),
+            Scheme::Vault | Scheme::AwsSm => None,
+        }
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MOST).read_to_end(&mut bytes)?;
-    Ok((SecretValue::new(std::mem::take(&mut *bytes)), mode))
+}
+
+impl Backends {
+    /// With this local store, and no server yet.
+    #[must_use]
+    pub fn new(local: Arc<LocalStore>) -> Self {
+        Self { plain: Plain::new(local), vault: Mutex::default(), kept: KeptValues::default() }
+    }
+
+    /// Says which Vault is asked from now on. What another one gave is forgotten.
+    ///
+    /// # Errors
+    /// When its settings cannot be used.
+    pub fn set_vault(&self, settings: Option<VaultSettings>) -> Result<(), VaultError> {
+        let mut vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        if vault.as_ref().map(|vault| vault.settings()) == settings.as_ref() {
+            return Ok(());
+        }
+        self.kept.clear();
+        *vault = None;
+        if let Some(settings) = settings {
+            *vault = Some(Arc::new(Vault::of(settings, self.plain.clone())?));
+        }
+        Ok(())
+    }
+
+    /// The value that a reference stands for.
+    ///
+    /// # Errors
+    /// When there is none that can be used. No error holds a value.
+    pub async fn resolve(
+        &self,
+        reference: &SecretRef,
+        freshness: Freshness,
+    ) -> Result<Resolved, ResolveError> {
+        let resolved = match reference.scheme() {
+            Scheme::Vault => self.kept.get(reference, freshness, self.ask_vault(reference)).await,
+            Scheme::AwsSm => Err(Fault::Unsupported("AWS Secrets Manager")),
+            plain => match self.plain.store(plain) {
+                Some(store) => ask(store, reference).await.map(|fetched| Resolved::of(fetched, None)),
+                None => Err(Fault::Unsupported("this kind of reference")),
+            },
+        };
+        resolved.map_err(|fault| ResolveError { reference: reference.clone(), fault })
+    }
+
+    /// Keeps the value of a reference, once there is one, until the hold is dropped.
+    pub fn hold(&self, reference: &SecretRef) -> Option<Hold> {
+        (reference.scheme() == Scheme::Vault).then(|| self.kept.hold(reference))
+    }
+
+    /// Forgets, and wipes, the values that nobody holds.
+    pub fn forget_unheld(&self) {
+        self.kept.forget_unheld();
+    }
+
+    async fn ask_vault(&self, reference: &SecretRef) -> Result<Fetched, Fault> {
+        let vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ask(&*vault.ok_or(VaultError::NotConfigured)?, reference).await
+    }
+}
+
+/// What a store gives, where it can be used.
+pub(crate) async fn ask(store: &dyn SecretStore, reference: &SecretRef) -> Result<Fetched, Fault> {
+    let fetched = store.fetch(reference).await?;
+    usable(&fetched.value)?;
+    Ok(fetched)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
     use crate::{HostList, KeySource};
@@ -193,7 +161,8 @@ mod tests {
     }
 
     async fn resolve(backends: &Backends, reference: &str) -> Result<Resolved, String> {
-        backends.resolve(&reference.parse().unwrap()).await.map_err(|error| error.to_string())
+        let resolved = backends.resolve(&reference.parse().unwrap(), Freshness::Kept).await;
+        resolved.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
@@ -204,7 +173,8 @@ mod tests {
         assert!(missing.contains("chiton secret set openai"), "{missing}");
         let hosts = HostList::new(["api.openai.com"]).unwrap();
         let name = "openai".parse().unwrap();
-        backends.local.set(&name, &SecretValue::new(b"sk-stored".to_vec()), &hosts).unwrap();
+        let store = &backends.plain.local;
+        store.set(&name, &SecretValue::new(b"sk-stored".to_vec()), &hosts).unwrap();
         let got = resolve(&backends, "local://openai").await.unwrap();
         assert_eq!(got.value.dangerous_expose(), b"sk-stored");
         assert_eq!(got.hosts, Some(vec!["api.openai.com".to_owned()]));
@@ -215,18 +185,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let backends = backends(dir.path());
         assert!(resolve(&backends, "env://PATH").await.is_ok());
-        assert!(
-            resolve(&backends, "env://CHITON_NO_SUCH_VARIABLE")
-                .await
-                .unwrap_err()
-                .contains("no such variable")
-        );
-        for (reference, name) in [("vault://llm/openai", "Vault"), ("aws-sm://openai#key", "AWS")] {
+        for (reference, said) in [
+            ("env://CHITON_NO_SUCH_VARIABLE", "no such variable"),
+            ("vault://llm/openai", "`[vault]`"),
+            ("aws-sm://openai#key", "AWS Secrets Manager is not supported yet"),
+        ] {
             let error = resolve(&backends, reference).await.unwrap_err();
-            assert!(
-                error.contains(name) && error.contains("not supported yet") && error.contains(reference),
-                "{error}"
-            );
+            assert!(error.contains(said) && error.contains(reference), "{error}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! Unknown keys are errors. What is known but not there yet (`listen` other than `unix`) parses, and is refused by
 //! name where it would be used.
 
+mod vault;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -17,8 +19,11 @@ use chiton_api::{
     name::DriverName,
     paths::Paths,
 };
-use chiton_secret::SecretRef;
+use chiton_credentials::VaultSettings;
+use chiton_secret::{Scheme, SecretRef};
 use serde::Deserialize;
+
+use vault::{Beside, VaultSection};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,8 @@ pub enum ConfigError {
     #[error("not supported yet: `{0}` of config.toml")]
     NotSupported(&'static str),
 }
+
+const EXTRA_CA: &str = "[upstream] extra_ca";
 
 /// The whole of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -126,16 +133,6 @@ struct LlmSection {
     allow: Vec<String>,
 }
 
-/// `[vault]`, which no reference uses yet: `vault://` is refused by name.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VaultSection {
-    address: String,
-    token_file: Option<PathBuf>,
-    approle: Option<toml::Table>,
-    kubernetes: Option<toml::Table>,
-}
-
 /// `[aws]`, which no reference uses yet: `aws-sm://` is refused by name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,6 +180,23 @@ impl Config {
         if let Some(path) = self.upstream.extra_ca.iter().find(|path| path.is_relative()) {
             return bad(format!("`[upstream] extra_ca` has `{}`: expected an absolute path", path.display()));
         }
+        if let Some(vault) = &self.vault {
+            if let Some(path) = vault.ca().filter(|path| path.is_relative()) {
+                return bad(format!("`[vault] ca` has `{}`: expected an absolute path", path.display()));
+            }
+            let beside = Beside { resolve: BTreeMap::new(), extra_ca: Vec::new() };
+            if let Err(message) = vault.settings(None, beside) {
+                return bad(message);
+            }
+        }
+        if let Some(reference) = &self.upstream.proxy_credential
+            && matches!(reference.scheme(), Scheme::Vault | Scheme::AwsSm)
+        {
+            // It is not refreshed while a sandbox runs, and would be used past its time.
+            return bad(format!(
+                "not supported yet: `[upstream] proxy_credential` is `{reference}`; use local://, env:// or file://"
+            ));
+        }
         match self.upstream.without_a_proxy() {
             Some(key) => bad(format!(
                 "`[upstream] {key}` stands there without `proxy`: name the proxy that it is about"
@@ -207,7 +221,7 @@ impl Config {
     pub(crate) fn upstream(&self) -> Result<(Upstream, Option<SecretRef>), ConfigError> {
         let mut extra_ca = Vec::new();
         for path in &self.upstream.extra_ca {
-            extra_ca.push(self.read_ca(path)?);
+            extra_ca.push(self.read_ca(path, EXTRA_CA)?);
         }
         let resolve = self.upstream.resolve.clone();
         let forward = self.upstream.proxy.clone().map(|url| ForwardProxy {
@@ -220,13 +234,30 @@ impl Config {
         Ok((upstream, self.upstream.proxy_credential.clone()))
     }
 
-    fn read_ca(&self, path: &Path) -> Result<String, ConfigError> {
-        let setting = Some("[upstream] extra_ca");
+    /// How Vault is asked, with the files read; none where there is none.
+    pub(crate) fn vault(&self) -> Result<Option<VaultSettings>, ConfigError> {
+        let Some(vault) = &self.vault else { return Ok(None) };
+        let ca = vault.ca().map(|path| self.read_ca(path, "[vault] ca")).transpose()?;
+        let mut extra_ca = Vec::new();
+        for path in self.upstream.extra_ca.iter().filter(|_| ca.is_none()) {
+            extra_ca.push(self.read_ca(path, EXTRA_CA)?);
+        }
+        let resolve = self.upstream.resolve.iter();
+        let resolve = resolve.filter_map(|(name, address)| Some((name.clone(), address.parse().ok()?)));
+        let settings = vault.settings(ca, Beside { resolve: resolve.collect(), extra_ca });
+        settings.map(Some).map_err(|message| ConfigError::Value { path: self.file.clone(), message })
+    }
+
+    fn read_ca(&self, path: &Path, setting: &'static str) -> Result<String, ConfigError> {
         let read = fs::read_to_string(path);
-        let pem = read.map_err(|source| ConfigError::Read { path: path.to_path_buf(), setting, source })?;
+        let pem = read.map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            setting: Some(setting),
+            source,
+        })?;
         chiton_tls::Roots::only(std::slice::from_ref(&pem)).map_err(|error| ConfigError::Value {
             path: self.file.clone(),
-            message: format!("`[upstream] extra_ca` has `{}`: {error}", path.display()),
+            message: format!("`{setting}` has `{}`: {error}", path.display()),
         })?;
         Ok(pem)
     }

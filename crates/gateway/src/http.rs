@@ -54,6 +54,8 @@ const MAX_BODY: usize = 4 << 20;
         secrets::list,
         secrets::set,
         secrets::remove,
+        secrets::test,
+        secrets::change_key,
     ),
     components(schemas(chiton_api::http::Problem))
 )]
@@ -82,6 +84,8 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set))
         .route("/v1/secrets/{name}", delete(secrets::remove))
+        .route("/v1/store-key", post(secrets::change_key))
+        .route("/v1/resolve", post(secrets::test))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -130,6 +134,6 @@ mod tests {
         described.sort();
         routes.sort();
         assert_eq!(described, routes);
-        assert_eq!(routes.len(), 23);
+        assert_eq!(routes.len(), 25);
     }
 }

@@ -7,6 +7,7 @@ use chiton_api::{
     frame,
 };
 use chiton_driver::Link;
+use chiton_secret::SecretRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -34,7 +35,16 @@ impl ProxyLink {
         match self.ask(&ProxyRequest::Status).await? {
             ProxyReply::Status(status) => Ok(status),
             ProxyReply::Failed(failure) => Err(io::Error::other(failure)),
-            ProxyReply::Enforcing { .. } | ProxyReply::Done => Err(out_of_order()),
+            ProxyReply::Enforcing { .. } | ProxyReply::Rejected(_) | ProxyReply::Done => Err(out_of_order()),
+        }
+    }
+
+    /// Which credentials servers refused, once they did. Nothing else can be asked on this link meanwhile.
+    pub(crate) async fn rejected(&mut self) -> io::Result<Vec<SecretRef>> {
+        match self.exchange(&ProxyRequest::AwaitRejected).await? {
+            ProxyReply::Rejected(references) => Ok(references),
+            ProxyReply::Failed(failure) => Err(io::Error::other(failure)),
+            ProxyReply::Enforcing { .. } | ProxyReply::Status(_) | ProxyReply::Done => Err(out_of_order()),
         }
     }
 

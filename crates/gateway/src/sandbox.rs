@@ -13,6 +13,7 @@ mod make;
 mod network;
 mod path;
 mod reconcile;
+mod renewal;
 mod task;
 mod upstream;
 

@@ -3,39 +3,106 @@
 //! `env://NAME` is a variable of the gateway's own environment: of the shell that started it, which is the one
 //! of the first command when it was started on demand. The environment of later commands never counts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use chiton_api::{control::Credential, http};
-use chiton_credentials::{Backends, HostList, KeySource, LocalError, LocalStore, SecretName, SecretStore};
-use chiton_secret::{SecretRef, SecretValue};
-use tokio::task::spawn_blocking;
+use chiton_api::{control::Credential, http, paths::Paths};
+use chiton_credentials::{
+    Backends, Freshness, Hold, HostList, KeySource, Keyring, LocalError, LocalStore, ResolveError, Resolved,
+    SecretName,
+};
+use chiton_secret::{Scheme, SecretRef, SecretValue};
+use tokio::{sync::broadcast, task::spawn_blocking};
 
-use crate::error::GatewayError;
+use crate::{config::Config, error::GatewayError};
 
 /// The backends.
 pub(crate) struct Secrets {
     local: Arc<LocalStore>,
     backends: Backends,
+    /// Where the configuration is.
+    paths: Paths,
+    /// References that have another value by now.
+    changed: broadcast::Sender<SecretRef>,
 }
 
 impl Secrets {
     /// The local store in the state folder; nothing is opened yet.
-    pub(crate) fn new(state: &std::path::Path) -> Result<Self, LocalError> {
-        let local = Arc::new(LocalStore::new(state, KeySource::from_environment()?));
-        Ok(Self { backends: Backends::new(Arc::clone(&local)), local })
+    pub(crate) fn new(paths: &Paths) -> Result<Self, LocalError> {
+        let local = Arc::new(LocalStore::new(&paths.state, KeySource::from_environment()?));
+        let (changed, _) = broadcast::channel(64);
+        Ok(Self { backends: Backends::new(Arc::clone(&local)), local, paths: paths.clone(), changed })
+    }
+
+    /// Tells of references whose values changed, from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<SecretRef> {
+        self.changed.subscribe()
+    }
+
+    /// Keeps a value of a server for a sandbox that runs.
+    pub(crate) fn hold(&self, reference: &SecretRef) -> Option<Hold> {
+        self.backends.hold(reference)
+    }
+
+    /// Forgets the values of servers that no sandbox needs.
+    pub(crate) fn forget_unheld(&self) {
+        self.backends.forget_unheld();
+    }
+
+    /// One value, or why there is none.
+    pub(crate) async fn one(
+        &self,
+        reference: &SecretRef,
+        freshness: Freshness,
+    ) -> Result<Resolved, ResolveError> {
+        if reference.scheme() == Scheme::Vault {
+            self.follow_configuration();
+        }
+        let resolved = self.backends.resolve(reference, freshness).await?;
+        if let Some(warning) = &resolved.warning {
+            tracing::warn!(%reference, "{warning}");
+        }
+        Ok(resolved)
+    }
+
+    /// A configuration with an error changes nothing; it is refused by name where a sandbox is started.
+    fn follow_configuration(&self) {
+        let settings = Config::load(&self.paths).and_then(|config| config.vault());
+        let followed =
+            settings.map(|settings| self.backends.set_vault(settings).map_err(|error| error.to_string()));
+        if let Err(error) = followed.unwrap_or_else(|error| Err(error.to_string())) {
+            tracing::warn!("`[vault]` of the configuration is not followed: {error}");
+        }
+    }
+
+    /// Whether a reference resolves at this moment, and what may be told of its value. Sandboxes that use it get another
+    /// value at once.
+    pub(crate) async fn test(&self, reference: &SecretRef) -> Result<http::TestedSecret, GatewayError> {
+        if reference.scheme() == Scheme::Vault {
+            Config::load(&self.paths)?.vault()?;
+        }
+        let tested = self.one(reference, Freshness::Anew).await;
+        // One that does not resolve any more is withheld as well.
+        let _ = self.changed.send(reference.clone());
+        self.forget_unheld();
+        let resolved = tested.map_err(unresolved)?;
+        let age = resolved.written.and_then(|at| SystemTime::now().duration_since(at).ok());
+        Ok(http::TestedSecret {
+            reference: reference.clone(),
+            length: resolved.value.len(),
+            age_seconds: age.map(|age| age.as_secs()),
+            hosts: resolved.hosts,
+            refresh_seconds: resolved.lease.map(|lease| lease.refresh.as_secs()),
+            valid_seconds: resolved.lease.map(|lease| lease.valid.as_secs()),
+            warning: resolved.warning,
+        })
     }
 
     /// One value for every reference, or why not.
     pub(crate) async fn resolve(&self, references: Vec<SecretRef>) -> Result<Vec<Credential>, GatewayError> {
         let mut credentials = Vec::new();
         for reference in references {
-            let resolved = self.backends.resolve(&reference).await;
-            let resolved =
-                resolved.map_err(|error| GatewayError::Secret { message: error.to_string(), hint: None })?;
-            if let Some(warning) = resolved.warning {
-                tracing::warn!("{warning}");
-            }
-            credentials.push(Credential { reference, value: resolved.value, hosts: resolved.hosts });
+            let resolved = self.one(&reference, Freshness::Kept).await.map_err(unresolved)?;
+            credentials.push(credential(reference, resolved));
         }
         Ok(credentials)
     }
@@ -50,7 +117,9 @@ impl Secrets {
         let name = parse(name)?;
         let hosts =
             HostList::new(hosts.unwrap_or_default()).map_err(|e| GatewayError::BadRequest(e.to_string()))?;
+        let changed = reference(&name);
         self.with_store(move |store| store.set(&name, &value, &hosts)).await?;
+        self.tell_changed(changed);
         Ok(())
     }
 
@@ -64,14 +133,32 @@ impl Secrets {
         Ok(stored.into_iter().map(info).collect())
     }
 
+    /// Seals the local store with another key; says how many values it holds.
+    pub(crate) async fn change_key(&self, change: http::ChangeKey) -> Result<usize, GatewayError> {
+        let to = match change.to {
+            http::StoreKey::File => KeySource::File,
+            http::StoreKey::Passphrase => KeySource::Passphrase(change.passphrase),
+            http::StoreKey::Keyring => KeySource::Keyring(Keyring::of_environment()),
+        };
+        self.with_store(move |store| store.change_key(to)).await
+    }
+
     /// Removes one.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), GatewayError> {
         let parsed = parse(name)?;
-        let shown = parsed.to_string();
+        let (shown, changed) = (parsed.to_string(), reference(&parsed));
         match self.with_store(move |store| store.remove(&parsed)).await? {
-            true => Ok(()),
+            true => {
+                self.tell_changed(changed);
+                Ok(())
+            }
             false => Err(GatewayError::NotFound { what: "secret", name: shown }),
         }
+    }
+
+    fn tell_changed(&self, reference: Option<SecretRef>) {
+        // Nobody may be listening.
+        let _ = reference.map(|reference| self.changed.send(reference));
     }
 
     async fn with_store<T: Send + 'static>(
@@ -85,6 +172,20 @@ impl Secrets {
             other => GatewayError::Secret { message: other.to_string(), hint: None },
         })
     }
+}
+
+/// A value on its way to a proxy.
+pub(crate) fn credential(reference: SecretRef, resolved: Resolved) -> Credential {
+    let valid_ms = resolved.lease.map(|lease| u64::try_from(lease.valid.as_millis()).unwrap_or(u64::MAX));
+    Credential { reference, value: resolved.value, hosts: resolved.hosts, valid_ms }
+}
+
+fn unresolved(error: ResolveError) -> GatewayError {
+    GatewayError::Secret { message: error.to_string(), hint: None }
+}
+
+fn reference(name: &SecretName) -> Option<SecretRef> {
+    format!("local://{name}").parse().ok()
 }
 
 fn parse(name: &str) -> Result<SecretName, GatewayError> {

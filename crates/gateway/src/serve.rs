@@ -137,7 +137,7 @@ pub(crate) async fn open(
 ) -> Result<Arc<Gateway>, ServeError> {
     let store = Arc::new(Store::open(&paths.database()).await?);
     let audit = Arc::new(AuditLog::open(&paths.audit_log(), &store.checkpoint().await?)?);
-    let secrets = Secrets::new(&paths.state)?;
+    let secrets = Secrets::new(&paths)?;
     Ok(Gateway::new(Parts { paths, store, audit, secrets, drivers }))
 }
 

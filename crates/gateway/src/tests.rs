@@ -5,4 +5,5 @@ mod fake;
 mod hostile;
 mod lifecycle;
 mod reconcile;
+mod vault;
 mod world;

@@ -104,7 +104,7 @@ fn llm(route: &LlmRoute, found: &mut Found) {
 /// Whether no backend keeps secrets of this scheme yet.
 fn is_planned(scheme: Scheme) -> bool {
     match scheme {
-        Scheme::Vault | Scheme::AwsSm => true,
-        Scheme::Local | Scheme::Env | Scheme::File => false,
+        Scheme::AwsSm => true,
+        Scheme::Local | Scheme::Vault | Scheme::Env | Scheme::File => false,
     }
 }

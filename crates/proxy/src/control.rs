@@ -107,7 +107,12 @@ impl Control {
         let mut link = Link { stream, bytes: Zeroizing::default(), descriptors: Vec::new() };
         while let Ok(Some(request)) = link.receive().await {
             let descriptors = std::mem::take(&mut link.descriptors);
-            let Answer { reply, end } = self.answer(request, descriptors).await;
+            let waits = matches!(request, ProxyRequest::AwaitRejected);
+            let Answer { reply, end } = tokio::select! {
+                answer = self.answer(request, descriptors) => answer,
+                // Nobody asks before the answer: whoever waited is gone, and takes no answer from who comes next.
+                () = gone(&link.stream), if waits => return,
+            };
             let sent = link.send(&reply).await;
             if end {
                 self.end.notify_one();
@@ -122,7 +127,9 @@ impl Control {
     async fn answer(&self, request: ProxyRequest, descriptors: Vec<OwnedFd>) -> Answer {
         let reply = match request {
             ProxyRequest::Configure(config) => self.configure(*config, descriptors).await,
-            ProxyRequest::Apply(revised) => self.apply(*revised).await,
+            ProxyRequest::Apply(revised) => self.apply(*revised, newer).await,
+            ProxyRequest::Refresh(revised) => self.apply(*revised, refreshed).await,
+            ProxyRequest::AwaitRejected => self.rejected().await,
             ProxyRequest::Status => self.status().await,
             ProxyRequest::Shutdown => return Answer { reply: ProxyReply::Done, end: true },
         };
@@ -147,18 +154,26 @@ impl Control {
         }
     }
 
-    async fn apply(&self, revised: Revised) -> ProxyReply {
+    async fn apply(&self, revised: Revised, build: Build) -> ProxyReply {
         let stage = self.stage.lock().await;
         let Stage::Serving { proxy, .. } = &*stage else {
             return failed("the proxy is not configured yet");
         };
-        match newer(revised, proxy) {
+        match build(revised, proxy) {
             Ok(revision) => {
                 let number = revision.number;
                 ProxyReply::Enforcing { revision: number, cut: proxy.apply(revision).await }
             }
             Err(error) => failed(&error.to_string()),
         }
+    }
+
+    async fn rejected(&self) -> ProxyReply {
+        let proxy = match &*self.stage.lock().await {
+            Stage::Waiting(_) => return failed("the proxy is not configured yet"),
+            Stage::Serving { proxy, .. } => Arc::clone(proxy),
+        };
+        ProxyReply::Rejected(proxy.running.rejected().await)
     }
 
     async fn status(&self) -> ProxyReply {
@@ -173,6 +188,12 @@ impl Control {
     }
 }
 
+type Build = fn(Revised, &Proxy) -> Result<Revision, RevisionError>;
+
+fn refreshed(revised: Revised, proxy: &Proxy) -> Result<Revision, RevisionError> {
+    Revision::refreshed(revised, &proxy.running.revision())
+}
+
 fn newer(revised: Revised, proxy: &Proxy) -> Result<Revision, RevisionError> {
     let current = proxy.running.revision().number;
     if revised.revision <= current {
@@ -183,6 +204,22 @@ fn newer(revised: Revised, proxy: &Proxy) -> Result<Revision, RevisionError> {
 
 fn failed(message: &str) -> ProxyReply {
     ProxyReply::Failed(Failure { message: message.to_owned(), status: 125 })
+}
+
+/// Resolves when the other end has gone, or says something.
+async fn gone(stream: &UnixStream) {
+    let peek = || {
+        let mut byte = [0; 1];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        rustix::net::recv(stream, &mut byte, flags).map_err(io::Error::from)
+    };
+    while stream.readable().await.is_ok() {
+        // That it may be readable is remembered from the last message; only this tells.
+        match stream.try_io(Interest::READABLE, peek) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 fn is_own(stream: &UnixStream) -> bool {

@@ -1,6 +1,10 @@
 //! A revision of the policy, compiled, with the values of its credentials.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chiton_api::control::{Credential, Revised};
 use chiton_llm::redact::{Redactor, Unredactable};
@@ -34,6 +38,14 @@ pub(crate) enum RevisionError {
         /// What is in force.
         current: u64,
     },
+    /// Credentials are for the revision in force.
+    #[error("the credentials are of revision {offered}, and {current} is enforced")]
+    NotCurrent {
+        /// What was sent.
+        offered: u64,
+        /// What is in force.
+        current: u64,
+    },
 }
 
 /// Everything that requests are judged and served by at one moment.
@@ -47,7 +59,7 @@ pub(crate) struct Revision {
     /// Takes all its credentials out of what comes back, and those of revisions before.
     pub(crate) redactors: Redactors,
     /// Where the executables that it names lead.
-    pub(crate) led: Led,
+    pub(crate) led: Arc<Led>,
     credentials: HashMap<SecretRef, Value>,
     sent: Sent,
     /// What it takes out by itself.
@@ -87,6 +99,33 @@ impl Redactors {
 struct Value {
     value: SecretValue,
     hosts: Option<Arc<[HostPattern]>>,
+    /// It is put into no request after this moment.
+    ends: Option<Instant>,
+}
+
+/// Why a credential is not put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoCredential {
+    /// There is none, or it is bound to other hosts.
+    NotFor,
+    /// Its time is over, and its store gave no other.
+    Over,
+}
+
+impl NoCredential {
+    /// As a refusal says it; the agent is not told where it is kept.
+    pub(crate) const fn said(self, rule: bool) -> &'static str {
+        match (self, rule) {
+            (Self::NotFor, true) => "the rule's credential is not there, or is bound to other hosts",
+            (Self::NotFor, false) => "the route's credential is not there, or is bound to other hosts",
+            (Self::Over, true) => {
+                "the rule's credential is not given by its backend any more; `chiton secret test`, outside, says why"
+            }
+            (Self::Over, false) => {
+                "the route's credential is not given by its backend any more; `chiton secret test`, outside, says why"
+            }
+        }
+    }
 }
 
 impl Revision {
@@ -104,7 +143,7 @@ impl Revision {
         let credentials = revised.credentials.into_iter().map(value_of).collect();
         let compiled = chiton_policy::compile(&policy).with_revision(revised.revision);
         let document = policy.to_json();
-        let (number, led) = (revised.revision, Led::default());
+        let (number, led) = (revised.revision, Arc::default());
         let past = Past::default();
         Ok(Self { number, compiled, document, redactors, led, credentials, sent, values, past })
     }
@@ -124,6 +163,34 @@ impl Revision {
             }
             return self;
         }
+    }
+
+    /// The same policy with credentials as they are now. One without a value is the one before: with a time of
+    /// its own (0: withheld, and only taken out of responses), or with the time that it had.
+    pub(crate) fn refreshed(mut revised: Revised, current: &Self) -> Result<Self, RevisionError> {
+        if revised.revision != current.number {
+            return Err(RevisionError::NotCurrent { offered: revised.revision, current: current.number });
+        }
+        let mut as_they_are = Vec::new();
+        for credential in revised.credentials.iter_mut().filter(|credential| credential.value.is_empty()) {
+            let Some(known) = current.credentials.get(&credential.reference) else { continue };
+            credential.value = known.value.clone();
+            credential.hosts =
+                known.hosts.as_ref().map(|hosts| hosts.iter().map(ToString::to_string).collect());
+            if credential.valid_ms.is_none() {
+                as_they_are.push((credential.reference.clone(), known.ends));
+            }
+        }
+        // Nothing is known of the others, and so nothing can be put in or taken out.
+        revised.credentials.retain(|credential| !credential.value.is_empty());
+        let mut refreshed = Self::build(revised)?;
+        for (reference, ends) in as_they_are {
+            if let Some(value) = refreshed.credentials.get_mut(&reference) {
+                value.ends = ends;
+            }
+        }
+        refreshed.led = Arc::clone(&current.led);
+        Ok(refreshed)
     }
 
     /// Whether any credential may go to this host, or could: then whatever comes from there may hold one.
@@ -149,15 +216,24 @@ impl Revision {
     /// Everything that it gives, and where.
     fn gave(&self) -> Vec<Gave> {
         let gave = self.sent.all().filter_map(|(host, (secret, place))| {
-            let Value { value, hosts } = self.credentials.get(secret)?;
+            let Value { value, hosts, .. } = self.credentials.get(secret)?;
             Some(Gave { host, bound: hosts.clone(), forms: forms_of(value, place.as_ref()) })
         });
         gave.collect()
     }
 
-    /// The value of a reference, where there is one and it may go to this host.
-    pub(crate) fn credential(&self, reference: &SecretRef, host: &Host) -> Option<&SecretValue> {
-        let Value { value, hosts } = self.credentials.get(reference)?;
+    /// The value of a reference to put into a request to this host.
+    pub(crate) fn usable(&self, reference: &SecretRef, host: &Host) -> Result<&SecretValue, NoCredential> {
+        let over = |known: &Value| known.ends.is_some_and(|ends| Instant::now() >= ends);
+        if self.credentials.get(reference).is_some_and(over) {
+            return Err(NoCredential::Over);
+        }
+        self.credential(reference, host).ok_or(NoCredential::NotFor)
+    }
+
+    /// The value of a reference, where there is one and it may go, or could go, to this host.
+    fn credential(&self, reference: &SecretRef, host: &Host) -> Option<&SecretValue> {
+        let Value { value, hosts, .. } = self.credentials.get(reference)?;
         let bound_elsewhere =
             hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|pattern| pattern.matches(host)));
         (!bound_elsewhere && !value.is_empty()).then_some(value)
@@ -197,7 +273,8 @@ fn value_of(credential: Credential) -> (SecretRef, Value) {
     let patterns =
         |hosts: Vec<String>| hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
     let hosts = credential.hosts.map(patterns);
-    (credential.reference, Value { value: credential.value, hosts })
+    let ends = credential.valid_ms.map(|left| Instant::now() + Duration::from_millis(left));
+    (credential.reference, Value { value: credential.value, hosts, ends })
 }
 
 fn one_line(errors: &impl std::fmt::Display) -> String {
@@ -216,6 +293,7 @@ mod tests {
             reference: "local://key".parse().unwrap(),
             value: SecretValue::new(value.as_bytes().to_vec()),
             hosts: None,
+            valid_ms: None,
         };
         Revision::build(Revised { revision: number, policy, credentials: vec![credential] }).unwrap()
     }

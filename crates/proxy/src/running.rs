@@ -30,6 +30,8 @@ pub(crate) struct Running {
     inner: Mutex<Inner>,
     ended: Notify,
     events: Arc<Events>,
+    /// Credentials that servers refused, and that there are any.
+    rejected: (Mutex<Vec<SecretRef>>, Notify),
 }
 
 struct Inner {
@@ -175,7 +177,12 @@ impl Running {
     /// Begins with a revision.
     pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>) -> Arc<Self> {
         let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates: Rates::default() };
-        Arc::new(Self { inner: Mutex::new(inner), ended: Notify::new(), events })
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            ended: Notify::new(),
+            events,
+            rejected: Default::default(),
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -185,6 +192,29 @@ impl Running {
     /// The revision in force.
     pub(crate) fn revision(&self) -> Arc<Revision> {
         self.inner().revision.clone()
+    }
+
+    /// Waits until a server has refused a credential; which ones they were.
+    pub(crate) async fn rejected(&self) -> Vec<SecretRef> {
+        let (rejected, told) = &self.rejected;
+        loop {
+            let known = std::mem::take(&mut *rejected.lock().unwrap_or_else(PoisonError::into_inner));
+            if !known.is_empty() {
+                return known;
+            }
+            told.notified().await;
+        }
+    }
+
+    /// A server answered 401 to a request with the permit's credential.
+    fn reject(&self, permit: &RequestPermit) {
+        let Some((reference, _)) = credential_of(permit) else { return };
+        let (rejected, told) = &self.rejected;
+        let mut known = rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(&reference) {
+            known.push(reference);
+        }
+        told.notify_one();
     }
 
     /// Whether anything runs.
@@ -324,6 +354,11 @@ impl Exchange {
     /// Rings when the exchange is over or cut.
     pub(crate) const fn over(&self) -> &CancellationToken {
         &self.over
+    }
+
+    /// The server refuses the credential that the permit's request had, where it had one.
+    pub(crate) fn rejected(&self, permit: &RequestPermit) {
+        self.running.reject(permit);
     }
 
     /// What its completion event is to say.

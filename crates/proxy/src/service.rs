@@ -312,6 +312,9 @@ fn relay(
     mut exchange: Exchange,
 ) -> Response {
     let (mut parts, body) = answered.into_parts();
+    if parts.status == StatusCode::UNAUTHORIZED {
+        exchange.rejected(&route.permit);
+    }
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::strip_misleading(&mut parts.headers);
     let cleaner = match cleaning.map(|cleaning| cleaning.begin(&mut parts.headers)).transpose() {

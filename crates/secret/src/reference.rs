@@ -120,7 +120,8 @@ impl FromStr for SecretRef {
             Scheme::Env => (name(b"_"), "a variable's name"),
             Scheme::File => (locator.starts_with('/'), "an absolute path, as `file:///path`"),
             Scheme::Vault => {
-                (name(b"-_./") && locator.contains('/'), "a mount and a path, as `vault://mount/path`")
+                let whole = locator.contains('/') && locator.split('/').all(|segment| !segment.is_empty());
+                (name(b"-_./") && whole, "a mount and a path, as `vault://mount/path`")
             }
             Scheme::AwsSm => (name(b"-_./+=@:"), "a secret's name"),
         };
@@ -181,6 +182,9 @@ mod tests {
             "file://relative",
             "vault://mount",
             "vault://m/p#",
+            "vault://m//p",
+            "vault:///m/p",
+            "vault://m/p/",
         ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text}");
         }

@@ -41,6 +41,7 @@ pub struct Chiton {
     resolve: BTreeMap<String, String>,
     llm_allow: Vec<String>,
     upstream: String,
+    sections: String,
     environment: BTreeMap<String, String>,
 }
 
@@ -54,6 +55,7 @@ impl Chiton {
             resolve: BTreeMap::new(),
             llm_allow: Vec::new(),
             upstream: String::new(),
+            sections: String::new(),
             environment: BTreeMap::new(),
         };
         chiton.write_config();
@@ -91,6 +93,13 @@ impl Chiton {
         self
     }
 
+    /// Other sections of the configuration, in the place of those that were given before.
+    pub fn sections(&mut self, text: &str) -> &mut Self {
+        text.clone_into(&mut self.sections);
+        self.write_config();
+        self
+    }
+
     /// A variable for every command from now on.
     pub fn variable(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -107,6 +116,7 @@ impl Chiton {
             text.push_str(&format!("{name:?} = {address:?}\n"));
         }
         text.push_str(&format!("\n[llm]\nallow = [{}]\n", list(&self.llm_allow)));
+        text.push_str(&self.sections);
         self.home.write("config.toml", text.as_bytes());
     }
 

@@ -47,7 +47,7 @@ fn show_counts_folders_and_names_the_policy_in_use() {
 #[test]
 fn check_says_what_run_would_refuse() {
     let chiton = Chiton::new(As::User);
-    for reference in ["vault://llm/openai#key", "aws-sm://openai"] {
+    for reference in ["aws-sm://llm/openai#key", "aws-sm://openai"] {
         let route = format!("{{provider: openai, inject_backend_credential: '{reference}'}}");
         let policy = chiton.policy(&format!("{POLICY}dynamic:\n  llm_routing: {route}\n"));
         let checked = chiton.run(&["policy", "check", policy.to_str().expect("UTF-8")]).expect_status(0);

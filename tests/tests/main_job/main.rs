@@ -12,3 +12,4 @@ mod sdks;
 mod server;
 mod tcp;
 mod trust;
+mod vault;

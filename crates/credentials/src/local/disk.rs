@@ -84,6 +84,15 @@ impl Disk {
         self.replace(&self.key_path(), text.as_bytes())
     }
 
+    pub(super) fn remove_key(&self) -> Result<(), LocalError> {
+        match fs::remove_file(self.key_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &self.key_path())(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// The file as it was or as it shall be, at every moment; on the disk when this returns.
     fn replace(&self, path: &Path, text: &[u8]) -> Result<(), LocalError> {
         let fresh = path.with_added_extension("new");

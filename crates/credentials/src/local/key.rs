@@ -91,7 +91,14 @@ impl KeySource {
     /// A key for a new store.
     pub(super) fn make(&self, disk: &Disk) -> Result<(Key, Derivation), LocalError> {
         match self {
-            Self::File => Ok((file_key(disk, true)?, Derivation::File)),
+            Self::File => match disk.read_key()? {
+                Some(_) => Ok((file_keys(disk)?.swap_remove(0), Derivation::File)),
+                None => {
+                    let key = random_key()?;
+                    disk.write_key(&line(&key))?;
+                    Ok((key, Derivation::File))
+                }
+            },
             Self::Keyring(keyring) => {
                 let (key, name) = keyring.make()?;
                 Ok((Key(key), Derivation::Keyring { name }))
@@ -105,15 +112,49 @@ impl KeySource {
                     passes: PASSES,
                     lanes: LANES,
                 };
-                Ok((self.derive(&derivation, disk)?, derivation))
+                Ok((self.derive(&derivation, disk, |_| true)?, derivation))
             }
         }
     }
 
-    /// The key of a store that is there. The store says what it was made with, and gets no other.
-    pub(super) fn derive(&self, derivation: &Derivation, disk: &Disk) -> Result<Key, LocalError> {
+    /// Another key for a store that has one. Where it is a file, that holds both until [`settle`] says otherwise: a store
+    /// opens with one of the two at every moment.
+    pub(super) fn make_anew(&self, disk: &Disk) -> Result<(Key, Derivation), LocalError> {
+        match self {
+            Self::File => {
+                let key = random_key()?;
+                let before = disk.read_key()?;
+                let before = before.as_ref().map_or("", |text| text.as_str());
+                disk.write_key(&Zeroizing::new(format!("{before}{}", *line(&key))))?;
+                Ok((key, Derivation::File))
+            }
+            Self::Passphrase(passphrase) if passphrase.is_empty() => Err(LocalError::EmptyPassphrase),
+            Self::Passphrase(_) | Self::Keyring(_) => self.make(disk),
+        }
+    }
+
+    /// The store has this key now, and its old one is not needed any more.
+    pub(super) fn settle(&self, key: &Key, disk: &Disk) -> Result<(), LocalError> {
+        match self {
+            Self::File => disk.write_key(&line(key)),
+            Self::Passphrase(_) | Self::Keyring(_) => disk.remove_key(),
+        }
+    }
+
+    /// The key of a store that is there. The store says what it was made with, and gets no other; where several could be
+    /// meant, the one that fits.
+    pub(super) fn derive(
+        &self,
+        derivation: &Derivation,
+        disk: &Disk,
+        fits: impl Fn(&Key) -> bool,
+    ) -> Result<Key, LocalError> {
         match (derivation, self) {
-            (Derivation::File, Self::File) => file_key(disk, false),
+            (Derivation::File, Self::File) => {
+                let mut keys = file_keys(disk)?;
+                let at = keys.iter().position(fits).unwrap_or_default();
+                Ok(keys.swap_remove(at))
+            }
             (Derivation::Keyring { name }, Self::Keyring(keyring)) => {
                 // It becomes an argument of a program.
                 if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -172,23 +213,30 @@ fn stretch(
     Ok(Key(key))
 }
 
-fn file_key(disk: &Disk, make: bool) -> Result<Key, LocalError> {
-    let text = match disk.read_key()? {
-        Some(text) => text,
-        None if make => {
-            let mut key = Zeroizing::new([0; KEY_LENGTH]);
-            rand::fill(&mut *key).map_err(|_| LocalError::Crypto("make random numbers"))?;
-            let encoded = Zeroizing::new(STANDARD.encode(*key));
-            disk.write_key(&Zeroizing::new(format!("{FILE_PREFIX}{}\n", *encoded)))?;
-            return Ok(Key(key));
-        }
-        None => return Err(LocalError::NoKeyFile(disk.key_path())),
-    };
+fn random_key() -> Result<Key, LocalError> {
+    let mut key = Zeroizing::new([0; KEY_LENGTH]);
+    rand::fill(&mut *key).map_err(|_| LocalError::Crypto("make random numbers"))?;
+    Ok(Key(key))
+}
+
+/// A line of the key file.
+fn line(key: &Key) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(STANDARD.encode(*key.0));
+    Zeroizing::new(format!("{FILE_PREFIX}{}\n", *encoded))
+}
+
+/// One key, or two where a change of the key did not come to its end; never none.
+fn file_keys(disk: &Disk) -> Result<Vec<Key>, LocalError> {
+    let text = disk.read_key()?.ok_or_else(|| LocalError::NoKeyFile(disk.key_path()))?;
     let bad = || LocalError::BadKeyFile(disk.key_path());
-    let encoded = text.strip_prefix(FILE_PREFIX).ok_or_else(bad)?.trim_end();
-    let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| bad())?);
-    let key: [u8; KEY_LENGTH] = decoded.as_slice().try_into().map_err(|_| bad())?;
-    Ok(Key(Zeroizing::new(key)))
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        let encoded = line.strip_prefix(FILE_PREFIX).ok_or_else(bad)?.trim_end();
+        let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| bad())?);
+        let key: [u8; KEY_LENGTH] = decoded.as_slice().try_into().map_err(|_| bad())?;
+        keys.push(Key(Zeroizing::new(key)));
+    }
+    if keys.is_empty() { Err(bad()) } else { Ok(keys) }
 }
 
 /// Seals and opens with AES-256-GCM, a random nonce each time.

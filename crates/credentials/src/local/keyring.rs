@@ -93,6 +93,12 @@ struct Answer {
 }
 
 impl Keyring {
+    /// That of the session which the environment names.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self::new(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    }
+
     pub(super) fn new(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let known = [ADDRESS, RUNTIME, "HOME"].into_iter();
         let variables = known.filter_map(|name| Some((name, get(name)?))).collect();

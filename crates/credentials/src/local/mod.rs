@@ -33,7 +33,7 @@ pub use names::{BadHost, BadName, HostList, SecretName};
 #[derive(Debug)]
 pub struct LocalStore {
     disk: Disk,
-    source: KeySource,
+    source: Mutex<KeySource>,
     /// Derived once: it takes a tenth of a second and 64 MiB.
     key: Mutex<Option<Key>>,
 }
@@ -49,6 +49,17 @@ pub struct SecretInfo {
     pub created: SystemTime,
     /// The value's length.
     pub length: usize,
+}
+
+/// A secret as it was stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// The value.
+    pub value: SecretValue,
+    /// Where it may go.
+    pub hosts: HostList,
+    /// When it was stored.
+    pub created: SystemTime,
 }
 
 /// Why the store cannot be used. No message holds a value.
@@ -122,6 +133,9 @@ pub enum LocalError {
     /// The store was made with another key.
     #[error("the {0} does not open the secret store")]
     WrongKey(&'static str),
+    /// There is no store yet.
+    #[error("nothing is stored yet, and so there is no key to change")]
+    NothingStored,
     /// A passphrase with nothing in it.
     #[error("the passphrase is empty")]
     EmptyPassphrase,
@@ -140,7 +154,7 @@ impl LocalStore {
     /// A store in this folder, made when the first secret is stored.
     #[must_use]
     pub fn new(folder: &Path, source: KeySource) -> Self {
-        Self { disk: Disk::new(folder), source, key: Mutex::new(None) }
+        Self { disk: Disk::new(folder), source: Mutex::new(source), key: Mutex::new(None) }
     }
 
     /// What is stored, by name. Needs no key.
@@ -156,12 +170,12 @@ impl LocalStore {
     ///
     /// # Errors
     /// When the store or its key cannot be read, or is damaged.
-    pub fn get(&self, name: &SecretName) -> Result<Option<(SecretValue, HostList)>, LocalError> {
+    pub fn get(&self, name: &SecretName) -> Result<Option<Stored>, LocalError> {
         let Some(document) = self.disk.read()? else { return Ok(None) };
         let key = self.unlock(&document)?;
         let Some(entry) = document.secrets.iter().find(|entry| entry.name == *name) else { return Ok(None) };
         let value = entry.open(&key).ok_or_else(|| self.disk.damaged("a value does not open"))?;
-        Ok(Some((value, entry.hosts.clone())))
+        Ok(Some(Stored { value, hosts: entry.hosts.clone(), created: entry.created() }))
     }
 
     /// Stores a value, in place of one with the same name; whether there was one.
@@ -206,13 +220,40 @@ impl LocalStore {
         Ok(true)
     }
 
+    /// Seals everything with another key, a new one also where it is of the same kind. Says how many values there were.
+    ///
+    /// # Errors
+    /// When there is nothing, or the store cannot be read, opened or written. It is as before then, and opens with the
+    /// key that it had.
+    pub fn change_key(&self, to: KeySource) -> Result<usize, LocalError> {
+        let _lock = self.disk.lock()?;
+        let before = self.disk.read()?.ok_or(LocalError::NothingStored)?;
+        let old = self.unlock(&before)?;
+        let (key, derivation) = to.make_anew(&self.disk)?;
+        let mut after = Document::new(derivation, &key)?;
+        for entry in before.secrets {
+            let value = entry.open(&old).ok_or_else(|| self.disk.damaged("a value does not open"))?;
+            after.secrets.push(Entry::seal(&key, entry.name, entry.hosts, entry.created, &value)?);
+        }
+        let count = after.secrets.len();
+        self.write(after, &key)?;
+        let settled = to.settle(&key, &self.disk);
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        settled.map(|()| count)
+    }
+
+    fn source(&self) -> KeySource {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn write(&self, mut document: Document, key: &Key) -> Result<(), LocalError> {
         document.seal(key)?;
         self.disk.write(&document)
     }
 
     fn create(&self) -> Result<(Document, Key), LocalError> {
-        let (key, derivation) = self.source.make(&self.disk)?;
+        let (key, derivation) = self.source().make(&self.disk)?;
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         Ok((Document::new(derivation, &key)?, key))
     }
@@ -222,10 +263,10 @@ impl LocalStore {
         let mut cached = self.key.lock().unwrap_or_else(PoisonError::into_inner);
         let key = match cached.as_ref().filter(|key| document.is_key(key)) {
             Some(key) => key.clone(),
-            None => self.source.derive(&document.key, &self.disk)?,
+            None => self.source().derive(&document.key, &self.disk, |key| document.is_key(key))?,
         };
         if !document.is_key(&key) {
-            return Err(LocalError::WrongKey(self.source.name()));
+            return Err(LocalError::WrongKey(self.source().name()));
         }
         if !document.is_whole(&key) {
             return Err(self.disk.damaged("its seal does not hold"));
@@ -236,11 +277,16 @@ impl LocalStore {
 }
 
 impl Entry {
+    fn created(&self) -> SystemTime {
+        // Damaged files can say anything.
+        UNIX_EPOCH.checked_add(Duration::from_secs(self.created)).unwrap_or(UNIX_EPOCH)
+    }
+
     fn info(&self) -> SecretInfo {
         SecretInfo {
             name: self.name.clone(),
             hosts: self.hosts.clone(),
-            created: UNIX_EPOCH + Duration::from_secs(self.created),
+            created: self.created(),
             length: self.value_length(),
         }
     }

@@ -29,7 +29,7 @@ fn by_passphrase(folder: &Path, passphrase: &str) -> LocalStore {
 
 fn got(store: &LocalStore, of: &str) -> Result<Option<String>, String> {
     let got = store.get(&name(of)).map_err(|error| error.to_string())?;
-    Ok(got.map(|(value, _)| String::from_utf8(value.dangerous_expose().to_vec()).unwrap()))
+    Ok(got.map(|stored| String::from_utf8(stored.value.dangerous_expose().to_vec()).unwrap()))
 }
 
 #[test]
@@ -273,4 +273,63 @@ fn names_and_hosts_are_checked() {
     for bad in ["", "https://a.b", "a.b/c", "a.b:443", "*", "*.com", "a b", "a..b", "0x7f.1"] {
         assert!(HostList::new([bad]).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn the_key_is_changed_to_any_other_and_the_old_one_opens_nothing() {
+    let folder = folder();
+    let store = by_file(folder.path());
+    assert!(matches!(store.change_key(KeySource::File), Err(LocalError::NothingStored)));
+    let hosts = HostList::new(["api.example.com"]).unwrap();
+    store.set(&name("a"), &value("value-of-a!"), &hosts).unwrap();
+    store.set(&name("b"), &value("value-of-b!"), &HostList::default()).unwrap();
+    let (old_key, old_store) = (folder.path().join("secrets.key"), folder.path().join("secrets.chiton"));
+    let first = fs::read(&old_key).unwrap();
+    let listed = store.list().unwrap();
+    // Another file.
+    assert_eq!(store.change_key(KeySource::File).unwrap(), 2);
+    let second = fs::read(&old_key).unwrap();
+    assert!(first != second && second.len() == first.len(), "one key, and another");
+    assert_eq!(got(&by_file(folder.path()), "a"), Ok(Some("value-of-a!".into())));
+    assert_eq!(store.list().unwrap(), listed, "names, hosts and ages stay");
+    fs::write(&old_key, &first).unwrap();
+    assert!(matches!(by_file(folder.path()).get(&name("a")), Err(LocalError::WrongKey(_))));
+    fs::write(&old_key, &second).unwrap();
+    // A passphrase: the file goes.
+    store.change_key(KeySource::Passphrase(value("correct horse"))).unwrap();
+    assert!(!old_key.exists());
+    assert_eq!(got(&by_passphrase(folder.path(), "correct horse"), "b"), Ok(Some("value-of-b!".into())));
+    assert!(matches!(by_file(folder.path()).get(&name("a")), Err(LocalError::Locked)));
+    assert_eq!(got(&store, "a"), Ok(Some("value-of-a!".into())), "the store that did it goes on");
+    store.set(&name("c"), &value("value-of-c!"), &HostList::default()).unwrap();
+    // An empty passphrase is none, and changes nothing.
+    let before = fs::read(&old_store).unwrap();
+    assert!(matches!(store.change_key(KeySource::Passphrase(value(""))), Err(LocalError::EmptyPassphrase)));
+    assert_eq!(fs::read(&old_store).unwrap(), before);
+    // And back.
+    assert_eq!(store.change_key(KeySource::File).unwrap(), 3);
+    assert_eq!(got(&by_file(folder.path()), "c"), Ok(Some("value-of-c!".into())));
+}
+
+/// Killed between any two writes of a change: the key file has both keys, and the store opens with one of them.
+#[test]
+fn a_change_of_the_key_that_did_not_come_to_its_end_loses_nothing() {
+    let folder = folder();
+    let store = by_file(folder.path());
+    store.set(&name("a"), &value("value-of-a!"), &HostList::default()).unwrap();
+    let at = |file: &str| folder.path().join(file);
+    let (old_key, old_store) =
+        (fs::read(at("secrets.key")).unwrap(), fs::read(at("secrets.chiton")).unwrap());
+    store.change_key(KeySource::File).unwrap();
+    let (new_key, new_store) =
+        (fs::read(at("secrets.key")).unwrap(), fs::read(at("secrets.chiton")).unwrap());
+    for sealed in [&old_store, &new_store] {
+        fs::write(at("secrets.key"), [old_key.as_slice(), &new_key].concat()).unwrap();
+        fs::write(at("secrets.chiton"), sealed).unwrap();
+        assert_eq!(got(&by_file(folder.path()), "a"), Ok(Some("value-of-a!".into())));
+    }
+    // One that cannot be written at all stays as it was.
+    fs::write(at("secrets.chiton"), "{").unwrap();
+    assert!(by_file(folder.path()).change_key(KeySource::File).is_err());
+    assert_eq!(fs::read(at("secrets.chiton")).unwrap(), b"{");
 }

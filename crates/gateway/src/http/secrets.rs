@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use chiton_api::http::{Problem, SecretInfo, SetSecret};
+use chiton_api::http::{ChangeKey, ChangedKey, Problem, SecretInfo, SetSecret, TestSecret, TestedSecret};
 use chiton_audit::Layer;
+use chiton_secret::{RefError, SecretRef};
 use http::StatusCode;
 
 use super::extract::{Body, Named};
@@ -51,6 +52,38 @@ pub(super) async fn remove(
     gateway.secrets.remove(&name).await?;
     gateway.record(told("remove", &format!("local://{name}")))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Seal the local store with another key.
+#[utoipa::path(post, path = "/v1/store-key", request_body = ChangeKey, responses(
+    (status = 200, body = ChangedKey),
+    (status = "default", body = Problem, description = "An error; the store is as before."),
+))]
+pub(super) async fn change_key(
+    State(gateway): State<Arc<Gateway>>,
+    Body(change): Body<ChangeKey>,
+) -> Result<Json<ChangedKey>, GatewayError> {
+    let secrets = gateway.secrets.change_key(change).await?;
+    gateway.record(told("change_key", "local://"))?;
+    Ok(Json(ChangedKey { secrets }))
+}
+
+/// Try whether a reference resolves, and tell what may be told of its value.
+#[utoipa::path(post, path = "/v1/resolve", request_body = TestSecret, responses(
+    (status = 200, body = TestedSecret),
+    (status = "default", body = Problem, description = "An error, which says why it does not resolve."),
+))]
+pub(super) async fn test(
+    State(gateway): State<Arc<Gateway>>,
+    Body(test): Body<TestSecret>,
+) -> Result<Json<TestedSecret>, GatewayError> {
+    let reference: SecretRef =
+        test.reference.parse().map_err(|error: RefError| GatewayError::BadRequest(error.to_string()))?;
+    let shown = reference.to_string();
+    let tested = gateway.secrets.test(&reference).await;
+    let event = told("resolve", &shown);
+    gateway.record(if tested.is_ok() { event } else { event.denied("credential_unavailable") })?;
+    tested.map(Json)
 }
 
 fn told<'a>(action: &'static str, reference: &'a str) -> Told<'a> {

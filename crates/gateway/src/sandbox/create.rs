@@ -103,7 +103,7 @@ async fn start(gateway: &Arc<Gateway>, making: Making, undo_by: Undo) -> Result<
         gateway.set_live(&record.id, Arc::clone(&live));
         let _ = reply.send(Ok(Started { record: record.clone(), live: Arc::clone(&live), link }));
         let network = Network::open(&live).await;
-        Task { gateway, record, live, network }.drive(commands).await;
+        Task::new(gateway, record, live, network).drive(commands).await;
     });
     answer.await.map_err(|_| GatewayError::Lost)?
 }
@@ -171,6 +171,7 @@ pub(super) async fn undo(gateway: &Gateway, record: &Record, error: &GatewayErro
 }
 
 async fn fail(gateway: &Gateway, record: &Record, error: &GatewayError) {
+    gateway.secrets.forget_unheld();
     gateway.record_anyway(Told::of(record, "start").denied("start_failed"));
     let reason = Reason(one_line(&error.to_string()));
     if let Err(error) = settle_failed(gateway, record, &reason).await {

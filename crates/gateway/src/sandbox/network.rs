@@ -1,10 +1,15 @@
 //! A sandbox's proxy while it runs: that it is there, and another in its place when it died.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chiton_api::control::{ProxyReply, ProxyRequest, ProxyStatus, Revised};
+use chiton_secret::SecretRef;
 use chiton_store::Record;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     check::{resolved, resolved_upstream},
@@ -26,7 +31,7 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// The way out, or that there is none.
 pub(super) enum Network {
     /// The proxy answers.
-    Up(ProxyLink),
+    Up(ProxyLink, Option<Rejected>),
     /// There is none: inside, nothing is reached. Another is tried at this moment.
     Down {
         /// When.
@@ -34,6 +39,50 @@ pub(super) enum Network {
         /// How long after the last attempt.
         pause: Duration,
     },
+}
+
+/// What happened to the way out.
+pub(super) enum Change {
+    /// The proxy died, or another is due.
+    Due,
+    /// Servers refused these credentials.
+    Rejected(Vec<SecretRef>),
+}
+
+/// A proxy's word about credentials that servers refuse, on a link of its own.
+pub(super) struct Rejected {
+    told: mpsc::Receiver<Vec<SecretRef>>,
+    task: AbortHandle,
+}
+
+impl Rejected {
+    fn follow(live: &Live) -> Self {
+        let (tell, told) = mpsc::channel(1);
+        let (driver, handle) = (Arc::clone(&live.driver), live.handle.clone());
+        let task = tokio::spawn(async move {
+            let Ok(link) = driver.proxy_link(&handle).await else { return };
+            let mut link = ProxyLink::new(link);
+            while let Ok(rejected) = link.rejected().await {
+                if tell.send(rejected).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { told, task: task.abort_handle() }
+    }
+
+    async fn next(rejected: &mut Option<Self>) -> Option<Vec<SecretRef>> {
+        match rejected {
+            Some(rejected) => rejected.told.recv().await,
+            None => None,
+        }
+    }
+}
+
+impl Drop for Rejected {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Why a revision is not enforced.
@@ -53,7 +102,7 @@ impl Network {
     /// Speaks to the proxy that the driver attached.
     pub(super) async fn open(live: &Live) -> Self {
         match live.driver.proxy_link(&live.handle).await {
-            Ok(link) => Self::Up(ProxyLink::new(link)),
+            Ok(link) => Self::Up(ProxyLink::new(link), None),
             Err(error) => {
                 tracing::warn!(%error, sandbox = %live.handle.id, "the proxy cannot be reached");
                 Self::due()
@@ -61,17 +110,30 @@ impl Network {
         }
     }
 
-    /// Resolves when the proxy died, or when another is due.
-    pub(super) async fn changed(&mut self) {
+    /// Resolves when the proxy died or another is due, or when it tells of a credential.
+    pub(super) async fn changed(&mut self) -> Change {
         match self {
-            Self::Up(link) => link.ended().await,
-            Self::Down { retry, .. } => sleep_until(*retry).await,
+            Self::Up(link, rejected) => tokio::select! {
+                () = link.ended() => Change::Due,
+                Some(references) = Rejected::next(rejected) => Change::Rejected(references),
+            },
+            Self::Down { retry, .. } => {
+                sleep_until(*retry).await;
+                Change::Due
+            }
+        }
+    }
+
+    /// Asks the proxy to tell of credentials that servers refuse.
+    pub(super) fn follow_rejected(&mut self, live: &Live) {
+        if let Self::Up(_, rejected @ None) = self {
+            *rejected = Some(Rejected::follow(live));
         }
     }
 
     /// Where the proxy stands; none while there is none.
     pub(super) async fn status(&mut self) -> Option<ProxyStatus> {
-        let Self::Up(link) = self else { return None };
+        let Self::Up(link, _) = self else { return None };
         match link.status().await {
             Ok(status) => Some(status),
             Err(error) => {
@@ -84,19 +146,31 @@ impl Network {
 
     /// Has the proxy enforce a revision; says how many exchanges were cut for it.
     pub(super) async fn push(&mut self, revised: Revised) -> Result<u64, PushError> {
-        let Self::Up(link) = self else {
+        let revision = revised.revision;
+        self.ask_for(revision, ProxyRequest::Apply(Box::new(revised))).await
+    }
+
+    /// Gives the proxy the credentials of the revision that it enforces; says how many exchanges were cut for it.
+    pub(super) async fn refresh(&mut self, revised: Revised) -> Result<u64, PushError> {
+        let revision = revised.revision;
+        self.ask_for(revision, ProxyRequest::Refresh(Box::new(revised))).await
+    }
+
+    async fn ask_for(&mut self, revision: u64, request: ProxyRequest) -> Result<u64, PushError> {
+        let Self::Up(link, _) = self else {
             return Err(PushError::Refused(
                 "the sandbox has no proxy now, and so no network; one is being started".into(),
             ));
         };
-        let revision = revised.revision;
-        let answer = link.ask(&ProxyRequest::Apply(Box::new(revised))).await;
-        match answer {
+        match link.ask(&request).await {
             Ok(ProxyReply::Enforcing { revision: enforced, cut }) if enforced == revision => Ok(cut),
             Ok(ProxyReply::Failed(failure)) => Err(PushError::Refused(failure.message)),
-            Ok(ProxyReply::Enforcing { .. } | ProxyReply::Status(_) | ProxyReply::Done) => {
-                Err(PushError::Unknown(out_of_order().to_string()))
-            }
+            Ok(
+                ProxyReply::Enforcing { .. }
+                | ProxyReply::Status(_)
+                | ProxyReply::Rejected(_)
+                | ProxyReply::Done,
+            ) => Err(PushError::Unknown(out_of_order().to_string())),
             Err(error) => Err(PushError::Unknown(error.to_string())),
         }
     }
@@ -108,7 +182,7 @@ impl Network {
             *self = Self::Down { retry: Instant::now() + LAST_RETRY, pause: LAST_RETRY };
             return;
         }
-        if let Self::Up(_) = self {
+        if let Self::Up(..) = self {
             gateway.record_anyway(Told::of(record, "proxy").denied("proxy_lost"));
             *self = Self::due();
         }

@@ -119,7 +119,7 @@ async fn adopt(
         let live = Arc::clone(&live);
         tokio::spawn(async move { live.stop(grace).await });
     }
-    tokio::spawn(Task { gateway: Arc::clone(gateway), record, live, network }.drive(commands));
+    tokio::spawn(Task::new(Arc::clone(gateway), record, live, network).drive(commands));
     Ok(())
 }
 

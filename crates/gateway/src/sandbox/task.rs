@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use super::{
     end::{End, finish},
     live::{Command, Live},
-    network::Network,
+    network::{Change, Network},
+    renewal::Renewal,
 };
 use crate::gateway::Gateway;
 
@@ -20,9 +21,15 @@ pub(super) struct Task {
     pub(super) record: Record,
     pub(super) live: Arc<Live>,
     pub(super) network: Network,
+    pub(super) renewal: Renewal,
 }
 
 impl Task {
+    pub(super) fn new(gateway: Arc<Gateway>, record: Record, live: Arc<Live>, network: Network) -> Self {
+        let renewal = Renewal::new(&gateway);
+        Self { gateway, record, live, network, renewal }
+    }
+
     /// Runs until the sandbox has ended and its record says how.
     pub(super) async fn drive(mut self, mut commands: mpsc::Receiver<Command>) {
         let end = self.until_end(&mut commands).await;
@@ -41,15 +48,22 @@ impl Task {
                     None => return End::of(exit.await, self.live.is_forced()),
                     Some(Command::Stop(grace)) => return self.stop(grace).await,
                     Some(Command::Apply(document, reply)) => {
-                        let _ = reply.send(self.apply(*document).await);
+                        let applied = self.apply(*document).await;
+                        self.renewal.begin_anew();
+                        let _ = reply.send(applied);
                     }
                     Some(Command::Proxy(reply)) => {
                         let _ = reply.send(self.network.status().await);
                     }
                 },
-                () = self.network.changed() => {
-                    self.network.replace(&self.gateway, &self.record, &self.live).await;
-                }
+                change = self.network.changed() => match change {
+                    Change::Due => {
+                        self.network.replace(&self.gateway, &self.record, &self.live).await;
+                        self.renewal.begin_anew();
+                    }
+                    Change::Rejected(references) => self.renewal.rejected(references),
+                },
+                occasion = self.renewal.occasion() => self.renew(occasion).await,
             }
         }
     }
@@ -64,6 +78,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.gateway.clear_live(&self.record.id);
+        self.renewal.release(&self.gateway);
         self.live.set_ended();
     }
 }

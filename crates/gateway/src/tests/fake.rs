@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use chiton_api::{
-    control::{Failure, LayerReport, ProxyReply, ProxyRequest, ProxyStatus},
+    control::{Credential, Failure, LayerReport, ProxyReply, ProxyRequest, ProxyStatus, Revised},
     frame::{self, SessionKind, session_header},
 };
 use chiton_audit::{Decision, Event, Layer, Sink, Spool};
@@ -17,6 +17,7 @@ use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
     Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
 };
+use chiton_secret::SecretRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     sync::{broadcast, watch},
@@ -46,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) launch: Option<Launch>,
     pub(crate) proxy: Option<Proxy>,
     exit: watch::Sender<Option<Exit>>,
+    rejected: broadcast::Sender<SecretRef>,
 }
 
 /// A proxy.
@@ -53,10 +55,25 @@ pub(crate) struct Proxy {
     pub(crate) revision: u64,
     pub(crate) policy: String,
     pub(crate) secrets: Vec<String>,
+    /// How long each may be used, in milliseconds.
+    pub(crate) valid: Vec<Option<u64>>,
     die: broadcast::Sender<()>,
 }
 
+impl Proxy {
+    fn take(&mut self, credentials: &[Credential]) {
+        let text = |c: &Credential| String::from_utf8(c.value.dangerous_expose().to_vec()).unwrap();
+        self.secrets = credentials.iter().map(text).collect();
+        self.valid = credentials.iter().map(|credential| credential.valid_ms).collect();
+    }
+}
+
 impl Running {
+    /// A server refuses a credential.
+    pub(crate) fn reject(&self, reference: &str) {
+        let _ = self.rejected.send(reference.parse().unwrap());
+    }
+
     /// Its program ends.
     pub(crate) fn exit(&self, code: u8) {
         std::fs::write(&self.spec.exit, serde_json::to_vec(&Exit { code }).unwrap()).unwrap();
@@ -146,10 +163,27 @@ impl Fake {
                     self.with(&id, Running::kill_proxy).unwrap();
                     return;
                 }
+                ProxyRequest::AwaitRejected => {
+                    let told = self.with(&id, |running| running.rejected.subscribe()).unwrap().recv().await;
+                    let Ok(reference) = told else { return };
+                    ProxyReply::Rejected(vec![reference])
+                }
+                ProxyRequest::Refresh(revised) => {
+                    let refreshed = self.with(&id, |running| {
+                        let proxy = running.proxy.as_mut().unwrap();
+                        assert_eq!((proxy.revision, &proxy.policy), (revised.revision, &revised.policy));
+                        proxy.take(&revised.credentials);
+                    });
+                    if refreshed.is_err() {
+                        return;
+                    }
+                    ProxyReply::Enforcing { revision: revised.revision, cut: 0 }
+                }
                 ProxyRequest::Apply(revised) => {
                     let taken = self.with(&id, |running| {
                         let proxy = running.proxy.as_mut().unwrap();
                         (proxy.revision, proxy.policy) = (revised.revision, revised.policy.clone());
+                        proxy.take(&revised.credentials);
                     });
                     if taken.is_err() {
                         return;
@@ -216,7 +250,14 @@ impl ComputeDriver for Fake {
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
         let (exit, _) = watch::channel(None);
-        let running = Running { spec: spec.clone(), view: None, launch: None, proxy: None, exit };
+        let running = Running {
+            spec: spec.clone(),
+            view: None,
+            launch: None,
+            proxy: None,
+            exit,
+            rejected: broadcast::channel(8).0,
+        };
         self.host().sandboxes.insert(spec.id.clone(), running);
         self.step("create", &spec.id).await?;
         Ok(SandboxHandle { driver: DriverName::Native, id: spec.id.clone() })
@@ -230,11 +271,10 @@ impl ComputeDriver for Fake {
 
     async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {
         assert!(config.authority.key.dangerous_expose().starts_with(b"-----BEGIN PRIVATE KEY"));
-        let secrets = config.revised.credentials.iter();
-        let secrets =
-            secrets.map(|c| String::from_utf8(c.value.dangerous_expose().to_vec()).unwrap()).collect();
         let (die, _) = broadcast::channel(1);
-        let proxy = Proxy { revision: config.revised.revision, policy: config.revised.policy, secrets, die };
+        let Revised { revision, policy, credentials } = config.revised;
+        let mut proxy = Proxy { revision, policy, secrets: Vec::new(), valid: Vec::new(), die };
+        proxy.take(&credentials);
         self.step("attach", &handle.id).await?;
         self.with(&handle.id, |running| running.proxy = Some(proxy))
     }

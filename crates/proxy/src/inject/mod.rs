@@ -116,9 +116,8 @@ fn rule(
     revision: &Revision,
     prepared: &mut Prepared,
 ) -> Result<(), Refusal> {
-    let Some(value) = revision.credential(&credential.secret, permit.host()) else {
-        return Err(unavailable(permit, "the rule's credential is not there, or is bound to other hosts"));
-    };
+    let value = revision.usable(&credential.secret, permit.host());
+    let value = value.map_err(|none| unavailable(permit, none.said(true)))?;
     chiton_llm::strip_headers(&mut prepared.headers);
     prepared.own = credential.place.header().and_then(|name| name.parse().ok());
     place::put(&credential.place, value, permit.intent(), prepared)

@@ -14,7 +14,7 @@ use crate::{
     judge::SentTarget,
     limits,
     message::RequestBody,
-    revision::{Redactors, Revision},
+    revision::{NoCredential, Redactors, Revision},
 };
 
 pub(super) async fn prepare(
@@ -30,12 +30,9 @@ pub(super) async fn prepare(
         prepared.target = SentTarget::stripped(permit.intent(), None);
     }
     if let Some(reference) = grant.inject() {
-        let (Some(dialect), Some(value)) = (dialect, revision.credential(reference, permit.host())) else {
-            return Err(unavailable(
-                permit,
-                "the route's credential is not there, or is bound to other hosts",
-            ));
-        };
+        let value = revision.usable(reference, permit.host());
+        let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
+        let dialect = dialect.ok_or_else(|| unavailable(permit, NoCredential::NotFor.said(false)))?;
         if dialect.inject(&mut prepared.headers, value).is_err() {
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
         }

@@ -33,6 +33,7 @@ fn forward(url: &str, told: &Told) -> ForwardProxy {
         reference: "local://corp-proxy".parse().unwrap(),
         value: SecretValue::new(value.as_bytes().to_vec()),
         hosts: None,
+        valid_ms: None,
     };
     ForwardProxy {
         url: url.parse().unwrap(),

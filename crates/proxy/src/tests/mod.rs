@@ -12,6 +12,7 @@ mod load;
 mod owners;
 mod placed;
 mod proxied;
+mod refreshing;
 mod refusals;
 mod rule_limits;
 mod smuggling;
@@ -113,6 +114,7 @@ fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&
         reference: reference.parse().unwrap(),
         value: SecretValue::new(value.as_bytes().to_vec()),
         hosts: hosts.as_ref().map(|hosts| hosts.iter().map(ToString::to_string).collect()),
+        valid_ms: None,
     };
     Revised { revision, policy: policy.to_owned(), credentials: credentials.iter().map(credential).collect() }
 }

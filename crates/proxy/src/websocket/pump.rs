@@ -282,6 +282,7 @@ mod tests {
             reference: "local://key".parse().unwrap(),
             value: SecretValue::new(SECRET.as_bytes().to_vec()),
             hosts: None,
+            valid_ms: None,
         };
         let revised = Revised { revision: 1, policy: "{}".to_owned(), credentials: vec![credential] };
         Revision::build(revised).unwrap().redactors
