@@ -167,7 +167,9 @@ async fn configure(
     match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(reach)? {
         ProxyReply::Enforcing { .. } => Ok(()),
         ProxyReply::Failed(failure) => Err(AttachError::Refused(failure)),
-        ProxyReply::Status(_) | ProxyReply::Done => Err(reach(io::ErrorKind::InvalidData.into())),
+        ProxyReply::Status(_) | ProxyReply::Rejected(_) | ProxyReply::Done => {
+            Err(reach(io::ErrorKind::InvalidData.into()))
+        }
     }
 }
 
