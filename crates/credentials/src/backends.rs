@@ -33,16 +33,6 @@ impl Resolved {
         let Fetched { value, hosts, written, lifetime: _, warning } = fetched;
         Self { value, hosts, written, lease, warning }
     }
-
-    pub(crate) fn copy(fetched: &Fetched, lease: Option<Lease>) -> Self {
-        Self {
-            value: fetched.value.clone(),
-            hosts: fetched.hosts.clone(),
-            written: fetched.written,
-            lease,
-            warning: fetched.warning.clone(),
-        }
-    }
 }
 
 /// The gateway's backends.

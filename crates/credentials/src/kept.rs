@@ -165,7 +165,7 @@ impl State {
         }
         (self.failures, self.retry) = (0, None);
         let lease = Lease { refresh: lifetime.refresh, valid: lifetime.valid, version: self.version };
-        let resolved = Resolved::copy(&fetched, Some(lease));
+        let resolved = Resolved::of(fetched.clone(), Some(lease));
         self.known = Some(Known { fetched, at: asked, lifetime });
         resolved
     }
@@ -193,7 +193,7 @@ impl State {
         let refresh = self.retry.map_or(due, |retry| due.max(retry.saturating_duration_since(now)));
         let valid = known.lifetime.valid.saturating_sub(age);
         let mut resolved =
-            Resolved::copy(&known.fetched, Some(Lease { refresh, valid, version: self.version }));
+            Resolved::of(known.fetched.clone(), Some(Lease { refresh, valid, version: self.version }));
         if let Some(fault) = fault {
             let (age, left) = (age.as_secs(), valid.as_secs());
             resolved.warning =

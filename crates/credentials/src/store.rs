@@ -24,7 +24,7 @@ pub trait SecretStore: Send + Sync {
 }
 
 /// A value as its store gives it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fetched {
     /// The value.
     pub value: SecretValue,

@@ -35,7 +35,6 @@ impl Arrived {
 }
 
 fn ends(stream: &TcpStream, to: SocketAddr) -> io::Result<Ends> {
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     Ok(Ends {
         from: canonical(stream.peer_addr()?),
         to: canonical(to),
@@ -44,14 +43,17 @@ fn ends(stream: &TcpStream, to: SocketAddr) -> io::Result<Ends> {
     })
 }
 
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The kernel's own record of the redirection.
 #[derive(Debug)]
 pub(crate) struct KernelOrigin;
 
 impl Origin for KernelOrigin {
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
-        let origin = chiton_sys::socket::original_destination(stream)?;
-        let origin = SocketAddr::new(origin.ip().to_canonical(), origin.port());
+        let origin = canonical(chiton_sys::socket::original_destination(stream)?);
         // A connection straight to the listener was not captured: there is nowhere to bring it.
         if origin.ip().is_loopback() || stream.local_addr().is_ok_and(|local| local == origin) {
             return Err(io::ErrorKind::AddrNotAvailable.into());

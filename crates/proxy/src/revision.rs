@@ -195,7 +195,8 @@ impl Revision {
 
     /// Whether any credential may go to this host, or could: then whatever comes from there may hold one.
     pub(crate) fn gives_to(&self, host: &Host) -> bool {
-        self.given_to(host).next().is_some() || self.past.gave_to(host)
+        let gives = self.sent.to(host).any(|(secret, _)| self.credential(secret, host).is_some());
+        gives || self.past.gave_to(host)
     }
 
     /// Whether every credential that may go to this host could go there by an older revision, with the same value and
