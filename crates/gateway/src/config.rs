@@ -20,6 +20,7 @@ use chiton_api::{
     paths::Paths,
 };
 use chiton_credentials::VaultSettings;
+use chiton_policy::{BaseUrl, BaseUrlError};
 use chiton_secret::{Scheme, SecretRef};
 use serde::Deserialize;
 
@@ -130,7 +131,20 @@ impl UpstreamSection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LlmSection {
-    allow: Vec<String>,
+    allow: Vec<BaseUrlText>,
+}
+
+/// A base URL as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct BaseUrlText(BaseUrl);
+
+impl TryFrom<String> for BaseUrlText {
+    type Error = BaseUrlError;
+
+    fn try_from(text: String) -> Result<Self, BaseUrlError> {
+        Ok(Self(text.parse()?))
+    }
 }
 
 /// `[aws]`, which no reference uses yet: `aws-sm://` is refused by name.
@@ -153,7 +167,7 @@ impl Config {
         Self::parse(&text, &file)
     }
 
-    fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
             let (line, column) = place(text, error.span().map_or(0, |span| span.start));
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -230,8 +244,14 @@ impl Config {
             resolves: self.upstream.proxy_resolves,
             except: self.upstream.no_proxy.clone(),
         });
-        let upstream = Upstream { extra_ca, resolve, llm_allow: self.llm.allow.clone(), forward };
+        let llm_allow = self.llm_allow().iter().map(ToString::to_string).collect();
+        let upstream = Upstream { extra_ca, resolve, llm_allow, forward };
         Ok((upstream, self.upstream.proxy_credential.clone()))
+    }
+
+    /// `[llm] allow`.
+    pub(crate) fn llm_allow(&self) -> Vec<BaseUrl> {
+        self.llm.allow.iter().map(|BaseUrlText(url)| url.clone()).collect()
     }
 
     /// How Vault is asked, with the files read; none where there is none.

@@ -5,7 +5,7 @@ use std::{fmt::Write, path::PathBuf, sync::Arc};
 use chiton_policy::Policy;
 use sha2::{Digest, Sha256};
 
-use crate::error::GatewayError;
+use crate::{config::Config, error::GatewayError};
 
 /// Where the workspace is inside.
 const WORKSPACE: &str = "/workspace";
@@ -29,6 +29,14 @@ impl Document {
             return Err(GatewayError::NotSupported(missing.join(", ")));
         }
         Ok(Self { text: text.into(), digest: digest(text), policy })
+    }
+
+    /// Refuses a route to a backend that the operator has not opened, where only he can.
+    pub(crate) fn check_backends(&self, config: &Config) -> Result<(), GatewayError> {
+        match chiton_policy::closed_backend(&self.policy, &config.llm_allow()) {
+            Some((route, url)) => Err(GatewayError::BackendClosed { route, url }),
+            None => Ok(()),
+        }
     }
 
     /// Whether it gives the workspace, or something in it.
@@ -100,6 +108,36 @@ mod tests {
         let other = "static:\n  filesystem:\n    allowed_paths: [/workspace]\n  process:\n    blocked_syscalls: [mount]\n";
         let differing = base.differing(&Document::parse(other).unwrap());
         assert_eq!(differing, ["static.filesystem.allowed_paths", "static.process.blocked_syscalls"]);
+    }
+
+    #[test]
+    fn a_backend_on_this_machine_is_the_operators_to_open() {
+        let config = |allow: &str| {
+            Config::parse(&format!("[llm]\nallow = [{allow}]\n"), std::path::Path::new("/etc/config.toml"))
+        };
+        let (closed, open) = (config("").unwrap(), config("\"http://127.0.0.1:11434\"").unwrap());
+        for (route, needs) in [
+            ("{provider: ollama}", true),
+            ("{provider: openai, base_url: 'http://127.0.0.1:11434/v1'}", true),
+            (
+                "[{provider: openai}, {provider: openai-compatible, base_url: 'https://a.test:8443/v1'}]",
+                false,
+            ),
+        ] {
+            let document = Document::parse(&format!("dynamic: {{llm_routing: {route}}}\n")).unwrap();
+            assert!(document.check_backends(&open).is_ok(), "{route}");
+            let refused = document.check_backends(&closed);
+            assert_eq!(refused.is_err(), needs, "{route}");
+            if let Err(error) = refused {
+                let text = error.to_string();
+                assert!(
+                    text.contains("[llm] allow = [\"http://127.0.0.1:11434") && !text.contains('\n'),
+                    "{text}"
+                );
+            }
+        }
+        let bad = config("\"127.0.0.1:11434\"").unwrap_err().to_string();
+        assert!(bad.contains("a base URL is as"), "{bad}");
     }
 
     #[test]

@@ -41,6 +41,17 @@ pub(crate) enum GatewayError {
     /// Known, but not there yet.
     #[error("not supported yet: {0}")]
     NotSupported(String),
+    /// A backend that a policy alone cannot open.
+    #[error(
+        "route `{route}` leads to `{url}`, which is in the clear or on this machine: the operator opens it with \
+        `[llm] allow = [\"{url}\"]` in config.toml"
+    )]
+    BackendClosed {
+        /// Of the policy.
+        route: chiton_policy::RuleName,
+        /// Where it leads.
+        url: chiton_policy::BaseUrl,
+    },
     /// The document does not load.
     #[error("the policy is not valid: {0}")]
     PolicyInvalid(String),
@@ -101,7 +112,7 @@ impl GatewayError {
             Self::WrongState { .. } | Self::Store(StoreError::WrongState { .. }) => ProblemKind::WrongState,
             Self::Driver(DriverError::NotRunning(_)) => ProblemKind::WrongState,
             Self::NotSupported(_) | Self::Config(ConfigError::NotSupported(_)) => ProblemKind::NotSupported,
-            Self::PolicyInvalid(_) => ProblemKind::PolicyInvalid,
+            Self::PolicyInvalid(_) | Self::BackendClosed { .. } => ProblemKind::PolicyInvalid,
             Self::StaticDiffers(_) => ProblemKind::StaticDiffers,
             Self::Secret { .. } => ProblemKind::Secret,
             Self::Path(_) => ProblemKind::Path,

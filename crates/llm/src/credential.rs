@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chiton_policy::ProviderFacts;
 use chiton_secret::SecretValue;
 use http::{HeaderMap, HeaderName, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use zeroize::Zeroizing;
@@ -188,6 +189,19 @@ pub fn strip_query<'a>(query: &'a str, own: Option<&str>) -> Cow<'a, str> {
     Cow::Owned(kept.join("&"))
 }
 
+/// Puts the backend's credential where the provider wants it, in place of whatever is there.
+///
+/// # Errors
+/// When the value cannot stand in a header.
+pub fn inject(
+    facts: &ProviderFacts,
+    headers: &mut HeaderMap,
+    value: &SecretValue,
+) -> Result<(), InjectError> {
+    let name = HeaderName::from_bytes(facts.key_header.as_bytes()).map_err(|_| InjectError)?;
+    inject_header(headers, name, facts.key_prefix, value)
+}
+
 /// Sets a header to a prefix and the value, in place of every value that it had; marked so that no log
 /// and no header compression table shows it.
 ///
@@ -227,6 +241,8 @@ fn decoded(name: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use chiton_policy::Provider;
+
     use super::*;
 
     #[test]
@@ -379,18 +395,37 @@ mod tests {
 
     #[test]
     fn what_is_injected_is_alone_and_marked() {
-        let mut headers = HeaderMap::new();
-        headers.append("authorization", HeaderValue::from_static("Bearer mine"));
-        headers.append("authorization", HeaderValue::from_static("Bearer also mine"));
         let value = SecretValue::new(b"sk-backend".to_vec());
-        crate::Dialect::OpenAi.inject(&mut headers, &value).unwrap();
-        let all: Vec<_> = headers.get_all("authorization").iter().collect();
-        assert_eq!(all, ["Bearer sk-backend"]);
-        assert!(all[0].is_sensitive());
-        assert!(!format!("{headers:?}").contains("backend"));
-        crate::Dialect::Anthropic.inject(&mut headers, &value).unwrap();
-        assert_eq!(headers["x-api-key"], "sk-backend");
         let broken = SecretValue::new(b"a\r\nx: y".to_vec());
-        assert_eq!(crate::Dialect::Anthropic.inject(&mut headers, &broken), Err(InjectError));
+        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
+            let mut headers = HeaderMap::new();
+            for mine in ["mine", "also mine"] {
+                headers.append(facts.key_header, HeaderValue::from_static(mine));
+            }
+            inject(facts, &mut headers, &value).unwrap();
+            let all: Vec<_> = headers.get_all(facts.key_header).iter().collect();
+            assert_eq!(all, [&format!("{}sk-backend", facts.key_prefix)]);
+            assert!(all[0].is_sensitive());
+            assert!(!format!("{headers:?}").contains("backend"));
+            assert_eq!(inject(facts, &mut headers, &broken), Err(InjectError));
+        }
+    }
+
+    #[test]
+    fn a_callers_key_is_stripped_wherever_a_provider_takes_one() {
+        let all = || Provider::ALL.into_iter().filter_map(Provider::facts);
+        for facts in all() {
+            for name in [facts.key_header.to_owned(), facts.key_header.to_ascii_uppercase()] {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                let mut headers = HeaderMap::new();
+                headers.append(&name, HeaderValue::from_static("mine"));
+                headers.append(&name, HeaderValue::from_static("mine too"));
+                assert_eq!(strip_headers(&mut headers), 2, "{name}");
+            }
+            if let Some(name) = facts.key_parameter {
+                assert_eq!(strip_query(&format!("a=1&{name}=mine&{name}=too"), None), "a=1");
+            }
+        }
+        assert!(all().any(|facts| facts.key_parameter.is_some()));
     }
 }

@@ -1,6 +1,8 @@
 //! The usage that a response tells, read as it flows by.
 
-use crate::{Dialect, json::Scanner};
+use chiton_policy::Dialect;
+
+use crate::json::Scanner;
 
 /// What a call used, as far as the provider told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Usage {
 /// Reads a response's body, plain JSON or server-sent events, decoded. Memory is bounded; nothing is held up.
 #[derive(Debug)]
 pub struct UsageReader {
-    dialect: Dialect,
+    dialect: &'static Dialect,
     scanner: Scanner,
     line: Option<Line>,
     figures: Figures,
@@ -33,13 +35,14 @@ enum Line {
     Other,
 }
 
+/// How many figures a sum has at most.
+const PARTS: usize = 4;
+
 #[derive(Debug, Default)]
 struct Figures {
     model: Option<String>,
-    input: Option<u64>,
-    cache_written: Option<u64>,
-    cache_read: Option<u64>,
-    output: Option<u64>,
+    input: [Option<u64>; PARTS],
+    output: [Option<u64>; PARTS],
 }
 
 const FIELD: &[u8] = b"data:";
@@ -47,7 +50,7 @@ const FIELD: &[u8] = b"data:";
 impl UsageReader {
     /// For a response whose `content-type` is this.
     #[must_use]
-    pub fn new(dialect: Dialect, content_type: Option<&str>) -> Self {
+    pub fn new(dialect: &'static Dialect, content_type: Option<&str>) -> Self {
         let events = content_type.is_some_and(is_event_stream);
         let line = events.then_some(Line::Field(0));
         Self { dialect, scanner: Scanner::default(), line, figures: Figures::default() }
@@ -81,11 +84,10 @@ impl UsageReader {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let figures = &self.figures;
-        let cached = figures.cache_written.unwrap_or(0).saturating_add(figures.cache_read.unwrap_or(0));
         Usage {
             model: figures.model.clone(),
-            input_tokens: figures.input.map(|input| input.saturating_add(cached)),
-            output_tokens: figures.output,
+            input_tokens: sum(&figures.input),
+            output_tokens: sum(&figures.output),
         }
     }
 
@@ -116,91 +118,142 @@ pub(crate) fn is_event_stream(content_type: &str) -> bool {
     essence.eq_ignore_ascii_case("text/event-stream")
 }
 
-impl Figures {
-    fn take(&mut self, dialect: Dialect, path: &[String], scalar: &str) {
-        let inner = match (dialect, path) {
-            // The events of the responses API hold the response, those of the messages API the message.
-            (Dialect::OpenAi, [outer, inner @ ..]) if outer == "response" => inner,
-            (Dialect::Anthropic, [outer, inner @ ..]) if outer == "message" => inner,
-            (Dialect::OpenAi | Dialect::Anthropic, path) => path,
-        };
-        match inner {
-            [model] if model == "model" => self.model = Some(scalar.to_owned()),
-            [usage, figure] if usage == "usage" => {
-                let Some(place) = self.place(dialect, figure) else { return };
-                if let Ok(tokens) = scalar.parse() {
-                    *place = Some(tokens);
-                }
-            }
-            _ => {}
-        }
-    }
+/// None where nothing was told.
+fn sum(parts: &[Option<u64>; PARTS]) -> Option<u64> {
+    parts.iter().flatten().copied().reduce(u64::saturating_add)
+}
 
-    fn place(&mut self, dialect: Dialect, figure: &str) -> Option<&mut Option<u64>> {
-        match (dialect, figure) {
-            (Dialect::OpenAi, "prompt_tokens" | "input_tokens") | (Dialect::Anthropic, "input_tokens") => {
-                Some(&mut self.input)
+impl Figures {
+    fn take(&mut self, dialect: &Dialect, path: &[String], scalar: &str) {
+        // A stream that is no event stream is one list.
+        let path = match path {
+            [list, inner @ ..] if list.is_empty() => inner,
+            path => path,
+        };
+        let path = match path {
+            [outer, inner @ ..] if dialect.wrappers.contains(&outer.as_str()) => inner,
+            path => path,
+        };
+        let Some((figure, within)) = path.split_last() else { return };
+        if within.is_empty() && figure == dialect.model {
+            self.model = Some(scalar.to_owned());
+        }
+        if !dialect.usage.iter().any(|place| *place == within) {
+            return;
+        }
+        let Ok(tokens) = scalar.parse() else { return };
+        for (names, parts) in [(dialect.input, &mut self.input), (dialect.output, &mut self.output)] {
+            let named = names.iter().zip(parts).find(|(names, _)| names.contains(&figure.as_str()));
+            if let Some((_, part)) = named {
+                *part = Some(tokens);
             }
-            (Dialect::OpenAi, "completion_tokens" | "output_tokens")
-            | (Dialect::Anthropic, "output_tokens") => Some(&mut self.output),
-            (Dialect::Anthropic, "cache_creation_input_tokens") => Some(&mut self.cache_written),
-            (Dialect::Anthropic, "cache_read_input_tokens") => Some(&mut self.cache_read),
-            (Dialect::OpenAi | Dialect::Anthropic, _) => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chiton_policy::Provider;
+
     use super::*;
 
-    fn read(dialect: Dialect, kind: &str, body: &str, chunk: usize) -> Usage {
-        let mut reader = UsageReader::new(dialect, Some(kind));
+    fn read(provider: Provider, kind: &str, body: &str, chunk: usize) -> Usage {
+        let mut reader = UsageReader::new(provider.facts().unwrap().dialect, Some(kind));
         body.as_bytes().chunks(chunk).for_each(|chunk| reader.push(chunk));
         reader.usage()
     }
 
-    fn every_chunking(dialect: Dialect, kind: &str, body: &str, wanted: (&str, u64, u64)) {
+    fn every_chunking(provider: Provider, kind: &str, body: &str, wanted: (&str, u64, u64)) {
         let wanted = Usage {
             model: Some(wanted.0.into()),
             input_tokens: Some(wanted.1),
             output_tokens: Some(wanted.2),
         };
         for chunk in [1, 2, 3, 7, 64, body.len()] {
-            assert_eq!(read(dialect, kind, body, chunk), wanted, "{chunk}: {body}");
+            assert_eq!(read(provider, kind, body, chunk), wanted, "{chunk}: {body}");
         }
     }
 
     #[test]
     fn plain_answers() {
         let chat = r#"{"id":"c","object":"chat.completion","model":"gpt-5.2","choices":[{"index":0,"message":{"role":"assistant","content":"the \"usage\": {\"prompt_tokens\": 9}"}}],"usage":{"prompt_tokens":12,"completion_tokens":7,"total_tokens":19,"prompt_tokens_details":{"cached_tokens":3}}}"#;
-        every_chunking(Dialect::OpenAi, "application/json", chat, ("gpt-5.2", 12, 7));
+        every_chunking(Provider::OpenAi, "application/json", chat, ("gpt-5.2", 12, 7));
         let responses = r#"{ "model" : "o5", "usage" : { "input_tokens" : 4 , "output_tokens" : 5 } }"#;
-        every_chunking(Dialect::OpenAi, "application/json; charset=utf-8", responses, ("o5", 4, 5));
+        every_chunking(Provider::OpenAi, "application/json; charset=utf-8", responses, ("o5", 4, 5));
         let message = r#"{"model":"claude","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":10,"cache_creation_input_tokens":20,"cache_read_input_tokens":30,"output_tokens":2}}"#;
-        every_chunking(Dialect::Anthropic, "application/json", message, ("claude", 60, 2));
+        every_chunking(Provider::Anthropic, "application/json", message, ("claude", 60, 2));
     }
 
     #[test]
     fn streamed_answers() {
         let chat = "data: {\"model\":\"gpt\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n\
                     data: {\"model\":\"gpt\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n";
-        every_chunking(Dialect::OpenAi, "text/event-stream", chat, ("gpt", 3, 4));
+        every_chunking(Provider::OpenAi, "text/event-stream", chat, ("gpt", 3, 4));
         let responses = "event: response.created\r\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"o5\",\"usage\":null}}\r\n\r\n\
                          event: response.completed\r\ndata: {\"type\":\"response.completed\",\"response\":{\"model\":\"o5\",\"usage\":{\"input_tokens\":8,\"output_tokens\":9}}}\r\n\r\n";
-        every_chunking(Dialect::OpenAi, "text/event-stream; charset=utf-8", responses, ("o5", 8, 9));
+        every_chunking(Provider::OpenAi, "text/event-stream; charset=utf-8", responses, ("o5", 8, 9));
         let messages = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n\
                         event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"{\\\"usage\\\"\"}}\n\n\
                         event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n";
-        every_chunking(Dialect::Anthropic, "text/event-stream", messages, ("claude", 25, 15));
+        every_chunking(Provider::Anthropic, "text/event-stream", messages, ("claude", 25, 15));
+    }
+
+    #[test]
+    fn every_provider_tells_its_usage_plain_and_streamed() {
+        const CHAT: &str =
+            r#"{"model":"m","choices":[{}],"usage":{"prompt_tokens":11,"completion_tokens":7}}"#;
+        const EMBED: &str =
+            r#"{"model":"m","response":"x","done":true,"prompt_eval_count":11,"eval_count":7}"#;
+        const GEMINI: &str = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]}}],"usageMetadata":{"promptTokenCount":8,"toolUsePromptTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":18},"modelVersion":"m"}"#;
+        const MESSAGE: &str = r#"{"model":"m","content":[],"usage":{"input_tokens":11,"output_tokens":7}}"#;
+        for provider in Provider::ALL.into_iter().filter(|provider| provider.facts().is_some()) {
+            let mut told: Vec<(&str, String)> = Vec::new();
+            match provider {
+                Provider::Google => {
+                    let first = r#"{"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":1}}"#;
+                    told.push(("application/json", GEMINI.to_owned()));
+                    told.push(("application/json", format!("[{first}\n,\r\n{GEMINI}]")));
+                    told.push(("text/event-stream", format!("data: {first}\r\n\r\ndata: {GEMINI}\r\n\r\n")));
+                }
+                Provider::Anthropic => {
+                    told.push(("application/json", MESSAGE.to_owned()));
+                    told.push(("text/event-stream", format!("data: {{\"message\":{MESSAGE}}}\n\n")));
+                }
+                Provider::Ollama => {
+                    let first = r#"{"model":"m","response":"y","done":false}"#;
+                    told.push(("application/json", EMBED.to_owned()));
+                    told.push(("application/x-ndjson", format!("{first}\n{EMBED}\n")));
+                    told.push(("text/event-stream", format!("data: {CHAT}\n\ndata: [DONE]\n\n")));
+                }
+                Provider::Groq => {
+                    let last = r#"{"model":"m","choices":[],"x_groq":{"usage":{"prompt_tokens":11,"completion_tokens":7}}}"#;
+                    told.push(("application/json", CHAT.to_owned()));
+                    told.push(("text/event-stream", format!("data: {last}\n\ndata: [DONE]\n\n")));
+                }
+                Provider::OpenAi
+                | Provider::AzureOpenAi
+                | Provider::Bedrock
+                | Provider::OpenRouter
+                | Provider::Mistral
+                | Provider::OpenAiCompatible => {
+                    told.push(("application/json", CHAT.to_owned()));
+                    told.push(("text/event-stream", format!("data: {CHAT}\n\ndata: [DONE]\n\n")));
+                }
+            }
+            for (kind, body) in told {
+                every_chunking(provider, kind, &body, ("m", 11, 7));
+            }
+            let facts = provider.facts().unwrap();
+            assert!(facts.dialect.input.len() <= PARTS && facts.dialect.output.len() <= PARTS);
+        }
     }
 
     #[test]
     fn no_figures_in_what_is_not_json_and_no_memory_for_it() {
         let deep = "[".repeat(100_000) + "\"" + &"x".repeat(100_000);
-        assert_eq!(read(Dialect::OpenAi, "application/json", &deep, 4096), Usage::default());
+        assert_eq!(read(Provider::OpenAi, "application/json", &deep, 4096), Usage::default());
         assert_eq!(
-            read(Dialect::OpenAi, "application/json", "}}]]{\"usage\":{\"prompt_tokens\":-1}}", 3),
+            read(Provider::OpenAi, "application/json", "}}]]{\"usage\":{\"prompt_tokens\":-1}}", 3),
             Usage::default()
         );
     }

@@ -231,6 +231,28 @@ impl Intent {
         }
     }
 
+    /// The same request at another host, for this canonical path.
+    ///
+    /// # Errors
+    /// When two servers could read the path differently.
+    pub(crate) fn moved(&self, host: &Host, path: &str) -> Result<Self, Ambiguous> {
+        let raw = match self.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        let target = target::Target::read(raw.as_bytes())?;
+        let (method, binary) = (self.0.method.clone(), self.0.binary.clone());
+        Ok(Self(Arc::new(Request {
+            scheme: self.0.scheme,
+            host: host.clone(),
+            port: self.0.port,
+            method,
+            target,
+            method_override: self.0.method_override,
+            binary,
+        })))
+    }
+
     pub(crate) fn target(&self) -> &target::Target {
         &self.0.target
     }
@@ -244,6 +266,12 @@ impl Intent {
     pub fn binary(&self) -> Option<&Binary> {
         self.0.binary.as_ref()
     }
+}
+
+/// Whether a path is in its canonical form, and can be read in one way only.
+pub(crate) fn is_canonical_path(path: &str) -> bool {
+    let read = target::Target::read(path.as_bytes());
+    read.is_ok_and(|target| target.as_str() == path && target.split_path().is_none())
 }
 
 #[cfg(test)]

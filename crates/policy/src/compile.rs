@@ -1,16 +1,18 @@
 //! A policy made ready for decisions: rules found by host, whatever their number.
 
 mod index;
+mod route;
 
 use std::sync::Arc;
 
 use index::HostIndex;
+use route::RouteName;
+pub(crate) use route::{CompiledRoute, Opened};
 
 use crate::{
-    model::{HttpRule, LlmRoute, Mode, Policy, TcpRule, TlsMode},
+    model::{HttpRule, Mode, Policy, TcpRule, TlsMode},
     names::{Host, Port},
-    patterns::{BinaryPattern, FileGlob, PathPattern},
-    provider::Provider,
+    patterns::{BinaryPattern, FileGlob},
 };
 
 /// A policy that decides. Made by [`compile`]; immutable, shared, and swapped as a whole.
@@ -24,15 +26,6 @@ pub struct CompiledPolicy {
     hosts: HostIndex,
     /// Whether any rule has `binaries`.
     names_binaries: bool,
-}
-
-/// A route with its provider's endpoints as patterns.
-#[derive(Debug)]
-pub(crate) struct CompiledRoute {
-    pub(crate) route: LlmRoute,
-    /// The provider's own host, and where the request goes.
-    pub(crate) host: Host,
-    pub(crate) endpoints: Vec<(&'static str, PathPattern)>,
 }
 
 /// What the rules say of a host before any request is known.
@@ -50,7 +43,7 @@ pub enum HostDecision {
 #[must_use]
 pub fn compile(policy: &Policy) -> CompiledPolicy {
     let rules: Vec<_> = policy.dynamic.http.iter().cloned().map(Arc::new).collect();
-    let routes = policy.dynamic.llm.iter().filter_map(compile_route).map(Arc::new).collect();
+    let routes = policy.dynamic.llm.iter().filter_map(CompiledRoute::new).map(Arc::new).collect();
     let mut hosts = HostIndex::default();
     for (index, rule) in (0..).zip(&rules) {
         hosts.add(rule, index);
@@ -60,14 +53,6 @@ pub fn compile(policy: &Policy) -> CompiledPolicy {
         rules.iter().any(|rule| rule.binaries.is_some()) || tcp.iter().any(|rule| rule.binaries.is_some());
     let mode = policy.dynamic.mode;
     CompiledPolicy { revision: 0, mode, rules, tcp, routes, hosts, names_binaries }
-}
-
-/// A provider that is not supported has no endpoints to open.
-fn compile_route(route: &LlmRoute) -> Option<CompiledRoute> {
-    let facts = route.provider.facts()?;
-    let endpoints = facts.endpoints.iter();
-    let endpoints = endpoints.filter_map(|end| Some((end.method, end.pattern()?))).collect();
-    Some(CompiledRoute { route: route.clone(), host: Host::parse(facts.host).ok()?, endpoints })
 }
 
 impl CompiledPolicy {
@@ -142,12 +127,8 @@ impl CompiledPolicy {
 
     /// The routes that a host stands for, in order; none where it is no route's host.
     pub(crate) fn routes_for(&self, host: &Host) -> Option<Vec<&Arc<CompiledRoute>>> {
-        let reached = RouteName::of(host);
-        let mut found = self.routes.iter().filter(|route| match reached {
-            RouteName::Any => true,
-            RouteName::Provider(provider) => route.route.provider == provider,
-            RouteName::Other => route.host == *host,
-        });
+        let name = RouteName::of(host);
+        let mut found = self.routes.iter().filter(|route| route.is_reached_by(name, host));
         let first = found.next()?;
         Some(std::iter::once(first).chain(found).collect())
     }
@@ -204,32 +185,6 @@ impl CompiledPolicy {
         let ours = is_internal(host);
         let named = || self.rules_for(host).next().is_some() || self.tcp_rules_for(host).next().is_some();
         told_inside || self.routes_for(host).is_some() || (!ours && named())
-    }
-}
-
-/// What a host says about a route.
-#[derive(Clone, Copy)]
-enum RouteName {
-    /// `llm.internal`
-    Any,
-    /// `<provider>.llm.internal`
-    Provider(Provider),
-    /// A real host, or none of ours.
-    Other,
-}
-
-impl RouteName {
-    fn of(host: &Host) -> Self {
-        let Some(front) = host.name().and_then(|name| name.strip_suffix("llm.internal")) else {
-            return Self::Other;
-        };
-        if front.is_empty() {
-            return Self::Any;
-        }
-        let provider = front
-            .strip_suffix('.')
-            .and_then(|label| Provider::ALL.into_iter().find(|provider| provider.as_str() == label));
-        provider.map_or(Self::Other, Self::Provider)
     }
 }
 

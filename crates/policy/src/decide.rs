@@ -13,11 +13,12 @@ pub use upgrade::decide_websocket;
 
 use crate::{
     canonical::{Ambiguity, Intent},
-    compile::{CompiledPolicy, CompiledRoute, is_internal},
+    compile::{CompiledPolicy, CompiledRoute, Opened, is_internal},
     denial::{Denial, Reason},
     model::{HttpRule, MethodSet, Mode},
     names::Scheme,
-    permit::{Grant, RequestPermit},
+    permit::{Grant, RequestPermit, RouteGrant},
+    provider::Endpoint,
 };
 
 /// What was decided.
@@ -205,29 +206,74 @@ fn judge_routes(
     if intent.port() != Scheme::Https.default_port() {
         return refuse(Reason::PortNotAllowed);
     }
-    let opens = |(method, path): &(&str, crate::patterns::PathPattern)| {
-        rule::method_is(method, intent.method().as_str()) && path.matches(intent.path())
+    let (host, method, path) = (intent.host(), intent.method().as_str(), intent.path());
+    let chosen = routes.iter().find_map(|route| Some((*route, route.opens(host, method, path)?)));
+    let led = match chosen {
+        Some((route, opened)) => Led::new(route, opened, intent),
+        None => Led::nowhere(first, intent),
     };
-    let chosen = routes.iter().find(|route| route.endpoints.iter().any(opens));
-    let upstream = chosen.unwrap_or(first);
-    if let Some(rule) = denying_rule(policy, intent, upstream) {
+    let led = led.map_err(Refusal::Firm)?;
+    if let Some(rule) = denying_rule(policy, intent, &led.target) {
         return Err(Refusal::Firm(Denial::by_rule(Reason::DeniedByRule, Some(rule), intent)));
     }
-    match chosen {
-        Some(route) => Ok(Grant::Route(Arc::clone(route))),
+    match led.endpoint {
+        Some(endpoint) => {
+            Ok(Grant::Route(RouteGrant { route: Arc::clone(led.route), endpoint, target: led.target }))
+        }
         None => {
-            let method = |(method, _): &(&str, _)| rule::method_is(method, intent.method().as_str());
-            let known = routes.iter().any(|route| route.endpoints.iter().any(method));
+            let known = routes.iter().any(|route| route.has_method(method));
             refuse(if known { Reason::PathNotAllowed } else { Reason::MethodNotAllowed })
         }
     }
 }
 
-/// A deny holds for the name that the agent used and for the host that the request would go to.
-fn denying_rule(policy: &CompiledPolicy, intent: &Intent, route: &CompiledRoute) -> Option<Arc<HttpRule>> {
+/// Where a route leads a request.
+struct Led<'a> {
+    route: &'a Arc<CompiledRoute>,
+    endpoint: Option<&'static Endpoint>,
+    /// The request as its backend gets it.
+    target: Intent,
+}
+
+impl<'a> Led<'a> {
+    fn new(route: &'a Arc<CompiledRoute>, opened: Opened<'_>, intent: &Intent) -> Result<Self, Denial> {
+        let Opened { endpoint, path } = opened;
+        let name = &route.route.name;
+        let own = match endpoint.model_of(path) {
+            Some(asked) => {
+                let sent = route.route.sent_model(&asked);
+                if !route.route.allows_model(sent) {
+                    return Err(Denial::of_model(Some(sent), name.clone(), intent));
+                }
+                if sent == asked { path.to_owned() } else { endpoint.path_with(sent) }
+            }
+            None => path.to_owned(),
+        };
+        let path = format!("{}{own}", route.backend.prefix);
+        Ok(Self { route, endpoint: Some(endpoint), target: moved(intent, route, &path)? })
+    }
+
+    /// What no route opens: what a `deny` says of it still comes first.
+    fn nowhere(route: &'a Arc<CompiledRoute>, intent: &Intent) -> Result<Self, Denial> {
+        Ok(Self { route, endpoint: None, target: moved(intent, route, intent.path())? })
+    }
+}
+
+fn moved(intent: &Intent, route: &CompiledRoute, path: &str) -> Result<Intent, Denial> {
+    let refused = |why| Denial::ambiguous(why, Some(route.route.name.clone()), intent);
+    let target = intent.moved(&route.backend.host, path).map_err(|why| refused(why.0))?;
+    // An alias with a slash, for a model that stands in the path.
+    if target.target().split_path().is_some() { Err(refused(Ambiguity::EncodedSlash)) } else { Ok(target) }
+}
+
+/// A deny holds for the name that the agent used and for the host and path that the request would go to.
+fn denying_rule(policy: &CompiledPolicy, intent: &Intent, target: &Intent) -> Option<Arc<HttpRule>> {
+    let matching = |rule: &HttpRule| {
+        let denies = |intent| rule.deny.iter().any(|deny| rule::denies(deny, intent));
+        denies(intent) || denies(target)
+    };
     let asked = policy.rules_for(intent.host());
-    let reached = policy.rules_for(&route.host);
-    let denying =
-        asked.chain(reached).filter(|(_, rule)| rule.deny.iter().any(|deny| rule::denies(deny, intent)));
+    let reached = policy.rules_for(target.host());
+    let denying = asked.chain(reached).filter(|(_, rule)| matching(rule));
     denying.min_by_key(|(index, _)| *index).map(|(_, rule)| Arc::clone(rule))
 }

@@ -135,6 +135,21 @@ impl Denial {
         Self { reason: Reason::AmbiguousRequest, rule, intent: Some(intent.clone()), why }
     }
 
+    /// A call of a model that the route does not have; or of one that cannot be told.
+    #[must_use]
+    pub fn of_model(model: Option<&str>, route: RuleName, intent: &Intent) -> Self {
+        let shown =
+            |model: &&str| model.len() <= 100 && model.bytes().all(|b| b.is_ascii_graphic() && b != b'`');
+        let said = match model {
+            Some(model) => match Some(model).filter(shown) {
+                Some(model) => format!("route \"{route}\" does not have `{model}` in its `models`"),
+                None => format!("route \"{route}\" does not have this name in its `models`"),
+            },
+            None => format!("route \"{route}\" has `models`, and which one the call is for cannot be told"),
+        };
+        Self::after_permit(Reason::ModelNotAllowed, Some(route), intent, said)
+    }
+
     /// A refusal after a rule allowed the request: an address, a certificate, a credential, a limit.
     /// `said` is one clause, lower case, without a full stop, and holds no secret.
     #[must_use]

@@ -5,7 +5,7 @@
 //! list, its scalars win, and nothing that a base refuses disappears.
 
 use crate::{
-    model::{Dynamic, Fixed, Given, HttpRule, Policy, Preset, Resources},
+    model::{Dynamic, Fixed, Given, HttpRule, LlmRoute, Policy, Preset, Resources},
     patterns::HostPattern,
 };
 
@@ -114,8 +114,8 @@ fn fixed(own: &mut Fixed, base: Fixed) {
 fn dynamic(own: &mut Dynamic, base: Dynamic) {
     append(&mut own.http, base.http);
     append(&mut own.tcp, base.tcp);
-    // A second route of a provider is never reached.
-    append_new(&mut own.llm, base.llm, |one, two| one.provider == two.provider);
+    // A second route that is reached in the same way never is.
+    append_new(&mut own.llm, base.llm, LlmRoute::is_same_way);
 }
 
 /// What comes by two ways is there once.

@@ -43,7 +43,10 @@ pub use diff::{Change, Effect, PolicyDiff, diff, static_diff};
 pub use document::Document;
 pub use explain::{Explanation, Outcome, RuleTrace, explain, explain_connection};
 pub use files::{FileRules, FileScope, FileVerdict, PathRefused, ResolvedPaths, WORKSPACE};
-pub use model::{DeniedPattern, EnvEntry, FilesystemRules, Fixed, Mode, Policy, PolicyPath, Protection};
+pub use model::{
+    BaseUrl, BaseUrlError, DeniedPattern, EnvEntry, FilesystemRules, Fixed, LlmRoute, Mode, Policy,
+    PolicyPath, Protection,
+};
 pub use names::{
     EnvName, Host, HostError, HostName, Method, Port, RuleName, SANDBOX_VARIABLE, Scheme, TRUST_VARIABLES,
 };
@@ -52,8 +55,8 @@ pub use patterns::{
     PathPatternError, TextGlob,
 };
 pub use permit::{LlmGrant, RequestPermit};
-pub use provider::{Endpoint, Provider, ProviderFacts};
-pub use references::{SentSecret, secret_hosts, secret_refs};
+pub use provider::{Dialect, Endpoint, Provider, ProviderFacts};
+pub use references::{SentSecret, closed_backend, secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;
 pub use together::{Part, faults_between};

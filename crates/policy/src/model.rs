@@ -3,17 +3,19 @@
 //! Closed sets are enums and names are newtypes, so nothing here can be invalid by itself. What can still be
 //! wrong between parts (overlaps, paths above the home) was checked before a value of [`Policy`] exists.
 
+mod base_url;
 mod credential;
 mod network;
 mod paths;
 mod sandbox;
 
+pub use base_url::{BaseUrl, BaseUrlError};
 pub use credential::{
     BasicUser, CookieName, Credential, CredentialFormat, CredentialPlace, HeaderName, ParameterName,
 };
 pub use network::{
-    BaseUrl, Cidr, CidrError, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, Mode,
-    RequestLimits, TcpRule, TlsMode, Usd,
+    Cidr, CidrError, DenyRule, Dynamic, HttpRule, LlmLimits, LlmRoute, MethodSet, Mode, RequestLimits,
+    TcpRule, TlsMode, Usd,
 };
 pub use paths::{DeniedPattern, PathError, PolicyPath};
 pub use sandbox::{

@@ -69,6 +69,19 @@ fn hex_pair(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((high? * 16 + low?, after))
 }
 
+/// Encodes everything that is not unreserved.
+pub(crate) fn encode(text: &str) -> String {
+    let mut to = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_unreserved(byte) {
+            to.push(char::from(byte));
+        } else {
+            push_encoded(byte, &mut to);
+        }
+    }
+    to
+}
+
 /// Decodes every encoding; what is none stays as it is.
 pub(crate) fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());

@@ -8,9 +8,9 @@ use crate::{
     canonical::Intent,
     compile::CompiledRoute,
     denial::Denial,
-    model::{Cidr, Credential, HttpRule, RequestLimits},
+    model::{BaseUrl, Cidr, Credential, HttpRule, LlmRoute, RequestLimits},
     names::{Host, Method, Port, RuleName, Scheme},
-    provider::{Provider, ProviderFacts},
+    provider::{Endpoint, Provider, ProviderFacts},
 };
 
 /// One request that may go upstream, and how. Dialling, injecting and relaying consume it.
@@ -25,9 +25,18 @@ pub struct RequestPermit {
 #[derive(Debug)]
 pub(crate) enum Grant {
     Rule(Arc<HttpRule>),
-    Route(Arc<CompiledRoute>),
+    Route(RouteGrant),
     /// Nothing did: mode `audit` lets it pass, and this is what would have been said.
     Audit(Box<Denial>),
+}
+
+/// An endpoint of a route.
+#[derive(Debug)]
+pub(crate) struct RouteGrant {
+    pub(crate) route: Arc<CompiledRoute>,
+    pub(crate) endpoint: &'static Endpoint,
+    /// The request at its backend.
+    pub(crate) target: Intent,
 }
 
 impl RequestPermit {
@@ -47,7 +56,7 @@ impl RequestPermit {
     #[must_use]
     pub fn host(&self) -> &Host {
         match &self.grant {
-            Grant::Route(route) => &route.host,
+            Grant::Route(granted) => &granted.route.backend.host,
             Grant::Rule(_) | Grant::Audit(_) => self.intent.host(),
         }
     }
@@ -55,13 +64,19 @@ impl RequestPermit {
     /// The port to dial.
     #[must_use]
     pub fn port(&self) -> Port {
-        self.intent.port()
+        match &self.grant {
+            Grant::Route(granted) => granted.route.backend.port,
+            Grant::Rule(_) | Grant::Audit(_) => self.intent.port(),
+        }
     }
 
     /// Over TLS or in the clear.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        self.intent.scheme()
+        match &self.grant {
+            Grant::Route(granted) => granted.route.backend.scheme,
+            Grant::Rule(_) | Grant::Audit(_) => self.intent.scheme(),
+        }
     }
 
     /// The method to send.
@@ -70,17 +85,26 @@ impl RequestPermit {
         self.intent.method()
     }
 
+    /// The request as it is sent, as far as its target goes: a route leads to its backend's path.
+    #[must_use]
+    pub fn target(&self) -> &Intent {
+        match &self.grant {
+            Grant::Route(granted) => &granted.target,
+            Grant::Rule(_) | Grant::Audit(_) => &self.intent,
+        }
+    }
+
     /// The target to send, canonical.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
-        self.intent.path_and_query()
+        self.target().path_and_query()
     }
 
     /// The `Host` (or `:authority`) to send.
     #[must_use]
     pub fn authority(&self) -> String {
         match &self.grant {
-            Grant::Route(route) => route.host.to_string(),
+            Grant::Route(granted) => granted.route.backend.authority(),
             Grant::Rule(_) | Grant::Audit(_) => self.intent.authority(),
         }
     }
@@ -90,7 +114,7 @@ impl RequestPermit {
     pub fn rule(&self) -> Option<&RuleName> {
         match &self.grant {
             Grant::Rule(rule) => Some(&rule.name),
-            Grant::Route(route) => Some(&route.route.name),
+            Grant::Route(granted) => Some(&granted.route.route.name),
             Grant::Audit(_) => None,
         }
     }
@@ -155,7 +179,7 @@ impl RequestPermit {
     #[must_use]
     pub fn llm(&self) -> Option<LlmGrant<'_>> {
         match &self.grant {
-            Grant::Route(route) => Some(LlmGrant { route }),
+            Grant::Route(granted) => Some(LlmGrant { granted }),
             Grant::Rule(_) | Grant::Audit(_) => None,
         }
     }
@@ -171,37 +195,49 @@ impl RequestPermit {
 /// What a route says about the call that it allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct LlmGrant<'a> {
-    route: &'a CompiledRoute,
+    granted: &'a RouteGrant,
 }
 
 impl<'a> LlmGrant<'a> {
     /// Whose API it is.
     #[must_use]
-    pub const fn provider(&self) -> Provider {
-        self.route.route.provider
+    pub fn provider(&self) -> Provider {
+        self.route().provider
     }
 
-    /// Where the key goes, and in which form.
+    /// Where the key goes, in which form, and how the API is spoken.
     #[must_use]
-    pub fn facts(&self) -> Option<&'static ProviderFacts> {
-        self.provider().facts()
+    pub fn facts(&self) -> &'static ProviderFacts {
+        self.granted.route.facts
+    }
+
+    /// What the call is for.
+    #[must_use]
+    pub const fn endpoint(&self) -> &'static Endpoint {
+        self.granted.endpoint
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn backend(&self) -> &'a BaseUrl {
+        &self.granted.route.backend
     }
 
     /// Whether every credential that the agent sends is removed.
     #[must_use]
-    pub const fn strip_caller_credentials(&self) -> bool {
-        self.route.route.strip_caller_credentials
+    pub fn strip_caller_credentials(&self) -> bool {
+        self.route().strip_caller_credentials
     }
 
     /// The credential to add.
     #[must_use]
-    pub const fn inject(&self) -> Option<&'a SecretRef> {
-        self.route.route.inject_backend_credential.as_ref()
+    pub fn inject(&self) -> Option<&'a SecretRef> {
+        self.route().inject_backend_credential.as_ref()
     }
 
     /// The route itself.
     #[must_use]
-    pub const fn route(&self) -> &'a crate::model::LlmRoute {
-        &self.route.route
+    pub fn route(&self) -> &'a LlmRoute {
+        &self.granted.route.route
     }
 }

@@ -1,6 +1,11 @@
-//! The providers of LLM routes, as data: hosts, inference endpoints, and where a key goes.
+//! The providers of LLM routes, as data: hosts, inference endpoints, where a key goes, where model and usage stand.
 
-use crate::patterns::PathPattern;
+mod dialect;
+mod table;
+
+pub use dialect::Dialect;
+
+use crate::{patterns::PathPattern, percent};
 
 /// Whose API a route speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,14 +35,28 @@ pub enum Provider {
 /// What is known of a provider that routes can use.
 #[derive(Debug)]
 pub struct ProviderFacts {
-    /// The host that programs call, and that a route without `base_url` calls.
-    pub host: &'static str,
+    /// The host that programs call, and that a route without `base_url` calls; none where every customer has another.
+    pub host: Option<&'static str>,
+    /// What a `base_url` stands for: the beginning of every path at that host.
+    pub base: &'static str,
+    /// The same at our own names, where the other works too.
+    pub inner: &'static str,
+    /// The base URL of a route that names none, where it is not the host's.
+    pub backend: Option<&'static str>,
     /// The environment variable in which programs look for a key.
-    pub key_variable: &'static str,
+    pub key_variable: Option<&'static str>,
     /// The header in which a key goes, in lower case.
     pub key_header: &'static str,
     /// What stands before the key in that header.
     pub key_prefix: &'static str,
+    /// The parameter of the query in which callers may send one instead.
+    pub key_parameter: Option<&'static str>,
+    /// How it is spoken.
+    pub dialect: &'static Dialect,
+    /// Keys of a body that name further models, alone or in a list.
+    pub more_models: &'static [&'static str],
+    /// Keys of a body that stand for models which cannot be told from it.
+    pub hidden_models: &'static [&'static str],
     /// What a route opens.
     pub endpoints: &'static [Endpoint],
 }
@@ -47,61 +66,45 @@ pub struct ProviderFacts {
 pub struct Endpoint {
     /// Its method; HEAD goes with GET.
     pub method: &'static str,
-    /// Its path, as a path pattern.
+    /// Its path after the base, as a path pattern; `{model}` stands where the model does.
     pub path: &'static str,
+    /// Whether the usage of a stream is told only when it is asked for.
+    pub asks_usage: bool,
 }
 
 impl Endpoint {
+    /// Whether it takes a body that is a call of a model.
+    #[must_use]
+    pub fn calls_model(&self) -> bool {
+        self.method == "POST"
+    }
+
+    /// Whether the model stands in the path.
+    #[must_use]
+    pub fn model_in_path(&self) -> bool {
+        self.path.contains(MODEL)
+    }
+
     pub(crate) fn pattern(&self) -> Option<PathPattern> {
-        PathPattern::parse(self.path).ok()
+        PathPattern::parse(&self.path.replace(MODEL, "*")).ok()
+    }
+
+    /// The model that a canonical path of this endpoint names, decoded; none where it can be read in two ways.
+    pub(crate) fn model_of(&self, path: &str) -> Option<String> {
+        let (before, after) = self.path.split_once(MODEL)?;
+        let model = path.strip_prefix(before)?.strip_suffix(after)?;
+        let model = String::from_utf8(percent::decode(model.as_bytes())).ok()?;
+        let verb_twice = after.starts_with(':') && model.contains(':');
+        (!model.is_empty() && !model.contains('/') && !verb_twice).then_some(model)
+    }
+
+    /// Its path with this model.
+    pub(crate) fn path_with(&self, model: &str) -> String {
+        self.path.replace(MODEL, &percent::encode(model))
     }
 }
 
-const fn post(path: &'static str) -> Endpoint {
-    Endpoint { method: "POST", path }
-}
-
-const fn get(path: &'static str) -> Endpoint {
-    Endpoint { method: "GET", path }
-}
-
-static OPENAI: ProviderFacts = ProviderFacts {
-    host: "api.openai.com",
-    key_variable: "OPENAI_API_KEY",
-    key_header: "authorization",
-    key_prefix: "Bearer ",
-    endpoints: &[
-        post("/v1/chat/completions"),
-        post("/v1/completions"),
-        post("/v1/responses"),
-        post("/v1/responses/compact"),
-        post("/v1/responses/input_tokens"),
-        post("/v1/embeddings"),
-        post("/v1/moderations"),
-        post("/v1/audio/speech"),
-        post("/v1/audio/transcriptions"),
-        post("/v1/audio/translations"),
-        post("/v1/images/generations"),
-        post("/v1/images/edits"),
-        post("/v1/images/variations"),
-        get("/v1/models"),
-        get("/v1/models/*"),
-    ],
-};
-
-static ANTHROPIC: ProviderFacts = ProviderFacts {
-    host: "api.anthropic.com",
-    key_variable: "ANTHROPIC_API_KEY",
-    key_header: "x-api-key",
-    key_prefix: "",
-    endpoints: &[
-        post("/v1/messages"),
-        post("/v1/messages/count_tokens"),
-        post("/v1/complete"),
-        get("/v1/models"),
-        get("/v1/models/*"),
-    ],
-};
+const MODEL: &str = "{model}";
 
 impl Provider {
     /// Every provider, in the order in which help and errors list them.
@@ -138,24 +141,13 @@ impl Provider {
     /// What is known of it; none where routes to it are not supported yet.
     #[must_use]
     pub fn facts(self) -> Option<&'static ProviderFacts> {
-        match self {
-            Provider::OpenAi => Some(&OPENAI),
-            Provider::Anthropic => Some(&ANTHROPIC),
-            Provider::Google
-            | Provider::AzureOpenAi
-            | Provider::Bedrock
-            | Provider::OpenRouter
-            | Provider::Mistral
-            | Provider::Groq
-            | Provider::Ollama
-            | Provider::OpenAiCompatible => None,
-        }
+        table::of(self)
     }
 
     /// Whether a route to it must say where its backend is.
     #[must_use]
-    pub const fn needs_base_url(self) -> bool {
-        matches!(self, Provider::AzureOpenAi | Provider::OpenAiCompatible)
+    pub fn needs_base_url(self) -> bool {
+        self.facts().is_some_and(|facts| facts.host.is_none() && facts.backend.is_none())
     }
 }
 
@@ -167,12 +159,33 @@ impl std::fmt::Display for Provider {
 
 #[cfg(test)]
 mod tests {
-    use super::Provider;
+    use super::*;
+    use crate::model::BaseUrl;
 
     #[test]
-    fn every_endpoint_is_a_pattern() {
-        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
-            assert!(facts.endpoints.iter().all(|endpoint| endpoint.pattern().is_some()), "{}", facts.host);
+    fn the_table_holds_together() {
+        for provider in Provider::ALL {
+            let Some(facts) = provider.facts() else {
+                assert_eq!(provider, Provider::Bedrock);
+                continue;
+            };
+            assert!(facts.endpoints.iter().all(|endpoint| endpoint.pattern().is_some()), "{provider}");
+            assert!(facts.endpoints.iter().all(|endpoint| endpoint.path.starts_with('/')), "{provider}");
+            assert!(facts.backend.is_none_or(|url| url.parse::<BaseUrl>().is_ok()), "{provider}");
+            for base in [facts.base, facts.inner] {
+                assert!(base.is_empty() || base.starts_with('/') && !base.ends_with('/'), "{provider}");
+            }
+            assert_eq!(facts.key_header, facts.key_header.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn a_model_in_a_path_is_read_and_written() {
+        let endpoint = Endpoint { method: "POST", path: "/v1beta/models/{model}:go", asks_usage: false };
+        assert_eq!(endpoint.model_of("/v1beta/models/gemini-9%20x:go").unwrap(), "gemini-9 x");
+        assert_eq!(endpoint.path_with("a/b:c"), "/v1beta/models/a%2Fb%3Ac:go");
+        for path in ["/v1beta/models/:go", "/v1beta/models/a:stop:go", "/v1beta/models/a%3Astop:go"] {
+            assert_eq!(endpoint.model_of(path), None, "{path}");
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use chiton_secret::SecretRef;
 
 use crate::{
-    model::{Credential, CredentialPlace, LlmRoute, Policy},
-    names::Host,
+    model::{BaseUrl, Credential, CredentialPlace, LlmRoute, Policy},
+    names::RuleName,
     patterns::HostPattern,
 };
 
@@ -44,10 +44,18 @@ pub fn secret_hosts(policy: &Policy) -> Vec<SentSecret> {
     });
     let routes = routes(policy).filter_map(|route| {
         let secret = route.inject_backend_credential.clone()?;
-        Some(SentSecret { host: host_of(route)?, secret, place: None })
+        Some(SentSecret { host: route.backend()?.host.into(), secret, place: None })
     });
     let mut seen = HashSet::new();
     rules.chain(routes).filter(|sent| seen.insert(sent.clone())).collect()
+}
+
+/// The first backend that only the operator can open, of those that are not at or below one that he has.
+#[must_use]
+pub fn closed_backend(policy: &Policy, opened: &[BaseUrl]) -> Option<(RuleName, BaseUrl)> {
+    let mut backends = routes(policy).filter_map(|route| Some((route.name.clone(), route.backend()?)));
+    let closed = |url: &BaseUrl| url.needs_operator() && !opened.iter().any(|open| open.covers(url));
+    backends.find(|(_, url)| closed(url))
 }
 
 fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &Credential)> {
@@ -56,14 +64,6 @@ fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &Credential)
 
 fn routes(policy: &Policy) -> impl Iterator<Item = &LlmRoute> {
     policy.dynamic.llm.iter().flat_map(|route| std::iter::once(route).chain(&route.fallback))
-}
-
-/// A route's backend.
-fn host_of(route: &LlmRoute) -> Option<HostPattern> {
-    match &route.base_url {
-        Some(url) => Some(url.host.clone().into()),
-        None => Some(Host::parse(route.provider.facts()?.host).ok()?.into()),
-    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn join(all: &mut Sites, written: &mut Written, more: Sites, of: Option<&str>) {
             all.tcp.push((rule, span));
         }
     }
-    append_new(&mut all.llm, more.llm, |(one, _), (two, _)| one.provider == two.provider);
+    append_new(&mut all.llm, more.llm, |(one, _), (two, _)| one.is_same_way(two));
     append_new(&mut all.allowed, more.allowed, |(one, _), (two, _)| one == two);
     append_new(&mut all.read_only, more.read_only, |(one, _), (two, _)| one == two);
     append_new(&mut all.denied, more.denied, |(one, _), (two, _)| one == two);

@@ -43,8 +43,7 @@ pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) ->
     for (index, rule) in policy.dynamic.http.iter().enumerate() {
         http(rule, &place(index).to_string(), &mut found);
     }
-    found.when(policy.dynamic.llm.len() > 1, &["dynamic", "llm_routing"], " with more than one route");
-    if let [route] = policy.dynamic.llm.as_slice() {
+    for route in &policy.dynamic.llm {
         llm(route, &mut found);
     }
     found.0
@@ -87,18 +86,18 @@ fn http(rule: &HttpRule, index: &str, found: &mut Found) {
 }
 
 fn llm(route: &LlmRoute, found: &mut Found) {
-    let provider = format!(": {}", route.provider);
-    found.when(route.provider.facts().is_none(), &["dynamic", "llm_routing", "provider"], &provider);
+    // In a list the name says which one it is.
+    let index = route.name.as_str().strip_prefix("llm_routing[").and_then(|rest| rest.strip_suffix(']'));
+    let mut field = |used, name, detail: &str| {
+        let place: Vec<&str> = ["dynamic", "llm_routing"].into_iter().chain(index).chain([name]).collect();
+        found.when(used, &place, detail);
+    };
+    field(route.provider.facts().is_none(), "provider", &format!(": {}", route.provider));
     if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
-        let place = ["dynamic", "llm_routing", "inject_backend_credential"];
-        found.when(is_planned(scheme), &place, &format!(": {scheme}://"));
+        field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));
     }
-    let mut field = |used, name| found.when(used, &["dynamic", "llm_routing", name], "");
-    field(route.base_url.is_some(), "base_url");
-    field(route.models.is_some(), "models");
-    field(!route.model_alias.is_empty(), "model_alias");
-    field(route.limits != LlmLimits::default(), "limits");
-    field(!route.fallback.is_empty(), "fallback");
+    field(route.limits != LlmLimits::default(), "limits", "");
+    field(!route.fallback.is_empty(), "fallback", "");
 }
 
 /// Whether no backend keeps secrets of this scheme yet.

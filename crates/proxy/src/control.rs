@@ -246,6 +246,8 @@ fn begin(
         system: system.names,
         resolve: config.upstream.resolve,
         forward: config.upstream.forward,
+        // An entry that is none opens nothing; the gateway has refused it.
+        opened: config.upstream.llm_allow.iter().filter_map(|url| url.parse().ok()).collect(),
         owners: Owners::new(sockets.owners)?,
     })?;
     let listening = Listening::begin(sockets.open, &proxy, broken)?;

@@ -11,8 +11,8 @@ use std::{
 
 use chiton_llm::UsageReader;
 use chiton_policy::{
-    ConnectIntent, ConnectPermit, Decision, Denial, Intent, Reason, RequestPermit, RuleName,
-    model::CredentialPlace,
+    BaseUrl, ConnectIntent, ConnectPermit, Decision, Denial, Intent, LlmGrant, LlmRoute, Reason,
+    RequestPermit, RuleName, TextGlob, model::CredentialPlace,
 };
 use chiton_secret::SecretRef;
 use tokio::sync::Notify;
@@ -100,10 +100,10 @@ impl Kind {
 }
 
 /// What must stay the same for an exchange to go on: the rule may be another one, what it opens may not.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Grant {
-    /// The LLM route, by name.
-    pub(crate) llm: Option<RuleName>,
+    /// The LLM route.
+    pub(crate) llm: Option<Routed>,
     /// Private addresses were open.
     pub(crate) private_addresses: bool,
     /// The only addresses that were.
@@ -114,10 +114,26 @@ pub(crate) struct Grant {
     pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
 
+/// What of an LLM route must stay: its name, its backend, and which models it has, of which the call's is not remembered.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Routed {
+    name: RuleName,
+    backend: BaseUrl,
+    models: Option<Vec<TextGlob>>,
+    aliases: Vec<(String, String)>,
+}
+
+impl Routed {
+    fn of(grant: LlmGrant<'_>) -> Self {
+        let LlmRoute { name, models, model_alias, .. } = grant.route().clone();
+        Self { name, backend: grant.backend().clone(), models, aliases: model_alias }
+    }
+}
+
 impl Grant {
     fn of(permit: &RequestPermit) -> Self {
         Self {
-            llm: permit.llm().map(|grant| grant.route().name.clone()),
+            llm: permit.llm().map(Routed::of),
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],

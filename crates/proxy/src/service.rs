@@ -215,9 +215,9 @@ impl Service {
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
         let mut answered = None;
         let (reason, status) = match error {
-            ForwardError::Dial(DialError::PrivateAddress { .. } | DialError::PrivateName { .. }) => {
-                (Reason::PrivateAddress, StatusCode::FORBIDDEN)
-            }
+            ForwardError::Dial(
+                DialError::PrivateAddress { .. } | DialError::PrivateName { .. } | DialError::Closed { .. },
+            ) => (Reason::PrivateAddress, StatusCode::FORBIDDEN),
             ForwardError::OverLimit(_) => (Reason::LimitExceeded, StatusCode::FORBIDDEN),
             ForwardError::Dial(DialError::Tls { .. }) => (Reason::UpstreamTls, StatusCode::BAD_GATEWAY),
             ForwardError::Dial(DialError::Via { why, .. }) => {

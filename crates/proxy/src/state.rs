@@ -10,7 +10,7 @@ use std::{
 
 use chiton_api::forward::ForwardProxy;
 use chiton_audit::Sink;
-use chiton_policy::Host;
+use chiton_policy::{BaseUrl, Host};
 use chiton_tls::{Authority, Leaves, Terminator, TlsError};
 
 use crate::{
@@ -69,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) resolve: BTreeMap<String, String>,
     /// `[upstream] proxy`.
     pub(crate) forward: Option<ForwardProxy>,
+    /// `[llm] allow`.
+    pub(crate) opened: Vec<BaseUrl>,
     /// Whom to ask whose connections are.
     pub(crate) owners: Owners,
 }
@@ -93,7 +95,8 @@ impl Proxy {
         let could_allow = |name: &DnsName| revision.compiled.could_allow(&Host::Name(name.clone()));
         let names = Names::restored(parts.names, could_allow);
         let resolver = Resolver::new(parts.system, &parts.resolve)?;
-        let dialler = Dialler { resolver, trust: parts.trust, via: parts.forward.map(Via::new) };
+        let dialler =
+            Dialler { resolver, trust: parts.trust, via: parts.forward.map(Via::new), opened: parts.opened };
         Ok(Arc::new(Self {
             terminator: Terminator::new(Arc::new(leaves))?,
             names,

@@ -175,7 +175,7 @@ async fn both_ways(
 async fn dial(passed: &Passed<'_>) -> io::Result<Tunnel> {
     passed.proxy.upstream.dialler.dial_tcp(passed.permit).await.map_err(|error| {
         let denied = match &error {
-            DialError::PrivateAddress { .. } | DialError::PrivateName { .. } => {
+            DialError::PrivateAddress { .. } | DialError::PrivateName { .. } | DialError::Closed { .. } => {
                 Some((Reason::PrivateAddress, None))
             }
             DialError::Via { why, .. } => Some((Reason::UpstreamProxy, why.status())),

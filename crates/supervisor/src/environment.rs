@@ -21,7 +21,7 @@ pub(crate) type Environment = BTreeMap<String, String>;
 /// What it passes through comes with its value from the caller.
 pub(crate) fn of_policy(policy: &Policy) -> Environment {
     let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
-    let keys = providers.map(|facts| (facts.key_variable, PLACEHOLDER));
+    let keys = providers.filter_map(|facts| Some((facts.key_variable?, PLACEHOLDER)));
     let credentials = policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()?.env.as_ref());
     let keys = keys.chain(credentials.map(|variable| (variable.as_str(), PLACEHOLDER)));
     let given = policy.fixed.process.env.iter().filter_map(|entry| match entry {

@@ -4,6 +4,7 @@ pub mod anthropic;
 pub mod echo;
 pub mod encode;
 pub mod git;
+pub mod google;
 pub mod npm;
 pub mod openai;
 pub mod pypi;

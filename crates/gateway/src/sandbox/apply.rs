@@ -20,6 +20,7 @@ use super::{
     task::Task,
 };
 use crate::{
+    config::Config,
     document::Document,
     error::{GatewayError, one_line},
     gateway::{Gateway, Told},
@@ -36,6 +37,7 @@ impl Task {
         if !differing.is_empty() {
             return Err(GatewayError::StaticDiffers(differing));
         }
+        document.check_backends(&Config::load(&self.gateway.paths)?)?;
         let credentials = resolved(&self.gateway, &self.record, &document).await?;
         let id = &self.record.id;
         let revision =

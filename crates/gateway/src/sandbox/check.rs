@@ -44,6 +44,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     check_session(&request.session)?;
     let document = Document::parse(&request.policy)?;
     let config = Config::load(&gateway.paths)?;
+    document.check_backends(&config)?;
     let upstream = Unresolved::of(&config)?;
     let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
     let home = canonical_home(&request.home)?;
@@ -82,7 +83,9 @@ pub(super) fn check_record(
         limits.existing("the read-only path", path)?;
     }
     check_host_paths(&limits, document, &spec.home)?;
-    Unresolved::of(&Config::load(&gateway.paths)?)
+    let config = Config::load(&gateway.paths)?;
+    document.check_backends(&config)?;
+    Unresolved::of(&config)
 }
 
 /// One value for every reference of a document, each told of.

@@ -35,9 +35,7 @@ pub(super) fn check(sites: &Sites, notes: &mut Notes) {
 fn check_routes(sites: &Sites, notes: &mut Notes) {
     let usual = [Scheme::Https.default_port()];
     for (route, _) in &sites.llm {
-        let Some(host) = route.provider.facts().and_then(|facts| Host::parse(facts.host).ok()) else {
-            continue;
-        };
+        let Some(host) = route.host() else { continue };
         for site in sites.http.iter().filter(|site| site.rule.tls == TlsMode::Passthrough) {
             if site.rule.host.matches(&host) && share(&site.rule.ports, &usual) {
                 two_ways(notes, site.host.clone(), site.rule.name.as_str(), route.name.as_str());

@@ -5,7 +5,6 @@ use std::{collections::HashMap, ops::Range};
 use crate::{
     document::{Notes, SitedRule, Sites},
     model::{DeniedPattern, HttpRule, MethodSet},
-    names::Host,
 };
 
 /// Comparing every rule with every earlier one is for documents that people write.
@@ -95,7 +94,7 @@ fn covers(one: &HttpRule, two: &HttpRule) -> bool {
 
 fn routes(sites: &Sites, notes: &mut Notes) {
     for (index, (route, span)) in sites.llm.iter().enumerate() {
-        let host = route.provider.facts().and_then(|facts| Host::parse(facts.host).ok());
+        let host = route.host();
         for site in sites.http.iter().filter(|site| site.rule.deny.is_empty()) {
             if host.as_ref().is_some_and(|host| site.rule.host.literal() == Some(host)) {
                 let message = format!(
@@ -105,9 +104,7 @@ fn routes(sites: &Sites, notes: &mut Notes) {
                 notes.warning(site.host.clone(), message);
             }
         }
-        if let Some((earlier, _)) =
-            sites.llm.iter().take(index).find(|(other, _)| other.provider == route.provider)
-        {
+        if let Some((earlier, _)) = sites.llm.iter().take(index).find(|(other, _)| other.is_same_way(route)) {
             let message =
                 format!("`{}` is never reached: `{}` has the same provider", route.name, earlier.name);
             notes.warning(span.clone(), message);

@@ -7,7 +7,7 @@ use chiton_secret::SecretRef;
 use super::{Node, Notes, Sites, Value, process::amount, units};
 use crate::{
     model::{BaseUrl, LlmLimits, LlmRoute},
-    names::{Host, Port, RuleName, Scheme},
+    names::RuleName,
     patterns::TextGlob,
     provider::Provider,
 };
@@ -53,7 +53,8 @@ fn read_route(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Option
         let message = "with `inject_backend_credential` the agent's own credentials must be stripped";
         notes.error(span, message).help = Some("leave `strip_caller_credentials` out".to_owned());
     }
-    let base_url = fields.get("base_url").and_then(|node| notes.parsed(node, "base_url", parse_base_url));
+    let base_url =
+        fields.get("base_url").and_then(|node| notes.parsed(node, "base_url", str::parse::<BaseUrl>));
     let models = fields.get("models").map(|node| read_models(node, notes));
     let model_alias = fields.get("model_alias").map(|node| read_aliases(node, notes)).unwrap_or_default();
     let limits = fields.get("limits").map(|node| read_limits(node, notes)).unwrap_or_default();
@@ -141,35 +142,4 @@ fn read_limits(node: &Node, notes: &mut Notes) -> LlmLimits {
     let tokens_per_day = number("tokens_per_day", 1 << 53);
     let usd = fields.get("usd_per_day").and_then(|node| amount(node, "usd_per_day", notes, units::usd));
     LlmLimits { requests_per_minute: often, tokens_per_day, usd_per_day: usd }
-}
-
-/// Why a text is no base URL.
-#[derive(Debug, thiserror::Error)]
-enum UrlError {
-    #[error("a base URL is as `https://llm.example.com/v1`")]
-    Form,
-    #[error("a base URL has no user, query or fragment")]
-    More,
-    #[error(transparent)]
-    Host(#[from] crate::names::HostError),
-}
-
-fn parse_base_url(text: &str) -> Result<BaseUrl, UrlError> {
-    let (scheme, rest) = text.split_once("://").ok_or(UrlError::Form)?;
-    let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme).ok_or(UrlError::Form)?;
-    let (authority, path) =
-        rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).ok_or(UrlError::Form)?;
-    if rest.contains(['?', '#', '@']) || path.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(UrlError::More);
-    }
-    let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
-    let colon = authority.get(after_bracket..).and_then(|rest| rest.find(':')).map(|at| after_bracket + at);
-    let (host, port) = match colon.and_then(|at| authority.split_at_checked(at)) {
-        Some((host, port)) => {
-            let number = port.get(1..).and_then(|digits| digits.parse().ok());
-            (host, number.and_then(Port::new).ok_or(UrlError::Form)?)
-        }
-        None => (authority, scheme.default_port()),
-    };
-    Ok(BaseUrl { scheme, host: Host::parse(host)?, port, prefix: path.trim_end_matches('/').into() })
 }

@@ -1,10 +1,10 @@
 //! The dynamic half: what the agent may reach, and as whom.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use chiton_secret::SecretRef;
 
-use super::{credential::Credential, sandbox::ByteSize};
+use super::{base_url::BaseUrl, credential::Credential, sandbox::ByteSize};
 use crate::{
     names::{Host, Method, Port, RuleName, Scheme},
     patterns::{BinaryPattern, HostPattern, PathPattern, TextGlob},
@@ -216,26 +216,52 @@ pub struct LlmRoute {
     pub fallback: Vec<LlmRoute>,
 }
 
-/// A backend's address: scheme, host, port and the path before the provider's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl {
-    /// Over TLS or in the clear.
-    pub scheme: Scheme,
-    /// The host.
-    pub host: Host,
-    /// The port.
-    pub port: Port,
-    /// What stands before the provider's own path, without a trailing slash.
-    pub prefix: Arc<str>,
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.host)?;
-        if self.port != self.scheme.default_port() {
-            write!(f, ":{}", self.port)?;
+impl LlmRoute {
+    /// Where its requests go; none where the provider is not supported.
+    #[must_use]
+    pub fn backend(&self) -> Option<BaseUrl> {
+        if let Some(url) = &self.base_url {
+            return Some(url.clone());
         }
-        f.write_str(&self.prefix)
+        let facts = self.provider.facts()?;
+        match (facts.backend, facts.host) {
+            (Some(url), _) => url.parse().ok(),
+            (None, Some(host)) => Some(BaseUrl {
+                scheme: Scheme::Https,
+                host: Host::parse(host).ok()?,
+                port: Scheme::Https.default_port(),
+                prefix: facts.base.into(),
+            }),
+            (None, None) => None,
+        }
+    }
+
+    /// The host by which programs reach it: the provider's, or the backend's own where the provider has none.
+    #[must_use]
+    pub fn host(&self) -> Option<Host> {
+        if let Some(host) = self.provider.facts()?.host {
+            return Host::parse(host).ok();
+        }
+        let url = self.base_url.as_ref()?;
+        let usual = url.scheme == Scheme::Https && url.port == Scheme::Https.default_port();
+        (usual && url.host.name().is_some()).then(|| url.host.clone())
+    }
+
+    /// Whether nothing would reach this route that does not reach the other one.
+    pub(crate) fn is_same_way(&self, other: &Self) -> bool {
+        self.provider == other.provider && self.host() == other.host()
+    }
+
+    /// The name that is sent for one that the agent asks for.
+    #[must_use]
+    pub fn sent_model<'a>(&'a self, asked: &'a str) -> &'a str {
+        self.model_alias.iter().find(|(from, _)| from == asked).map_or(asked, |(_, sent)| sent)
+    }
+
+    /// Whether a call may name this model upstream.
+    #[must_use]
+    pub fn allows_model(&self, sent: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|known| known.matches(sent.as_bytes())))
     }
 }
 

@@ -8,10 +8,10 @@ mod place;
 mod route;
 
 use chiton_llm::{
-    Dialect, UsageChunkFilter, UsageReader,
+    UsageChunkFilter, UsageReader,
     redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
 };
-use chiton_policy::{Denial, Reason, RequestPermit, model::Credential};
+use chiton_policy::{Denial, Dialect, Reason, RequestPermit, model::Credential};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::SemaphorePermit;
 
@@ -76,7 +76,7 @@ pub(crate) enum Unreadable {
 #[derive(Debug)]
 pub(crate) struct Cleaning {
     redactors: Redactors,
-    dialect: Option<Dialect>,
+    dialect: Option<&'static Dialect>,
     usage_added: bool,
 }
 

@@ -1,8 +1,10 @@
 //! A call of an LLM route: its credential, and its usage.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use chiton_llm::{Dialect, PreparedRequest};
-use chiton_policy::{LlmGrant, Reason, RequestPermit};
+use chiton_llm::{Asked, PreparedRequest};
+use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit};
 use http::{HeaderMap, Method, header};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -14,7 +16,7 @@ use crate::{
     judge::SentTarget,
     limits,
     message::RequestBody,
-    revision::{NoCredential, Redactors, Revision},
+    revision::{Redactors, Revision},
 };
 
 pub(super) async fn prepare(
@@ -24,38 +26,40 @@ pub(super) async fn prepare(
     revision: &Revision,
     prepared: &mut Prepared,
 ) -> Result<(), Refusal> {
-    let dialect = Dialect::of_provider(grant.provider().as_str());
     if grant.strip_caller_credentials() {
         chiton_llm::strip_headers(&mut prepared.headers);
-        prepared.target = SentTarget::stripped(permit.intent(), None);
+        prepared.target = SentTarget::stripped(permit.target(), None);
     }
     if let Some(reference) = grant.inject() {
         let value = revision.usable(reference, permit.host());
         let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
-        let dialect = dialect.ok_or_else(|| unavailable(permit, NoCredential::NotFor.said(false)))?;
-        if dialect.inject(&mut prepared.headers, value).is_err() {
+        if chiton_llm::inject(grant.facts(), &mut prepared.headers, value).is_err() {
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
         }
         events.injected(permit).map_err(Refusal::NotWritten)?;
     }
     ask_for_readable(&mut prepared.headers);
-    let usage_added = match dialect {
-        Some(dialect) => ask_for_usage(dialect, permit, prepared).await?,
-        None => false,
-    };
+    let usage_added = read_call(grant, permit, prepared).await?;
+    let dialect = Some(grant.facts().dialect);
     prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added });
     Ok(())
 }
 
-/// Reads a model call's JSON, which is small, and asks for the usage of a stream. Everything else flows by.
-async fn ask_for_usage(
-    dialect: Dialect,
+/// Reads a model call's JSON, which is small, where something in it is to be judged or changed. Everything else flows by.
+/// Whether we ask for the usage of its stream.
+async fn read_call(
+    grant: LlmGrant<'_>,
     permit: &RequestPermit,
     prepared: &mut Prepared,
 ) -> Result<bool, Refusal> {
-    let path = permit.intent().path();
-    if !is_json(&prepared.headers) || !path.ends_with("/completions") || prepared.method != Method::POST {
+    let (route, endpoint) = (grant.route(), grant.endpoint());
+    let untold = || Err(Refusal::Denied(Denial::of_model(None, route.name.clone(), permit.intent())));
+    let reads = endpoint.asks_usage || route.models.is_some() || !route.model_alias.is_empty();
+    if !reads || !endpoint.calls_model() || prepared.method != Method::POST {
         return Ok(false);
+    }
+    if !is_json(&prepared.headers) {
+        return if route.models.is_some() { untold() } else { Ok(false) };
     }
     let room = room_for(&prepared.body).await;
     let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
@@ -67,16 +71,42 @@ async fn ask_for_usage(
         }
         Err(_) => return Err(Refusal::Aborted),
     };
-    // What is coded or no JSON after all is the provider's to refuse.
-    let (sent, added) = match PreparedRequest::new(dialect, path, &whole) {
-        Ok(read) if read.usage_added => (Bytes::from(read.body.into_owned()), true),
-        Ok(_) => (whole.clone(), false),
-        Err(chiton_llm::RequestError::NotAnObject(_)) => (whole.clone(), false),
+    let asked = Asked { facts: grant.facts(), endpoint, route };
+    let (sent, added) = match PreparedRequest::new(asked, &whole) {
+        Ok(read) => {
+            judge_models(grant, permit, &read)?;
+            let sent = match read.body {
+                Cow::Owned(changed) => Some(Bytes::from(changed)),
+                Cow::Borrowed(_) => None,
+            };
+            (sent, read.usage_added)
+        }
+        // What is coded or no JSON after all is the provider's to refuse, where nothing depends on it.
+        Err(chiton_llm::RequestError::NotAnObject(_)) if route.models.is_none() => (None, false),
+        Err(chiton_llm::RequestError::NotAnObject(_)) => return untold(),
         Err(error) => return Err(denied(permit, Reason::AmbiguousRequest, &error.to_string())),
     };
-    prepared.body = RequestBody::Whole(Some(sent));
+    prepared.body = RequestBody::Whole(Some(sent.unwrap_or(whole)));
     prepared.room = room;
     Ok(added)
+}
+
+/// Every model that a call names has to be one of the route's, and it has to name one.
+fn judge_models(
+    grant: LlmGrant<'_>,
+    permit: &RequestPermit,
+    read: &PreparedRequest<'_>,
+) -> Result<(), Refusal> {
+    let route = grant.route();
+    if route.models.is_none() {
+        return Ok(());
+    }
+    let refused = |model| Err(Refusal::Denied(Denial::of_model(model, route.name.clone(), permit.intent())));
+    if let Some(other) = read.models.iter().find(|model| !route.allows_model(model)) {
+        return refused(Some(other.as_str()));
+    }
+    let named = read.names_model || grant.endpoint().model_in_path();
+    if !named || read.hidden.is_some() { refused(None) } else { Ok(()) }
 }
 
 /// Waits until a body of this length, or of any where it is not told, may be held.

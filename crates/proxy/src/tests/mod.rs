@@ -11,6 +11,7 @@ mod kept;
 mod load;
 mod owners;
 mod placed;
+mod providers;
 mod proxied;
 mod refreshing;
 mod refusals;
@@ -107,6 +108,8 @@ struct Setup<'a> {
     system: SystemNames,
     owners: Option<Owners>,
     forward: Option<ForwardProxy>,
+    /// `[llm] allow`.
+    opened: Vec<String>,
 }
 
 fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&str>>)]) -> Revised {
@@ -137,6 +140,7 @@ impl Bench {
             system: setup.system,
             resolve,
             forward: setup.forward,
+            opened: setup.opened.iter().map(|url| url.parse().unwrap()).collect(),
             owners: setup.owners.unwrap_or_else(|| Owners::new(None).unwrap()),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }

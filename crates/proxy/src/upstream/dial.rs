@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chiton_policy::{ConnectKind, ConnectPermit, Host, HostName, Scheme, model::Cidr};
+use chiton_policy::{BaseUrl, ConnectKind, ConnectPermit, Host, HostName, Scheme, model::Cidr};
 use chiton_tls::{Alpn, TlsError};
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
@@ -40,6 +40,14 @@ pub(crate) enum DialError {
         address: IpAddr,
         /// What it is.
         kind: &'static str,
+    },
+    /// A route's backend that only the operator can open.
+    #[error(
+        "`{url}` is in the clear or on this machine, and `[llm] allow` in `config.toml` does not list it"
+    )]
+    Closed {
+        /// Which.
+        url: String,
     },
     /// The forward proxy resolves it, and it may not be asked for.
     #[error("`{host}` is resolved by the forward proxy `{proxy}`, and {why}")]
@@ -104,15 +112,18 @@ struct Bounds<'a> {
     host: &'a Host,
     port: u16,
     private_addresses: bool,
+    /// The operator opened the backend: it may be on this machine.
+    loopback: bool,
     allowed_addresses: &'a [Cidr],
 }
 
 impl<'a> Bounds<'a> {
-    fn of_route(route: &'a Route) -> Self {
+    fn of_route(route: &'a Route, opened: bool) -> Self {
         Self {
             host: &route.host,
             port: route.port,
-            private_addresses: route.permit.private_addresses(),
+            private_addresses: opened || route.permit.private_addresses(),
+            loopback: opened,
             allowed_addresses: route.permit.allowed_addresses(),
         }
     }
@@ -122,6 +133,7 @@ impl<'a> Bounds<'a> {
             host: permit.intent().host(),
             port: permit.intent().port().get(),
             private_addresses: permit.private_addresses(),
+            loopback: false,
             allowed_addresses: permit.allowed_addresses(),
         }
     }
@@ -135,6 +147,8 @@ pub(crate) struct Dialler {
     pub(crate) trust: Trust,
     /// What connections go through.
     pub(crate) via: Option<Via>,
+    /// `[llm] allow`.
+    pub(crate) opened: Vec<BaseUrl>,
 }
 
 impl Dialler {
@@ -166,7 +180,18 @@ impl Dialler {
     }
 
     async fn connect(&self, route: &Route) -> Result<Wire, DialError> {
-        Ok(self.reach(&Bounds::of_route(route), Speaks::Client).await?.wire)
+        let opened = self.opened(route)?;
+        Ok(self.reach(&Bounds::of_route(route, opened), Speaks::Client).await?.wire)
+    }
+
+    /// Whether the operator opened a route's backend, where it is one's; a policy alone cannot.
+    fn opened(&self, route: &Route) -> Result<bool, DialError> {
+        let Some(backend) = route.permit.llm().map(|grant| grant.backend()) else { return Ok(false) };
+        let opened = self.opened.iter().any(|open| open.covers(backend));
+        if backend.needs_operator() && !opened {
+            return Err(DialError::Closed { url: backend.to_string() });
+        }
+        Ok(opened)
     }
 
     async fn reach(&self, route: &Bounds<'_>, speaks: Speaks) -> Result<Tunnel, DialError> {
@@ -285,6 +310,13 @@ fn check_name(route: &Bounds<'_>, via: &Via, name: &HostName) -> Result<(), Dial
     }
 }
 
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
+
 /// Why an address may not be dialled under this permit.
 fn refusal(permit: &Bounds<'_>, address: IpAddr) -> Option<&'static str> {
     if !permit.allowed_addresses.is_empty() {
@@ -295,6 +327,7 @@ fn refusal(permit: &Bounds<'_>, address: IpAddr) -> Option<&'static str> {
         Reach::Public => None,
         Reach::Private if permit.private_addresses => None,
         Reach::Private => Some("a private address; `private_addresses: true` on the rule would allow it"),
+        Reach::Never if permit.loopback && is_loopback(address) => None,
         Reach::Never => Some("a loopback, link-local, metadata or unroutable address"),
     }
 }

@@ -1,0 +1,97 @@
+//! A route made ready: by which names it is reached, what it opens, and where that leads.
+
+use crate::{
+    decide::rule,
+    model::{BaseUrl, LlmRoute},
+    names::Host,
+    patterns::PathPattern,
+    provider::{Endpoint, Provider, ProviderFacts},
+};
+
+/// A route with its provider's endpoints as patterns.
+#[derive(Debug)]
+pub(crate) struct CompiledRoute {
+    pub(crate) route: LlmRoute,
+    pub(crate) facts: &'static ProviderFacts,
+    /// Where the request goes.
+    pub(crate) backend: BaseUrl,
+    /// The host by which programs reach it, beside our own names.
+    host: Option<Host>,
+    /// What stands before an endpoint's path at that host.
+    base: Box<str>,
+    endpoints: Vec<(&'static Endpoint, PathPattern)>,
+}
+
+/// An endpoint that a route opens, and what of the path is the endpoint's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened<'a> {
+    pub(crate) endpoint: &'static Endpoint,
+    pub(crate) path: &'a str,
+}
+
+impl CompiledRoute {
+    /// A provider that is not supported has no endpoints to open.
+    pub(super) fn new(route: &LlmRoute) -> Option<Self> {
+        let (facts, backend) = (route.provider.facts()?, route.backend()?);
+        let endpoints = facts.endpoints.iter().filter_map(|end| Some((end, end.pattern()?))).collect();
+        let base = if facts.host.is_some() { facts.base.into() } else { Box::from(&*backend.prefix) };
+        Some(Self { route: route.clone(), facts, host: route.host(), base, backend, endpoints })
+    }
+
+    pub(super) fn is_reached_by(&self, name: RouteName, host: &Host) -> bool {
+        match name {
+            RouteName::Any => true,
+            RouteName::Provider(provider) => self.route.provider == provider,
+            RouteName::Other => self.host.as_ref() == Some(host),
+        }
+    }
+
+    /// Whether any of its endpoints has this method.
+    pub(crate) fn has_method(&self, method: &str) -> bool {
+        self.endpoints.iter().any(|(endpoint, _)| rule::method_is(endpoint.method, method))
+    }
+
+    /// The endpoint that a request at this host is for.
+    pub(crate) fn opens<'a>(&self, host: &Host, method: &str, path: &'a str) -> Option<Opened<'a>> {
+        let own = self.host.as_ref() == Some(host);
+        let bases = if own { [&*self.base; 2] } else { [self.facts.base, self.facts.inner] };
+        bases.into_iter().find_map(|base| self.below(base, method, path))
+    }
+
+    fn below<'a>(&self, base: &str, method: &str, path: &'a str) -> Option<Opened<'a>> {
+        let path = path.strip_prefix(base).filter(|rest| rest.starts_with('/'))?;
+        let opens = |(endpoint, pattern): &&(&'static Endpoint, PathPattern)| {
+            rule::method_is(endpoint.method, method)
+                && pattern.matches(path)
+                && (!endpoint.model_in_path() || endpoint.model_of(path).is_some())
+        };
+        let (endpoint, _) = self.endpoints.iter().find(opens)?;
+        Some(Opened { endpoint, path })
+    }
+}
+
+/// What a host says about a route.
+#[derive(Clone, Copy)]
+pub(super) enum RouteName {
+    /// `llm.internal`
+    Any,
+    /// `<provider>.llm.internal`
+    Provider(Provider),
+    /// A real host, or none of ours.
+    Other,
+}
+
+impl RouteName {
+    pub(super) fn of(host: &Host) -> Self {
+        let Some(front) = host.name().and_then(|name| name.strip_suffix("llm.internal")) else {
+            return Self::Other;
+        };
+        if front.is_empty() {
+            return Self::Any;
+        }
+        let provider = front
+            .strip_suffix('.')
+            .and_then(|label| Provider::ALL.into_iter().find(|provider| provider.as_str() == label));
+        provider.map_or(Self::Other, Self::Provider)
+    }
+}

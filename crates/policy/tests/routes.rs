@@ -1,0 +1,165 @@
+//! LLM routes: how each provider is reached, where that leads, and which models may be named.
+
+use chiton_policy::{
+    CompiledPolicy, Decision, Intent, Policy, Provider, Reason, RequestPermit, compile, decide, explain,
+};
+
+fn policy(routing: &str) -> CompiledPolicy {
+    compile(&Policy::parse(&format!("dynamic: {{llm_routing: {routing}}}")).unwrap())
+}
+
+fn judge(policy: &CompiledPolicy, request: &str) -> Decision {
+    decide(policy, &Intent::from_request_line(request).unwrap())
+}
+
+fn sent(permit: &RequestPermit) -> String {
+    format!("{}://{}{}", permit.scheme(), permit.authority(), permit.path_and_query())
+}
+
+fn leads(policy: &CompiledPolicy, request: &str) -> String {
+    match judge(policy, request) {
+        Decision::Allow(permit) => sent(&permit),
+        Decision::Deny(denial) => format!("{}", denial.reason()),
+    }
+}
+
+#[test]
+fn every_endpoint_of_the_table_is_reached_by_its_host_and_inside_and_leads_to_its_backend() {
+    for provider in Provider::ALL {
+        let Some(facts) = provider.facts() else { continue };
+        for url in [None, Some("https://other.test:8443/deep/v9")] {
+            if provider.needs_base_url() && url.is_none() {
+                continue;
+            }
+            let base = url.map(|url| format!(", base_url: '{url}'")).unwrap_or_default();
+            let policy = policy(&format!("{{provider: {provider}{base}}}"));
+            let own = facts.host.map(|host| format!("https://{host}{}", facts.base));
+            let backend = url.or(facts.backend).map_or_else(|| own.clone().unwrap(), str::to_owned);
+            let inside = ["llm.internal".to_owned(), format!("{provider}.llm.internal")];
+            let inside = inside
+                .iter()
+                .flat_map(|host| [facts.base, facts.inner].map(|base| format!("https://{host}{base}")));
+            for endpoint in facts.endpoints {
+                let path = endpoint.path.replace("{model}", "some-model");
+                for at in inside.clone().chain(own.clone()) {
+                    let request = format!("{} {at}{path}?x=1", endpoint.method);
+                    assert_eq!(leads(&policy, &request), format!("{backend}{path}?x=1"), "{request}");
+                    // Nothing beside it.
+                    for beside in [format!("{path}/more"), format!("/files{path}")] {
+                        let request = format!("{} {at}{beside}", endpoint.method);
+                        let reason = judge(&policy, &request).into_permit().unwrap_err().reason();
+                        assert_eq!(reason, Reason::PathNotAllowed, "{request}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backend_of_its_own_is_reached_by_its_own_name() {
+    let one = policy("{provider: openai-compatible, base_url: 'https://llm.corp.test/api/v3/'}");
+    assert_eq!(
+        leads(&one, "POST https://llm.corp.test/api/v3/chat/completions"),
+        "https://llm.corp.test/api/v3/chat/completions"
+    );
+    assert_eq!(leads(&one, "POST https://llm.corp.test/v1/chat/completions"), "path_not_allowed");
+    // Where it is not on the usual port, its name is no way in.
+    let two = policy("{provider: openai-compatible, base_url: 'https://llm.corp.test:8443/v1'}");
+    assert_eq!(leads(&two, "POST https://llm.corp.test/v1/chat/completions"), "host_not_allowed");
+    assert_eq!(
+        leads(&two, "POST https://llm.internal/v1/chat/completions"),
+        "https://llm.corp.test:8443/v1/chat/completions"
+    );
+    // A provider that has a host keeps it, and the backend's is none.
+    let three = policy("{provider: openai, base_url: 'https://llm.corp.test/v1'}");
+    assert_eq!(
+        leads(&three, "POST https://api.openai.com/v1/responses"),
+        "https://llm.corp.test/v1/responses"
+    );
+    assert_eq!(leads(&three, "POST https://llm.corp.test/v1/responses"), "host_not_allowed");
+}
+
+#[test]
+fn of_several_routes_the_first_with_the_endpoint_is_taken() {
+    let routes = policy("[{provider: anthropic}, {provider: groq}, {provider: openai}, {provider: google}]");
+    for (request, wanted) in [
+        ("POST https://llm.internal/v1/messages", "https://api.anthropic.com/v1/messages"),
+        ("POST https://llm.internal/v1/chat/completions", "https://api.groq.com/openai/v1/chat/completions"),
+        ("POST https://llm.internal/v1/embeddings", "https://api.openai.com/v1/embeddings"),
+        (
+            "POST https://openai.llm.internal/v1/chat/completions",
+            "https://api.openai.com/v1/chat/completions",
+        ),
+        (
+            "POST https://google.llm.internal/v1beta/models/g:countTokens",
+            "https://generativelanguage.googleapis.com/v1beta/models/g:countTokens",
+        ),
+        ("POST https://openai.llm.internal/v1/messages", "path_not_allowed"),
+        ("POST https://mistral.llm.internal/v1/chat/completions", "host_not_allowed"),
+    ] {
+        assert_eq!(leads(&routes, request), wanted, "{request}");
+    }
+}
+
+#[test]
+fn a_model_in_the_path_is_judged_by_the_name_that_is_sent() {
+    let routes = policy(
+        "{provider: google, models: ['gemini-*', 'tuned/x'], model_alias: {fast: gemini-9, bad: other, odd: 'tuned/x'}}",
+    );
+    let call = |model: &str| {
+        format!("POST https://generativelanguage.googleapis.com/v1beta/models/{model}:generateContent")
+    };
+    let at = "https://generativelanguage.googleapis.com/v1beta/models";
+    for (model, wanted) in [
+        ("gemini-9", format!("{at}/gemini-9:generateContent")),
+        ("fast", format!("{at}/gemini-9:generateContent")),
+        ("f%61st", format!("{at}/gemini-9:generateContent")),
+        ("bad", "model_not_allowed".to_owned()),
+        ("other", "model_not_allowed".to_owned()),
+        ("gemini-9:countTokens", "path_not_allowed".to_owned()),
+        ("gemini-9%3AcountTokens", "path_not_allowed".to_owned()),
+        // What no path can carry in one reading.
+        ("odd", "ambiguous_request".to_owned()),
+    ] {
+        assert_eq!(leads(&routes, &call(model)), wanted, "{model}");
+    }
+    let intent = Intent::from_request_line(&call("other")).unwrap();
+    let told = explain(&routes, &intent).to_string();
+    assert!(told.contains("does not have `other` in its `models`"), "{told}");
+}
+
+#[test]
+fn a_deny_holds_for_the_path_that_is_sent() {
+    let policy = compile(
+        &Policy::parse(
+            "dynamic: {llm_routing: {provider: openai, base_url: 'https://llm.corp.test/deep'},\n\
+             network: {http: [{host: llm.corp.test, deny: [{paths: [/deep/responses]}]},\n\
+             {host: api.openai.com, deny: [{paths: [/v1/embeddings]}]}]}}",
+        )
+        .unwrap(),
+    );
+    let at = |path: &str| leads(&policy, &format!("POST https://api.openai.com/v1{path}"));
+    assert_eq!(at("/responses"), "denied_by_rule");
+    assert_eq!(at("/embeddings"), "denied_by_rule");
+    assert_eq!(at("/chat/completions"), "https://llm.corp.test/deep/chat/completions");
+}
+
+#[test]
+fn what_is_not_there_yet_is_named_with_its_place() {
+    let parsed = Policy::parse(
+        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock, limits: {tokens_per_day: 1}},\n\
+         {provider: groq, fallback: [{provider: openai}]}]}",
+    )
+    .unwrap();
+    let unsupported: Vec<String> =
+        chiton_policy::unsupported(&parsed).iter().map(|what| what.field().to_owned()).collect();
+    assert_eq!(
+        unsupported,
+        [
+            "dynamic.llm_routing[1].provider: bedrock",
+            "dynamic.llm_routing[1].limits",
+            "dynamic.llm_routing[2].fallback"
+        ]
+    );
+}
