@@ -42,6 +42,7 @@ const MODULES: &[(&str, &str, &str)] =
 const PYTHON: &[&str] = &[
     "openai==3.54.0",
     "anthropic==2.12.0",
+    "google-genai==3.6.1",
     "httpx==0.28.1",
     "websockets==15.0.1",
     "h2==4.3.0",

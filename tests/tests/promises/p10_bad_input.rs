@@ -24,7 +24,7 @@ fn a_bad_policy_never_replaces_a_good_one() {
             "vault",
         ),
         (good.replace("/tmp", "/opt"), "allowed_paths"),
-        ("dynamic: {llm_routing: {provider: openai, models: [a]}}\n".to_owned(), "models"),
+        ("dynamic: {llm_routing: {provider: openai, limits: {tokens_per_day: 1}}}\n".to_owned(), "limits"),
         (
             "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/tmp/psql]}]}}\n"
                 .to_owned()
