@@ -30,6 +30,8 @@ pub(super) async fn prepare(
         chiton_llm::strip_headers(&mut prepared.headers);
         prepared.target = SentTarget::stripped(permit.target(), None);
     }
+    // A call that is refused for its model is given nothing.
+    let usage_added = read_call(grant, permit, prepared).await?;
     if let Some(reference) = grant.inject() {
         let value = revision.usable(reference, permit.host());
         let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
@@ -39,7 +41,6 @@ pub(super) async fn prepare(
         events.injected(permit).map_err(Refusal::NotWritten)?;
     }
     ask_for_readable(&mut prepared.headers);
-    let usage_added = read_call(grant, permit, prepared).await?;
     let dialect = Some(grant.facts().dialect);
     prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added });
     Ok(())
@@ -57,6 +58,9 @@ async fn read_call(
     let reads = endpoint.asks_usage || route.models.is_some() || !route.model_alias.is_empty();
     if !reads || !endpoint.calls_model() || prepared.method != Method::POST {
         return Ok(false);
+    }
+    if route.models.is_some() && !is_one_text(&prepared.headers) {
+        return untold();
     }
     if !is_json(&prepared.headers) {
         return if route.models.is_some() { untold() } else { Ok(false) };
@@ -115,6 +119,19 @@ async fn room_for(body: &RequestBody) -> Option<SemaphorePermit<'static>> {
     let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
     let length = length.unwrap_or(limits::MODEL_CALL).min(limits::MODEL_CALL);
     ROOM.acquire_many(u32::try_from(length >> 10).unwrap_or(u32::MAX)).await.ok()
+}
+
+/// Whether the body's type is said once, and in no charset but the one that JSON is read in.
+fn is_one_text(headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(kind), None) = (kinds.next().and_then(|kind| kind.to_str().ok()), kinds.next()) else {
+        return false;
+    };
+    kind.split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let charset = name.trim().eq_ignore_ascii_case("charset");
+        !charset || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -95,9 +95,14 @@ async fn a_model_that_the_route_does_not_have_reaches_nobody() {
         assert!(answer.contains(&format!("x-chiton-denied: {reason}")), "{body}: {answer}");
     }
     let coded = format!("{JSON}content-encoding: gzip\r\n");
-    for fields in
-        ["content-type: text/plain\r\n", "content-type: multipart/form-data; boundary=x\r\n", &coded]
-    {
+    let two = format!("{JSON}content-type: text/plain\r\n");
+    for fields in [
+        "content-type: text/plain\r\n",
+        "content-type: multipart/form-data; boundary=x\r\n",
+        "content-type: application/json; charset=utf-7\r\n",
+        &two,
+        &coded,
+    ] {
         for path in ["/v1/chat/completions", "/v1/audio/transcriptions"] {
             let request = call("api.openai.com", path, fields, r#"{"model":"gpt-5"}"#);
             let answer = bench.raw("api.openai.com", &request).await;
