@@ -218,7 +218,8 @@ fn judge_routes(
     }
     match led.endpoint {
         Some(endpoint) => {
-            Ok(Grant::Route(RouteGrant { route: Arc::clone(led.route), endpoint, target: led.target }))
+            let granted = RouteGrant { route: Arc::clone(led.route), endpoint, target: led.target };
+            Ok(Grant::Route(Box::new(granted)))
         }
         None => {
             let known = routes.iter().any(|route| route.has_method(method));

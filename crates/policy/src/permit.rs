@@ -25,7 +25,7 @@ pub struct RequestPermit {
 #[derive(Debug)]
 pub(crate) enum Grant {
     Rule(Arc<HttpRule>),
-    Route(RouteGrant),
+    Route(Box<RouteGrant>),
     /// Nothing did: mode `audit` lets it pass, and this is what would have been said.
     Audit(Box<Denial>),
 }

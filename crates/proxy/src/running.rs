@@ -103,7 +103,7 @@ impl Kind {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Grant {
     /// The LLM route.
-    pub(crate) llm: Option<Routed>,
+    pub(crate) llm: Option<Box<Routed>>,
     /// Private addresses were open.
     pub(crate) private_addresses: bool,
     /// The only addresses that were.
@@ -125,15 +125,20 @@ pub(crate) struct Routed {
 
 impl Routed {
     fn of(grant: LlmGrant<'_>) -> Self {
-        let LlmRoute { name, models, model_alias, .. } = grant.route().clone();
-        Self { name, backend: grant.backend().clone(), models, aliases: model_alias }
+        let LlmRoute { name, models, model_alias, .. } = grant.route();
+        Self {
+            name: name.clone(),
+            backend: grant.backend().clone(),
+            models: models.clone(),
+            aliases: model_alias.clone(),
+        }
     }
 }
 
 impl Grant {
     fn of(permit: &RequestPermit) -> Self {
         Self {
-            llm: permit.llm().map(Routed::of),
+            llm: permit.llm().map(|grant| Box::new(Routed::of(grant))),
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],
