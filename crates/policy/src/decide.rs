@@ -218,7 +218,9 @@ fn judge_routes(
     }
     match led.endpoint {
         Some(endpoint) => {
-            let granted = RouteGrant { route: Arc::clone(led.route), endpoint, target: led.target };
+            let fallbacks = fallbacks(policy, &led, intent);
+            let granted =
+                RouteGrant { route: Arc::clone(led.route), endpoint, target: led.target, fallbacks };
             Ok(Grant::Route(Box::new(granted)))
         }
         None => {
@@ -228,16 +230,31 @@ fn judge_routes(
     }
 }
 
+/// The fallbacks that a call may go to: each is judged as if it were alone, and one that may not is none.
+fn fallbacks(policy: &CompiledPolicy, led: &Led<'_>, intent: &Intent) -> Vec<RouteGrant> {
+    let inside = format!("{}{}", led.route.facts.inner, led.path);
+    let grant = |route: &Arc<CompiledRoute>| {
+        let opened = route.opens_call(intent.method().as_str(), &inside)?;
+        let Led { endpoint, target, .. } = Led::new(route, opened, intent).ok()?;
+        let denied = denying_rule(policy, intent, &target).is_some();
+        let route = Arc::clone(route);
+        (!denied).then_some(RouteGrant { route, endpoint: endpoint?, target, fallbacks: Vec::new() })
+    };
+    led.route.fallbacks.iter().filter_map(grant).collect()
+}
+
 /// Where a route leads a request.
 struct Led<'a> {
     route: &'a Arc<CompiledRoute>,
     endpoint: Option<&'static Endpoint>,
+    /// What of the asked path is the endpoint's own.
+    path: &'a str,
     /// The request as its backend gets it.
     target: Intent,
 }
 
 impl<'a> Led<'a> {
-    fn new(route: &'a Arc<CompiledRoute>, opened: Opened<'_>, intent: &Intent) -> Result<Self, Denial> {
+    fn new(route: &'a Arc<CompiledRoute>, opened: Opened<'a>, intent: &Intent) -> Result<Self, Denial> {
         let Opened { endpoint, path } = opened;
         let name = &route.route.name;
         let own = match endpoint.model_of(path) {
@@ -250,13 +267,13 @@ impl<'a> Led<'a> {
             }
             None => path.to_owned(),
         };
-        let path = format!("{}{own}", route.backend.prefix);
-        Ok(Self { route, endpoint: Some(endpoint), target: moved(intent, route, &path)? })
+        let target = moved(intent, route, &format!("{}{own}", route.backend.prefix))?;
+        Ok(Self { route, endpoint: Some(endpoint), path, target })
     }
 
     /// What no route opens: what a `deny` says of it still comes first.
     fn nowhere(route: &'a Arc<CompiledRoute>, intent: &Intent) -> Result<Self, Denial> {
-        Ok(Self { route, endpoint: None, target: moved(intent, route, intent.path())? })
+        Ok(Self { route, endpoint: None, path: "", target: moved(intent, route, intent.path())? })
     }
 }
 

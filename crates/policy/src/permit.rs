@@ -31,12 +31,14 @@ pub(crate) enum Grant {
 }
 
 /// An endpoint of a route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteGrant {
     pub(crate) route: Arc<CompiledRoute>,
     pub(crate) endpoint: &'static Endpoint,
     /// The request at its backend.
     pub(crate) target: Intent,
+    /// Where it may go instead, in order.
+    pub(crate) fallbacks: Vec<RouteGrant>,
 }
 
 impl RequestPermit {
@@ -59,6 +61,15 @@ impl RequestPermit {
             Grant::Route(granted) => &granted.route.backend.host,
             Grant::Rule(_) | Grant::Audit(_) => self.intent.host(),
         }
+    }
+
+    /// The same, and those of its fallbacks.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        let fallbacks = match &self.grant {
+            Grant::Route(granted) => granted.fallbacks.as_slice(),
+            Grant::Rule(_) | Grant::Audit(_) => &[],
+        };
+        std::iter::once(self.host()).chain(fallbacks.iter().map(|granted| &granted.route.backend.host))
     }
 
     /// The port to dial.
@@ -175,6 +186,18 @@ impl RequestPermit {
         self.limits()?.response_body.map(|size| size.0)
     }
 
+    /// Where an LLM call may go next, in order, should this permit's backend not serve it: a permit for each fallback.
+    #[must_use]
+    pub fn fallbacks(&self) -> Vec<RequestPermit> {
+        let Grant::Route(granted) = &self.grant else { return Vec::new() };
+        let permit = |granted: &RouteGrant| Self {
+            intent: self.intent.clone(),
+            revision: self.revision,
+            grant: Grant::Route(Box::new(granted.clone())),
+        };
+        granted.fallbacks.iter().map(permit).collect()
+    }
+
     /// The route, where it is an LLM call.
     #[must_use]
     pub fn llm(&self) -> Option<LlmGrant<'_>> {
@@ -237,7 +260,7 @@ impl<'a> LlmGrant<'a> {
 
     /// The route itself.
     #[must_use]
-    pub fn route(&self) -> &'a LlmRoute {
+    pub fn route(&self) -> &'a Arc<LlmRoute> {
         &self.granted.route.route
     }
 }

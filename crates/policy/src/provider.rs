@@ -61,6 +61,14 @@ pub struct ProviderFacts {
     pub endpoints: &'static [Endpoint],
 }
 
+impl ProviderFacts {
+    /// The calls of models, by their paths inside.
+    fn calls(&self) -> impl Iterator<Item = String> {
+        let calls = self.endpoints.iter().filter(|endpoint| endpoint.calls_model());
+        calls.map(|endpoint| format!("{}{}", self.inner, endpoint.path))
+    }
+}
+
 /// One inference endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -142,6 +150,13 @@ impl Provider {
     #[must_use]
     pub fn facts(self) -> Option<&'static ProviderFacts> {
         table::of(self)
+    }
+
+    /// Whether a call of this one can be sent to another as it is: both have its path inside. True of what is not
+    /// supported, which is told elsewhere.
+    pub(crate) fn shares_calls_with(self, other: Self) -> bool {
+        let (Some(own), Some(other)) = (self.facts(), other.facts()) else { return true };
+        own.calls().any(|call| other.calls().any(|its| its == call))
     }
 
     /// Whether a route to it must say where its backend is.

@@ -63,7 +63,7 @@ fn of_rules(policy: &Policy) -> impl Iterator<Item = (&HostPattern, &Credential)
 }
 
 fn routes(policy: &Policy) -> impl Iterator<Item = &LlmRoute> {
-    policy.dynamic.llm.iter().flat_map(|route| std::iter::once(route).chain(&route.fallback))
+    policy.dynamic.llm.iter().flat_map(LlmRoute::with_fallbacks)
 }
 
 #[cfg(test)]

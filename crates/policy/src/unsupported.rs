@@ -4,7 +4,10 @@ use std::fmt;
 
 use chiton_secret::{Scheme, SecretRef};
 
-use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, WorkspaceMode};
+use crate::{
+    model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, WorkspaceMode},
+    provider::Provider,
+};
 
 /// A field that is not enforced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +46,10 @@ pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) ->
     for (index, rule) in policy.dynamic.http.iter().enumerate() {
         http(rule, &place(index).to_string(), &mut found);
     }
-    for route in &policy.dynamic.llm {
-        llm(route, &mut found);
+    for outer in &policy.dynamic.llm {
+        for route in outer.with_fallbacks() {
+            llm(route, outer.provider, &mut found);
+        }
     }
     found.0
 }
@@ -85,19 +90,21 @@ fn http(rule: &HttpRule, index: &str, found: &mut Found) {
     }
 }
 
-fn llm(route: &LlmRoute, found: &mut Found) {
-    // In a list the name says which one it is.
-    let index = route.name.as_str().strip_prefix("llm_routing[").and_then(|rest| rest.strip_suffix(']'));
+/// `asked`: whose API the agent speaks.
+fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
+    // The name says where it is: `llm_routing[1].fallback[0]`.
+    let steps = route.name.as_str().split(['.', '[', ']']).filter(|step| !step.is_empty());
     let mut field = |used, name, detail: &str| {
-        let place: Vec<&str> = ["dynamic", "llm_routing"].into_iter().chain(index).chain([name]).collect();
+        let place: Vec<&str> = std::iter::once("dynamic").chain(steps.clone()).chain([name]).collect();
         found.when(used, &place, detail);
     };
     field(route.provider.facts().is_none(), "provider", &format!(": {}", route.provider));
+    let other = !asked.shares_calls_with(route.provider);
+    field(other, "provider", &format!(": {} after `{asked}`, which has other calls", route.provider));
     if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
         field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));
     }
     field(route.limits != LlmLimits::default(), "limits", "");
-    field(!route.fallback.is_empty(), "fallback", "");
 }
 
 /// Whether no backend keeps secrets of this scheme yet.

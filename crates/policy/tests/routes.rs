@@ -151,7 +151,7 @@ fn a_deny_holds_for_the_path_that_is_sent() {
 fn what_is_not_there_yet_is_named_with_its_place() {
     let parsed = Policy::parse(
         "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock, limits: {tokens_per_day: 1}},\n\
-         {provider: groq, fallback: [{provider: openai}]}]}",
+         {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: bedrock}]}]}",
     )
     .unwrap();
     let unsupported: Vec<String> =
@@ -161,7 +161,8 @@ fn what_is_not_there_yet_is_named_with_its_place() {
         [
             "dynamic.llm_routing[1].provider: bedrock",
             "dynamic.llm_routing[1].limits",
-            "dynamic.llm_routing[2].fallback"
+            "dynamic.llm_routing[2].fallback[1].provider: anthropic after `groq`, which has other calls",
+            "dynamic.llm_routing[2].fallback[2].provider: bedrock",
         ]
     );
 }

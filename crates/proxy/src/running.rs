@@ -11,8 +11,8 @@ use std::{
 
 use chiton_llm::UsageReader;
 use chiton_policy::{
-    BaseUrl, ConnectIntent, ConnectPermit, Decision, Denial, Intent, LlmGrant, LlmRoute, Reason,
-    RequestPermit, RuleName, TextGlob, model::CredentialPlace,
+    ConnectIntent, ConnectPermit, Decision, Denial, Intent, LlmRoute, Reason, RequestPermit,
+    model::CredentialPlace,
 };
 use chiton_secret::SecretRef;
 use tokio::sync::Notify;
@@ -77,7 +77,7 @@ impl Kind {
                     // Its response is cleaned of what could be in it when it began.
                     Decision::Allow(permit)
                         if Grant::of(&permit) == *grant
-                            && revision.gives_no_more_than(older, permit.host()) =>
+                            && permit.hosts().all(|host| revision.gives_no_more_than(older, host)) =>
                     {
                         return true;
                     }
@@ -103,7 +103,7 @@ impl Kind {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Grant {
     /// The LLM route.
-    pub(crate) llm: Option<Box<Routed>>,
+    pub(crate) llm: Option<Routed>,
     /// Private addresses were open.
     pub(crate) private_addresses: bool,
     /// The only addresses that were.
@@ -114,31 +114,25 @@ pub(crate) struct Grant {
     pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
 
-/// What of an LLM route must stay: its name, its backend, and which models it has, of which the call's is not remembered.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Routed {
-    name: RuleName,
-    backend: BaseUrl,
-    models: Option<Vec<TextGlob>>,
-    aliases: Vec<(String, String)>,
-}
+/// What of an LLM route must stay: its name, its backends, and which models it has, of which the call's is not remembered.
+#[derive(Debug)]
+pub(crate) struct Routed(Arc<LlmRoute>);
 
-impl Routed {
-    fn of(grant: LlmGrant<'_>) -> Self {
-        let LlmRoute { name, models, model_alias, .. } = grant.route();
-        Self {
-            name: name.clone(),
-            backend: grant.backend().clone(),
-            models: models.clone(),
-            aliases: model_alias.clone(),
-        }
+impl PartialEq for Routed {
+    fn eq(&self, other: &Self) -> bool {
+        let stays = |(one, other): (&LlmRoute, &LlmRoute)| {
+            (&one.name, one.provider, &one.base_url) == (&other.name, other.provider, &other.base_url)
+                && (&one.models, &one.model_alias) == (&other.models, &other.model_alias)
+        };
+        let same_length = self.0.fallback.len() == other.0.fallback.len();
+        same_length && self.0.with_fallbacks().zip(other.0.with_fallbacks()).all(stays)
     }
 }
 
 impl Grant {
     fn of(permit: &RequestPermit) -> Self {
         Self {
-            llm: permit.llm().map(|grant| Box::new(Routed::of(grant))),
+            llm: permit.llm().map(|grant| Routed(Arc::clone(grant.route()))),
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],

@@ -3,6 +3,8 @@
 //! The order is the security: canonical form → decision, under the lock that a new revision takes → event written →
 //! credentials out and in → forward → response cleaned → head passed on. A refusal at any step sends nothing.
 
+mod attempt;
+
 use std::sync::Arc;
 
 use chiton_audit::{self as audit, EventId};
@@ -25,7 +27,7 @@ use crate::{
     state::Proxy,
     upstream::{
         dial::DialError,
-        forward::{ForwardError, OutgoingHead, UpstreamBody},
+        forward::{ForwardError, UpstreamBody},
         relay::RelayedBody,
     },
     websocket::{self, Ask, OpenError, Opened, Relay},
@@ -110,7 +112,7 @@ impl Service {
     }
 
     async fn admitted(&self, admitted: Admitted, mut request: Request) -> Result<Response, Aborted> {
-        let Admitted { permit, revision, mut exchange } = admitted;
+        let Admitted { permit, revision, exchange } = admitted;
         if let Some(most) = permit.most_of_request().filter(|most| request.body.size_hint().lower() > *most) {
             let said = format!(
                 "the body of the request is longer than the {most} bytes of the rule's `request_body`"
@@ -122,38 +124,15 @@ impl Service {
         if let Err(error) = self.proxy.events.allowed(&permit) {
             return Ok(unwritten(&error));
         }
-        let over = exchange.over().clone();
-        let websocket = request.websocket.take();
+        let Some(ask) = request.websocket.take() else {
+            return self.send(Admitted { permit, revision, exchange }, request).await;
+        };
         let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
-        let prepared = tokio::select! {
-            biased;
-            () = over.cancelled() => return Err(Aborted),
-            prepared = prepare => prepared,
-        };
-        let Prepared { method, headers, trailers, body, own, target, cleaning, room } = match prepared {
-            Ok(prepared) => prepared,
-            Err(inject::Refusal::Denied(denial)) => return Ok(self.refuse(&denial, None, revision.number)),
-            Err(inject::Refusal::NotWritten(error)) => return Ok(unwritten(&error)),
-            Err(inject::Refusal::Aborted) => return Err(Aborted),
-        };
-        let route = Route::new(permit, target);
-        if let Some(ask) = websocket {
-            return self.open(&route, ask, headers, cleaning, exchange).await;
-        }
-        let head = OutgoingHead { method, headers, trailers, own };
-        let forward = self.proxy.upstream.forward(&route, head, body, &over);
-        let answered = tokio::select! {
-            biased;
-            () = over.cancelled() => return Err(Aborted),
-            answered = forward => answered,
-        };
-        drop(room);
-        match answered {
-            Ok(answered) => match too_long(&route, answered.body()) {
-                Some(denial) => Ok(self.refuse(&denial, None, revision.number)),
-                None => Ok(relay(&route, answered, cleaning, exchange)),
-            },
-            Err(error) => Ok(self.failed(&route, &error, &mut exchange)),
+        match attempt::until(exchange.over(), prepare).await? {
+            Ok(Prepared { headers, target, cleaning, .. }) => {
+                self.open(&Route::new(permit, target), ask, headers, cleaning, exchange).await
+            }
+            Err(refusal) => self.not_sent(refusal, &revision),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A route made ready: by which names it is reached, what it opens, and where that leads.
 
+use std::sync::Arc;
+
 use crate::{
     decide::rule,
     model::{BaseUrl, LlmRoute},
@@ -11,7 +13,7 @@ use crate::{
 /// A route with its provider's endpoints as patterns.
 #[derive(Debug)]
 pub(crate) struct CompiledRoute {
-    pub(crate) route: LlmRoute,
+    pub(crate) route: Arc<LlmRoute>,
     pub(crate) facts: &'static ProviderFacts,
     /// Where the request goes.
     pub(crate) backend: BaseUrl,
@@ -20,6 +22,8 @@ pub(crate) struct CompiledRoute {
     /// What stands before an endpoint's path at that host.
     base: Box<str>,
     endpoints: Vec<(&'static Endpoint, PathPattern)>,
+    /// What is tried where this one fails, in order.
+    pub(crate) fallbacks: Vec<Arc<CompiledRoute>>,
 }
 
 /// An endpoint that a route opens, and what of the path is the endpoint's own.
@@ -32,10 +36,13 @@ pub(crate) struct Opened<'a> {
 impl CompiledRoute {
     /// A provider that is not supported has no endpoints to open.
     pub(super) fn new(route: &LlmRoute) -> Option<Self> {
+        let fallbacks = route.fallback.iter().map(|fallback| fallback.inheriting(route));
+        let fallbacks = fallbacks.filter_map(|route| Self::new(&route)).map(Arc::new).collect();
         let (facts, backend) = (route.provider.facts()?, route.backend()?);
         let endpoints = facts.endpoints.iter().filter_map(|end| Some((end, end.pattern()?))).collect();
         let base = if facts.host.is_some() { facts.base.into() } else { Box::from(&*backend.prefix) };
-        Some(Self { route: route.clone(), facts, host: route.host(), base, backend, endpoints })
+        let (route, host) = (Arc::new(route.clone()), route.host());
+        Some(Self { route, facts, host, base, backend, endpoints, fallbacks })
     }
 
     pub(super) fn is_reached_by(&self, name: RouteName, host: &Host) -> bool {
@@ -56,6 +63,12 @@ impl CompiledRoute {
         let own = self.host.as_ref() == Some(host);
         let bases = if own { [&*self.base; 2] } else { [self.facts.base, self.facts.inner] };
         bases.into_iter().find_map(|base| self.below(base, method, path))
+    }
+
+    /// The endpoint of a fallback that a call of another route can be sent to: the one with its path inside.
+    pub(crate) fn opens_call<'a>(&self, method: &str, path: &'a str) -> Option<Opened<'a>> {
+        let opened = self.below(self.facts.inner, method, path)?;
+        opened.endpoint.calls_model().then_some(opened)
     }
 
     fn below<'a>(&self, base: &str, method: &str, path: &'a str) -> Option<Opened<'a>> {

@@ -247,6 +247,21 @@ impl LlmRoute {
         (usual && url.host.name().is_some()).then(|| url.host.clone())
     }
 
+    /// This route, then those that are tried after it.
+    pub fn with_fallbacks(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.fallback)
+    }
+
+    /// This fallback with what it takes over from its route: models and aliases, where it has none of its own.
+    pub(crate) fn inheriting(&self, outer: &Self) -> Self {
+        let mut own = self.clone();
+        own.models = own.models.or_else(|| outer.models.clone());
+        if own.model_alias.is_empty() {
+            own.model_alias.clone_from(&outer.model_alias);
+        }
+        own
+    }
+
     /// Whether nothing would reach this route that does not reach the other one.
     pub(crate) fn is_same_way(&self, other: &Self) -> bool {
         self.provider == other.provider && self.host() == other.host()

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::SemaphorePermit;
 
 pub(crate) use place::written;
+pub(crate) use route::read_whole;
 
 use crate::{
     events::{Events, NotWritten},

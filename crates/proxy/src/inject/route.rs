@@ -65,16 +65,8 @@ async fn read_call(
     if !is_json(&prepared.headers) {
         return if route.models.is_some() { untold() } else { Ok(false) };
     }
-    let room = room_for(&prepared.body).await;
     let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
-    let whole = match Limited::new(body, limits::MODEL_CALL).collect().await {
-        Ok(whole) => whole.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let said = "the body of the model call is over 32 MiB";
-            return Err(denied(permit, Reason::LimitExceeded, said));
-        }
-        Err(_) => return Err(Refusal::Aborted),
-    };
+    let (whole, room) = read_whole(permit, body).await?;
     let asked = Asked { facts: grant.facts(), endpoint, route };
     let (sent, added) = match PreparedRequest::new(asked, &whole) {
         Ok(read) => {
@@ -93,6 +85,25 @@ async fn read_call(
     prepared.body = RequestBody::Whole(Some(sent.unwrap_or(whole)));
     prepared.room = room;
     Ok(added)
+}
+
+/// The whole body of a call, and the memory that it takes: none where it was read before.
+pub(crate) async fn read_whole(
+    permit: &RequestPermit,
+    body: RequestBody,
+) -> Result<(Bytes, Option<SemaphorePermit<'static>>), Refusal> {
+    if let RequestBody::Whole(bytes) = body {
+        return Ok((bytes.unwrap_or_default(), None));
+    }
+    let room = room_for(&body).await;
+    match Limited::new(body, limits::MODEL_CALL).collect().await {
+        Ok(whole) => Ok((whole.to_bytes(), room)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let said = "the body of the model call is over 32 MiB";
+            Err(denied(permit, Reason::LimitExceeded, said))
+        }
+        Err(_) => Err(Refusal::Aborted),
+    }
 }
 
 /// Every model that a call names has to be one of the route's, and it has to name one.

@@ -6,6 +6,7 @@ mod applying;
 mod control;
 mod credentials;
 mod exchange;
+mod fallback;
 mod forward;
 mod kept;
 mod load;

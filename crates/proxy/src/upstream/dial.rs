@@ -93,6 +93,14 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
+    /// Whether it lies with the server and the way there, and not with what may be reached.
+    pub(crate) const fn is_of_the_server(&self) -> bool {
+        match self {
+            Self::Resolve(_) | Self::Via { .. } | Self::Connect { .. } | Self::Tls { .. } => true,
+            Self::PrivateAddress { .. } | Self::Closed { .. } | Self::PrivateName { .. } => false,
+        }
+    }
+
     /// Whether no other address of the same name is worth a try.
     const fn is_final(&self) -> bool {
         matches!(self, Self::Via { why, .. } if !why.is_of_the_address())

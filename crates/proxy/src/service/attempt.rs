@@ -1,0 +1,193 @@
+//! One call at its backend and, where that does not serve it, at the fallbacks of its route.
+//!
+//! Comes in: an admitted request and its permit. Goes out: the answer that is passed on, of which nothing has gone to
+//! the agent yet. Each try has a permit, an event and a credential of its own, and is prepared from what the agent
+//! sent, never from what another backend was sent.
+
+use bytes::Bytes;
+use chiton_policy::RequestPermit;
+use http::StatusCode;
+use tokio::sync::SemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::{Service, relay, too_long, unwritten};
+use crate::{
+    events::Completion,
+    inject::{self, Prepared},
+    judge::Route,
+    message::{Aborted, Request, RequestBody, Response},
+    revision::Revision,
+    running::{Admitted, Exchange},
+    upstream::forward::{ForwardError, OutgoingHead, UpstreamBody},
+};
+
+/// What came of one try.
+enum Tried {
+    /// The server answered.
+    Answered(Box<Answered>),
+    /// It did not.
+    Failed(Box<Failed>),
+    /// Nothing was sent; what the agent is told, which is written down already.
+    Refused(Response),
+}
+
+struct Answered {
+    route: Route,
+    response: http::Response<UpstreamBody>,
+    cleaning: Option<inject::Cleaning>,
+}
+
+struct Failed {
+    route: Route,
+    error: ForwardError,
+}
+
+impl Tried {
+    /// Whether another backend is worth a try: this one has too much to do, is broken, or is not there.
+    fn is_in_vain(&self) -> bool {
+        match self {
+            Self::Answered(answered) => {
+                let status = answered.response.status();
+                status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+            }
+            Self::Failed(failed) => match &failed.error {
+                ForwardError::Dial(error) => error.is_of_the_server(),
+                ForwardError::Upstream { .. } | ForwardError::Switched(_) => true,
+                ForwardError::Target | ForwardError::OverLimit(_) => false,
+            },
+            Self::Refused(_) => false,
+        }
+    }
+}
+
+/// A request that can be sent more than once: its body was read.
+struct Repeatable {
+    request: Request,
+    body: Bytes,
+    /// The memory that it takes.
+    _room: Option<SemaphorePermit<'static>>,
+}
+
+impl Repeatable {
+    async fn of(permit: &RequestPermit, mut request: Request) -> Result<Self, inject::Refusal> {
+        let body = std::mem::replace(&mut request.body, RequestBody::Empty);
+        let (body, room) = inject::read_whole(permit, body).await?;
+        Ok(Self { request, body, _room: room })
+    }
+
+    fn request(&self) -> Request {
+        let Request { method, target, authority, headers, ambiguity, websocket: _, body: _ } = &self.request;
+        Request {
+            method: method.clone(),
+            target: target.clone(),
+            authority: authority.clone(),
+            headers: headers.clone(),
+            ambiguity: *ambiguity,
+            websocket: None,
+            body: RequestBody::Whole(Some(self.body.clone())),
+        }
+    }
+}
+
+impl Service {
+    /// Sends an admitted request, and passes on what is answered.
+    pub(super) async fn send(&self, admitted: Admitted, request: Request) -> Result<Response, Aborted> {
+        let Admitted { permit, revision, mut exchange } = admitted;
+        let over = exchange.over().clone();
+        let fallbacks = permit.fallbacks();
+        if fallbacks.is_empty() {
+            let tried = self.attempt(permit, &revision, request, &over).await?;
+            return Ok(self.pass_on(tried, exchange));
+        }
+        let request = match until(&over, Repeatable::of(&permit, request)).await? {
+            Ok(request) => request,
+            Err(refusal) => return self.not_sent(refusal, &revision),
+        };
+        let mut tried = self.attempt(permit, &revision, request.request(), &over).await?;
+        for next in fallbacks {
+            if !tried.is_in_vain() {
+                break;
+            }
+            if let Err(error) = self.proxy.events.allowed(&next) {
+                return Ok(unwritten(&error));
+            }
+            let other = self.attempt(next, &revision, request.request(), &over).await?;
+            tried = self.better(tried, other, &mut exchange);
+        }
+        Ok(self.pass_on(tried, exchange))
+    }
+
+    /// Of two tries the one that is passed on: the later, where it was answered. The other one is written down.
+    fn better(&self, earlier: Tried, later: Tried, exchange: &mut Exchange) -> Tried {
+        let (kept, other) = match (&earlier, &later) {
+            (_, Tried::Refused(_)) | (Tried::Answered(_), Tried::Failed(_)) => (earlier, later),
+            (_, Tried::Answered(_)) | (Tried::Failed(_) | Tried::Refused(_), Tried::Failed(_)) => {
+                (later, earlier)
+            }
+        };
+        match other {
+            Tried::Answered(answered) => {
+                exchange.completes_as(Completion::of(&answered.route.permit, answered.response.status()));
+            }
+            Tried::Failed(failed) => drop(self.failed(&failed.route, &failed.error, exchange)),
+            Tried::Refused(_) => {}
+        }
+        exchange.finished(None);
+        kept
+    }
+
+    /// One try.
+    async fn attempt(
+        &self,
+        permit: RequestPermit,
+        revision: &Revision,
+        request: Request,
+        over: &CancellationToken,
+    ) -> Result<Tried, Aborted> {
+        let prepare = inject::prepare(&self.proxy.events, &permit, revision, request);
+        let Prepared { method, headers, trailers, body, own, target, cleaning, room } =
+            match until(over, prepare).await? {
+                Ok(prepared) => prepared,
+                Err(refusal) => return self.not_sent(refusal, revision).map(Tried::Refused),
+            };
+        let route = Route::new(permit, target);
+        let head = OutgoingHead { method, headers, trailers, own };
+        let answered = until(over, self.proxy.upstream.forward(&route, head, body, over)).await?;
+        drop(room);
+        Ok(match answered {
+            Ok(response) => Tried::Answered(Box::new(Answered { route, response, cleaning })),
+            Err(error) => Tried::Failed(Box::new(Failed { route, error })),
+        })
+    }
+
+    pub(super) fn not_sent(&self, why: inject::Refusal, revision: &Revision) -> Result<Response, Aborted> {
+        match why {
+            inject::Refusal::Denied(denial) => Ok(self.refuse(&denial, None, revision.number)),
+            inject::Refusal::NotWritten(error) => Ok(unwritten(&error)),
+            inject::Refusal::Aborted => Err(Aborted),
+        }
+    }
+
+    fn pass_on(&self, tried: Tried, mut exchange: Exchange) -> Response {
+        match tried {
+            Tried::Answered(answered) => {
+                let Answered { route, response, cleaning } = *answered;
+                match too_long(&route, response.body()) {
+                    Some(denial) => self.refuse(&denial, None, route.permit.revision()),
+                    None => relay(&route, response, cleaning, exchange),
+                }
+            }
+            Tried::Failed(failed) => self.failed(&failed.route, &failed.error, &mut exchange),
+            Tried::Refused(response) => response,
+        }
+    }
+}
+
+/// What comes of something, unless the exchange is over before.
+pub(super) async fn until<T>(over: &CancellationToken, what: impl Future<Output = T>) -> Result<T, Aborted> {
+    tokio::select! {
+        biased;
+        () = over.cancelled() => Err(Aborted),
+        came = what => Ok(came),
+    }
+}
