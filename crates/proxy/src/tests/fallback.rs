@@ -104,7 +104,8 @@ async fn each_backend_is_tried_in_order_with_its_own_key_and_model() {
     ];
     let mut expected = expected.map(|(rule, status)| (rule.to_owned(), status)).to_vec();
     let mut told = told;
-    (expected.sort(), told.sort());
+    expected.sort();
+    told.sort();
     assert_eq!(told, expected);
 }
 
