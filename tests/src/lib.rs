@@ -1,5 +1,7 @@
 //! What the black-box tests share: an installation of chiton beside upstream servers on loopback.
 
+pub mod search;
+
 use std::{fs, path::PathBuf};
 
 pub use chiton_testkit::harness::{As, Chiton, Outcome, TEST_USER, finish};
@@ -54,7 +56,7 @@ pub fn http_policy(rules: &[&str]) -> String {
 /// The reference policy, with a key of the local store in the place of `vault://`.
 pub const REFERENCE: &str = include_str!("../../examples/policies/reference.yaml");
 
-/// Packages that `cargo xtask setup` fetched: `python` or `node`.
+/// Packages that `cargo xtask setup` fetched: `python`, `model` or `node`.
 ///
 /// # Panics
 /// When they are not there.

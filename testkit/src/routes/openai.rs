@@ -41,8 +41,11 @@ pub async fn answer_request(mut received: Received) -> Answer {
     }
 }
 
-/// What the model says.
+/// What the model says; everything it was sent to who asks for that with `x-mode`.
 pub(super) fn words(received: &Received, body: &Value, header: &str) -> String {
+    if received.seen.header("x-mode").is_some() {
+        return super::hostile::everything(received);
+    }
     if body.to_string().contains(ECHO_PROMPT) {
         return format!("I see {}", received.seen.header(header).unwrap_or("no key"));
     }

@@ -2,46 +2,9 @@
 //! authority's key, or a control token.
 
 use chiton_testkit::routes::Router;
-use chiton_tests::{As, World};
+use chiton_tests::{As, World, search::search_for};
 
-/// The needle is written in two halves so that the script itself does not hold it.
 const KEY: &str = "sk-needle-2d41f0c9a7b35e68";
-
-const SEARCH: &str = r#"
-import os, sys, re
-needles = [b"sk-needle-" + b"2d41f0c9a7b35e68", b"2d41f0c9" + b"a7b35e68", b"PRIVATE" + b" KEY-----\nM"]
-own = os.getpid()
-found = []
-def look(name, data):
-    if any(n in data for n in needles): found.append(name)
-def read(path, limit=64 << 20):
-    try:
-        with open(path, "rb") as f: return f.read(limit)
-    except OSError: return b""
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    for part in ("environ", "cmdline", "comm", "maps"):
-        look(f"/proc/{pid}/{part}", read(f"/proc/{pid}/{part}"))
-    try:
-        for fd in os.listdir(f"/proc/{pid}/fd"): look(f"/proc/{pid}/fd/{fd}", os.readlink(f"/proc/{pid}/fd/{fd}").encode())
-    except OSError: pass
-    if int(pid) == own: continue
-    try:
-        with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
-            for line in maps:
-                m = re.match(r"([0-9a-f]+)-([0-9a-f]+) r", line)
-                if not m: continue
-                start, end = int(m[1], 16), int(m[2], 16)
-                try:
-                    mem.seek(start); look(f"/proc/{pid}/mem", mem.read(min(end - start, 64 << 20)))
-                except (OSError, ValueError, OverflowError): pass
-    except OSError: pass
-for top in ("/etc", "/home", "/tmp", "/workspace", "/run", "/var", "/root", "/dev/shm"):
-    for folder, _, files in os.walk(top):
-        for name in files:
-            path = os.path.join(folder, name)
-            if os.path.isfile(path) and not path.endswith("search.py"): look(path, read(path))
-print("FOUND", found) if found else print("NOTHING")
-"#;
 
 fn policy() -> &'static str {
     include_str!("../../../examples/policies/openai.yaml")
@@ -52,7 +15,7 @@ fn a_search_of_everything_readable_finds_nothing() {
     for user in [As::User, As::Root] {
         let world = World::new(user, &["api.openai.com"], Router::echo());
         world.chiton.secret("openai", KEY);
-        world.chiton.write_workspace("search.py", SEARCH);
+        world.chiton.write_workspace("search.py", search_for(&[KEY]));
         let script = "curl -sS -X POST -d '{}' https://api.openai.com/v1/chat/completions > answer; sleep 30 & \
                       /usr/bin/python3 search.py; kill %1 2>/dev/null; env | grep -c needle; true";
         let outcome = world.sh(policy(), script).expect_success();
@@ -111,7 +74,7 @@ print(leaks)
 fn nor_is_that_of_a_rule_found_anywhere() {
     let world = World::echo(&["api.example.com"]);
     world.chiton.secret("key", KEY);
-    world.chiton.write_workspace("search.py", SEARCH);
+    world.chiton.write_workspace("search.py", search_for(&[KEY]));
     let policy = chiton_tests::http_policy(&[
         "{host: api.example.com, paths: [/header], credential: {secret: 'local://key', header: x-own, env: OWN_KEY}}",
         "{host: api.example.com, paths: [/basic], credential: {secret: 'local://key', basic: {user: me}}}",
