@@ -6,9 +6,12 @@
 //! it holds. A backend that is not there yet is refused by name. No error holds a value, and a value that could not be
 //! kept out of responses is refused here, before it is used.
 
+mod address;
 mod backends;
+mod client;
 #[cfg(test)]
 mod conformance;
+mod json;
 mod kept;
 pub mod local;
 mod plain;
@@ -16,7 +19,9 @@ mod store;
 mod value;
 pub mod vault;
 
+pub use address::{AddressError, ServerAddress};
 pub use backends::{Backends, Resolved};
+pub use client::{Reach, ServerRoots};
 pub use kept::{Freshness, Hold, Lease};
 pub use local::{HostList, KeySource, Keyring, KeyringError, LocalError, LocalStore, SecretInfo, SecretName};
 pub use plain::{Environment, Files};

@@ -2,17 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     time::{Duration, SystemTime},
 };
 
 use chiton_secret::SecretValue;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::Deserialize;
 
 use super::{KvVersion, VaultError};
+use crate::json::{Field, text};
 
 /// A secret, all of its fields.
 #[derive(Debug)]
@@ -150,70 +147,6 @@ pub(super) struct MountOptions {
 fn moment(text: &str) -> Option<SystemTime> {
     let seconds = u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_second()).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
-fn text<'de, D: Deserializer<'de>>(from: D) -> Result<SecretValue, D::Error> {
-    match Field::deserialize(from)? {
-        Field::Text(value) => Ok(value),
-        Field::Other(_) => Err(serde::de::Error::custom("no text")),
-    }
-}
-
-/// A field of a secret.
-#[derive(Debug)]
-enum Field {
-    Text(SecretValue),
-    Other(&'static str),
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(FieldVisitor)
-    }
-}
-
-struct FieldVisitor;
-
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-        Ok(Field::Text(SecretValue::new(text.as_bytes().to_vec())))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
-        Ok(Field::Other("true or false"))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_unit<E>(self) -> Result<Field, E> {
-        Ok(Field::Other("empty"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Field, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Other("a list"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Other("a map"))
-    }
 }
 
 #[cfg(test)]

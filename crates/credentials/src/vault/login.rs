@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{
     Vault, VaultError,
     answers::{Auth, LoggedIn, LookedUp, parse},
-    client::Ask,
+    client::{Ask, fault},
     settings::Login,
 };
 
@@ -93,7 +93,7 @@ impl Vault {
                 Ok(longer.then_some(renewed))
             }
             400 | 403 => Ok(None),
-            _ => Err(answer.fault()),
+            _ => Err(fault(&answer)),
         }
     }
 
@@ -130,7 +130,7 @@ impl Vault {
                 Ok(Session::new(token, about.ttl, about.renewable, asked))
             }
             status @ (400 | 403) => Err(VaultError::Refused { how: "token", status }),
-            _ => Err(answer.fault()),
+            _ => Err(fault(&answer)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Vault {
                 Ok(Session::new(client_token, lease_duration, renewable, asked))
             }
             status @ (400 | 401 | 403 | 404) => Err(VaultError::Refused { how, status }),
-            _ => Err(answer.fault()),
+            _ => Err(fault(&answer)),
         }
     }
 

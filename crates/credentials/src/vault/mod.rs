@@ -20,13 +20,13 @@ use tokio::sync::Mutex;
 
 use crate::{Fault, Fetched, Lifetime, SecretStore, backends::Plain};
 use answers::Secret;
-use client::{Ask, Client};
+use client::{Ask, Client, fault};
 use login::Session;
 use mounts::Mounts;
 
-pub use address::{AddressError, VaultAddress};
+pub use address::VaultAddress;
 pub use error::VaultError;
-pub use settings::{KvVersion, Login, VaultRoots, VaultSettings};
+pub use settings::{KvVersion, Login, VaultSettings};
 
 /// A Vault, as one set of settings reaches it.
 pub struct Vault {
@@ -63,7 +63,7 @@ impl Vault {
                 Err(VaultError::Missing { field: None })
             }
             403 => Err(VaultError::Forbidden),
-            _ => Err(answer.fault()),
+            _ => Err(fault(&answer)),
         }
     }
 

@@ -10,7 +10,7 @@ use chiton_secret::SecretValue;
 use super::{
     KvVersion, VaultError,
     answers::{AboutMount, Mounted, parse},
-    client::{Ask, Client},
+    client::{Ask, Client, fault},
 };
 
 /// Mounts by their paths, without a slash at the end.
@@ -75,7 +75,7 @@ async fn ask(client: &Client, path: &str, token: &SecretValue) -> Result<(String
         200 => {}
         403 => return Err(VaultError::HiddenMount),
         404 => return Err(VaultError::Missing { field: None }),
-        _ => return Err(answer.fault()),
+        _ => return Err(fault(&answer)),
     }
     let AboutMount { path: mount, kind, options } = parse::<Mounted>(answer.body())?.data;
     if kind != "kv" && kind != "generic" {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use chiton_secret::SecretRef;
 
 use super::VaultAddress;
+use crate::ServerRoots;
 
 /// `[vault]` of `config.toml`, checked and with its files read.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +17,7 @@ pub struct VaultSettings {
     /// How to log in.
     pub login: Login,
     /// What its certificate is verified by.
-    pub roots: VaultRoots,
+    pub roots: ServerRoots,
     /// `[upstream.resolve]`: `host:port` → address.
     pub resolve: BTreeMap<String, SocketAddr>,
     /// Mounts whose version is told: it is not asked for.
@@ -52,15 +53,6 @@ pub enum Login {
         /// The service account's token.
         jwt: SecretRef,
     },
-}
-
-/// What the server's certificate is verified by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VaultRoots {
-    /// These (PEM) alone.
-    Only(Vec<String>),
-    /// The system's, and these.
-    SystemAnd(Vec<String>),
 }
 
 /// The versions of the KV secrets engine.

@@ -7,9 +7,10 @@ use chiton_testkit::{
     vault::{Mode, VaultServer},
 };
 
-use super::{KvVersion, Login, Vault, VaultError, VaultRoots, VaultSettings};
+use super::{KvVersion, Login, Vault, VaultError, VaultSettings};
 use crate::{
-    Fault, Fetched, KeySource, LocalStore, SecretStore, backends::Plain, conformance::write_private,
+    Fault, Fetched, KeySource, LocalStore, SecretStore, ServerRoots, backends::Plain,
+    conformance::write_private,
 };
 
 pub(crate) fn plain(folder: &Path) -> Plain {
@@ -28,7 +29,7 @@ pub(crate) fn settings(server: &VaultServer, login: Login) -> VaultSettings {
         address: server.url().parse().unwrap(),
         namespace: None,
         login,
-        roots: VaultRoots::Only(Vec::new()),
+        roots: ServerRoots::Only(Vec::new()),
         resolve: [].into(),
         mounts: [].into(),
         refresh: Duration::from_secs(300),
@@ -79,7 +80,7 @@ async fn over_tls_of_an_authority_of_its_own_and_in_a_namespace() {
     server.set_namespace("team-a");
     let mut settings = settings(&server, token(folder.path(), "hvs.root"));
     settings.namespace = Some("team-a".to_owned());
-    settings.roots = VaultRoots::Only(vec![ca.pem().to_owned()]);
+    settings.roots = ServerRoots::Only(vec![ca.pem().to_owned()]);
     assert_eq!(value(&of(settings.clone()), "vault://llm/openai").await, "sk-in-vault");
     // By a name that the operator's table has.
     settings.address = "https://vault.corp:8200".parse().unwrap();
@@ -93,7 +94,7 @@ async fn over_tls_of_an_authority_of_its_own_and_in_a_namespace() {
     assert!(said(&of(settings.clone()), "vault://llm/openai").await.contains("certificate"));
     settings.address = "https://vault.corp:8200".parse().unwrap();
     settings.resolve = [("vault.corp:8200".to_owned(), server.address())].into();
-    settings.roots = VaultRoots::Only(vec![TestCa::new().pem().to_owned()]);
+    settings.roots = ServerRoots::Only(vec![TestCa::new().pem().to_owned()]);
     assert!(said(&of(settings), "vault://llm/openai").await.contains("certificate"));
     assert_eq!(server.asked("lookup-self"), 3, "no token goes to a server that is not verified");
 }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use chiton_credentials::vault::{KvVersion, Login, VaultAddress, VaultRoots, VaultSettings};
+use chiton_credentials::{
+    ServerRoots,
+    vault::{KvVersion, Login, VaultAddress, VaultSettings},
+};
 use chiton_secret::{Scheme, SecretRef};
 use serde::{Deserialize, Deserializer};
 
@@ -118,8 +121,8 @@ impl VaultSection {
             return Err("`[vault] timeout` is longer than a minute: a start would wait for it".into());
         }
         let roots = match ca {
-            Some(pem) => VaultRoots::Only(vec![pem]),
-            None => VaultRoots::SystemAnd(beside.extra_ca),
+            Some(pem) => ServerRoots::Only(vec![pem]),
+            None => ServerRoots::SystemAnd(beside.extra_ca),
         };
         Ok(VaultSettings {
             address,
