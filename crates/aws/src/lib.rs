@@ -6,8 +6,8 @@
 mod credentials;
 mod sign;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, NoCredentials};
 pub use sign::{
-    ChunkSigner, Claim, Payload, Scope, ScopeError, SignError, Signed, Signer, ToSign, is_to_be_signed,
-    sha256, without_signature,
+    ChunkError, ChunkResigner, ChunkSigner, Claim, Payload, Scope, ScopeError, SignError, Signed, Signer,
+    ToSign, is_to_be_signed, sha256, without_signature,
 };

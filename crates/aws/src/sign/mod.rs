@@ -7,6 +7,7 @@
 mod canonical;
 mod chunks;
 mod claim;
+mod resign;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::Credentials;
 pub use canonical::is_to_be_signed;
 pub use chunks::ChunkSigner;
 pub use claim::{Claim, without_signature};
+pub use resign::{ChunkError, ChunkResigner};
 pub use scope::{Scope, ScopeError};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
