@@ -186,6 +186,8 @@ fn http() -> Value {
 fn credential() -> Value {
     let basic = json!({ "user": { "type": "string", "maxLength": 256, "pattern": "^[^:]*$" } });
     let name = json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 64 });
+    let env = json!({ "type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
+    let aws = json!({ "aws": reference("secret"), "env": env });
     let place = json!({
         "secret": reference("secret"),
         "header": { "type": ["string", "null"] },
@@ -193,9 +195,15 @@ fn credential() -> Value {
         "basic": object("The password of this user.", &basic),
         "query": name,
         "cookie": name,
-        "env": { "type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }
+        "env": env
     });
     json!({ "anyOf": [reference("secret"), {
+        "type": "object",
+        "description": "An AWS key, by which requests are signed anew.",
+        "additionalProperties": false,
+        "required": ["aws"],
+        "properties": aws
+    }, {
         "type": "object",
         "description": "Added after the decision, upstream only; one place at most.",
         "additionalProperties": false,

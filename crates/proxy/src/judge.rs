@@ -63,9 +63,13 @@ impl SentTarget {
     /// The same without the caller's credentials, and without the parameter `own`.
     pub(crate) fn stripped(intent: &Intent, own: Option<&str>) -> Self {
         let query = intent.query().map(|query| chiton_llm::strip_query(query, own)).unwrap_or_default();
-        let target =
-            if query.is_empty() { intent.path().to_owned() } else { format!("{}?{query}", intent.path()) };
-        Self(Bytes::from(target))
+        Self::with_query(intent.path(), &query)
+    }
+
+    /// A path with this query, which holds none of the caller's.
+    pub(crate) fn with_query(path: &str, query: &str) -> Self {
+        let mark = if query.is_empty() { "" } else { "?" };
+        Self(Bytes::from(format!("{path}{mark}{query}")))
     }
 
     /// Adds a parameter with a value that is percent-encoded already.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use chiton_aws::ChunkResigner;
 use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -42,6 +43,9 @@ pub(crate) enum BodyError {
     /// A new revision does not allow it any more.
     #[error("cut by a new revision of the policy")]
     Cut,
+    /// The agent's body is not in the chunks that it says.
+    #[error(transparent)]
+    Chunks(#[from] chiton_aws::ChunkError),
     /// The response cannot be searched for the injected credential.
     #[error("a response with a credential in the request cannot be undone: {0}")]
     Redaction(String),
@@ -77,6 +81,44 @@ pub(crate) enum RequestBody {
     Http2(Incoming),
     /// Read before it is sent.
     Whole(Option<Bytes>),
+    /// In chunks that are signed anew.
+    Signed(Box<SignedBody>),
+}
+
+/// A body in signed chunks of Amazon's, signed anew.
+#[derive(Debug)]
+pub(crate) struct SignedBody {
+    body: RequestBody,
+    resigner: ChunkResigner,
+    over: bool,
+}
+
+impl SignedBody {
+    /// Of a body that the agent signed.
+    pub(crate) const fn new(body: RequestBody, resigner: ChunkResigner) -> Self {
+        Self { body, resigner, over: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while !self.over {
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)?) {
+                Some(frame) => match frame.into_data() {
+                    Ok(piece) => {
+                        let signed = self.resigner.push(&piece)?;
+                        if !signed.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(signed.into()))));
+                        }
+                    }
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                None => {
+                    self.over = true;
+                    self.resigner.end()?;
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
 }
 
 impl Body for RequestBody {
@@ -92,6 +134,7 @@ impl Body for RequestBody {
             Self::Http1(body) => body.poll_next(cx),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Signed(body) => body.poll_frame(cx),
         }
     }
 
@@ -101,6 +144,7 @@ impl Body for RequestBody {
             Self::Http1(body) => body.is_end(),
             Self::Http2(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
+            Self::Signed(body) => body.over,
         }
     }
 
@@ -110,6 +154,8 @@ impl Body for RequestBody {
             Self::Http1(body) => body.size(),
             Self::Http2(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            // Signatures have one length.
+            Self::Signed(body) => body.body.size_hint(),
         }
     }
 }

@@ -199,6 +199,12 @@ impl Revision {
         gives || self.past.gave_to(host)
     }
 
+    /// Whether whatever may go to this host is a key that signs, and is not sent itself.
+    pub(crate) fn only_signs_for(&self, host: &Host) -> bool {
+        let signs = |place: &Option<CredentialPlace>| *place == Some(CredentialPlace::Aws);
+        self.sent.to(host).all(|(_, place)| signs(place)) && !self.past.gave_to(host)
+    }
+
     /// Whether every credential that may go to this host could go there by an older revision, with the same value and
     /// written in the same way: then what that one takes out of the host's responses is enough.
     pub(crate) fn gives_no_more_than(&self, older: &Self, host: &Host) -> bool {
@@ -257,10 +263,10 @@ fn values_of(credentials: &[Credential], policy: &Policy) -> Vec<SecretValue> {
 
 /// A value as it is, and as it is written in its place.
 fn forms_of(value: &SecretValue, place: Option<&CredentialPlace>) -> Vec<SecretValue> {
-    let written = place.and_then(|place| inject::written(place, value).ok());
+    let forms = place.map(|place| inject::forms(place, value)).unwrap_or_default();
     // Padding may be left off.
-    let written = written.map(|written| unpadded(&written)).filter(|written| written != value);
-    std::iter::once(value.clone()).chain(written).collect()
+    let forms = forms.iter().map(unpadded).filter(|form| form != value);
+    std::iter::once(value.clone()).chain(forms).collect()
 }
 
 fn unpadded(value: &SecretValue) -> SecretValue {

@@ -296,6 +296,9 @@ fn relay(
     }
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::strip_misleading(&mut parts.headers);
+    // Of what HEAD asks about: nothing of it comes that could be made shorter.
+    let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
+    let length = length.filter(|_| route.permit.method().as_str() == "HEAD");
     let cleaner = match cleaning.map(|cleaning| cleaning.begin(&mut parts.headers)).transpose() {
         Ok(cleaner) => cleaner.map(Box::new),
         Err(error) => {
@@ -303,6 +306,9 @@ fn relay(
             return refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string());
         }
     };
+    if let Some(length) = length {
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+    }
     exchange.completes_as(Completion::of(&route.permit, parts.status));
     let mut response = http::Response::new(ResponseBody::Relayed(Box::new(RelayedBody::new(
         body,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use chiton_policy::{EnvEntry, EnvName, Policy, TRUST_VARIABLES};
+use chiton_policy::{EnvEntry, EnvName, Policy, TRUST_VARIABLES, model::CredentialPlace};
 
 /// The agent's home inside.
 pub(crate) const HOME: &str = "/home/agent";
@@ -13,6 +13,9 @@ pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What the agent finds where it expects a provider's key; the real one never comes in.
 const PLACEHOLDER: &str = "chiton-placeholder";
+/// The same for AWS, whose keys have a form. What is signed by it is signed anew outside.
+const AWS_PLACEHOLDERS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "AKIACHITONPLACEHOLDR"), ("AWS_SECRET_ACCESS_KEY", PLACEHOLDER)];
 
 /// A program's variables.
 pub(crate) type Environment = BTreeMap<String, String>;
@@ -22,8 +25,11 @@ pub(crate) type Environment = BTreeMap<String, String>;
 pub(crate) fn of_policy(policy: &Policy) -> Environment {
     let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
     let keys = providers.filter_map(|facts| Some((facts.key_variable?, PLACEHOLDER)));
-    let credentials = policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()?.env.as_ref());
-    let keys = keys.chain(credentials.map(|variable| (variable.as_str(), PLACEHOLDER)));
+    let credentials = || policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref());
+    let signs = credentials().any(|credential| credential.place == CredentialPlace::Aws);
+    let keys = keys.chain(AWS_PLACEHOLDERS.into_iter().filter(|_| signs));
+    let variables = credentials().filter_map(|credential| credential.env.as_ref());
+    let keys = keys.chain(variables.map(|variable| (variable.as_str(), PLACEHOLDER)));
     let given = policy.fixed.process.env.iter().filter_map(|entry| match entry {
         EnvEntry::Give { name, value } => Some((name.as_str(), value.as_str())),
         EnvEntry::Pass(_) => None,
@@ -81,6 +87,17 @@ mod tests {
     fn a_routed_provider_has_a_placeholder() {
         let policy = "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://a'}}";
         assert_eq!(of(policy, &[])["OPENAI_API_KEY"], "chiton-placeholder");
+    }
+
+    #[test]
+    fn what_is_signed_for_aws_is_signed_with_placeholders_first() {
+        let of = |credential: &str| {
+            of(&format!("dynamic: {{network: {{http: [{{host: a.test, credential: {credential}}}]}}}}"), &[])
+        };
+        let env = of("{aws: 'local://aws'}");
+        assert_eq!(env["AWS_ACCESS_KEY_ID"].len(), 20);
+        assert_eq!(env["AWS_SECRET_ACCESS_KEY"], "chiton-placeholder");
+        assert!(!of("'local://aws'").contains_key("AWS_ACCESS_KEY_ID"));
     }
 
     #[test]

@@ -38,8 +38,9 @@ impl Scope {
         &self.service
     }
 
-    /// Whether its paths are signed as they are, and its payloads always told.
-    pub(super) fn is_s3(&self) -> bool {
+    /// Whether it is S3: its paths are signed as they are, and its payloads always told.
+    #[must_use]
+    pub fn is_s3(&self) -> bool {
         matches!(self.service.as_str(), "s3" | "s3-outposts" | "s3-object-lambda" | "s3express")
     }
 

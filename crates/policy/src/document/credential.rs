@@ -10,7 +10,7 @@ use crate::{
     names::EnvName,
 };
 
-const FIELDS: [&str; 7] = ["secret", "header", "format", "basic", "query", "cookie", "env"];
+const FIELDS: [&str; 8] = ["secret", "aws", "header", "format", "basic", "query", "cookie", "env"];
 /// Each is a place of its own; `format` goes with the first.
 const PLACES: [&str; 4] = ["header", "basic", "query", "cookie"];
 /// A program without them does not run.
@@ -32,8 +32,9 @@ pub(super) fn read(node: &Node, notes: &mut Notes) -> Option<(Credential, SitedC
         return Some((Credential { secret, place: bearer()?, env: None }, sited(None)));
     }
     let fields = notes.fields(node, "credential", &FIELDS);
-    let secret = match fields.get("secret") {
-        Some(secret) => read_secret(secret, "secret", notes),
+    let aws = fields.get("aws");
+    let secret = match aws.or(fields.get("secret")) {
+        Some(secret) => read_secret(secret, if aws.is_some() { "aws" } else { "secret" }, notes),
         None => {
             if !notes.has_error_in(&node.span) {
                 let message = "`credential` has no `secret`: a reference, as `local://name`";
@@ -42,7 +43,7 @@ pub(super) fn read(node: &Node, notes: &mut Notes) -> Option<(Credential, SitedC
             None
         }
     };
-    let place = read_place(&fields, notes);
+    let place = if aws.is_some() { read_aws(&fields, notes) } else { read_place(&fields, notes) };
     let env = fields.get("env").and_then(|node| {
         let env = notes.parsed(node, "env", placeholder_name)?;
         Some((env, node.span.clone()))
@@ -51,6 +52,18 @@ pub(super) fn read(node: &Node, notes: &mut Notes) -> Option<(Credential, SitedC
     let credential =
         Credential { secret: secret?, place: place?, env: env.as_ref().map(|(name, _)| name.clone()) };
     Some((credential, sited(env)))
+}
+
+/// A key that signs stands nowhere itself.
+fn read_aws(fields: &Fields<'_>, notes: &mut Notes) -> Option<CredentialPlace> {
+    let other = FIELDS.into_iter().filter(|name| !matches!(*name, "aws" | "env"));
+    let Some((name, span)) = other.into_iter().find_map(|name| Some((name, fields.key(name)?))) else {
+        return Some(CredentialPlace::Aws);
+    };
+    let message =
+        format!("`credential` has both `aws` and `{name}`: an AWS key signs, and goes to no place itself");
+    notes.error(span, message).help = Some("keep one of them".to_owned());
+    None
 }
 
 fn bearer() -> Option<CredentialPlace> {

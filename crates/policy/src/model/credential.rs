@@ -41,6 +41,8 @@ pub enum CredentialPlace {
     Query(ParameterName),
     /// As a cookie.
     Cookie(CookieName),
+    /// Nowhere itself: it is an AWS key, by which the request is signed (Signature Version 4).
+    Aws,
 }
 
 impl CredentialPlace {
@@ -49,7 +51,7 @@ impl CredentialPlace {
     pub fn header(&self) -> Option<&str> {
         match self {
             Self::Header { name, .. } => Some(name.as_str()),
-            Self::Basic(_) => Some("authorization"),
+            Self::Basic(_) | Self::Aws => Some("authorization"),
             Self::Cookie(_) => Some("cookie"),
             Self::Query(_) => None,
         }
@@ -63,6 +65,7 @@ impl fmt::Display for CredentialPlace {
             Self::Basic(user) => write!(f, "the password of `{}` (Basic)", user.as_str()),
             Self::Query(name) => write!(f, "the parameter `{}`", name.as_str()),
             Self::Cookie(name) => write!(f, "the cookie `{}`", name.as_str()),
+            Self::Aws => f.write_str("an AWS signature"),
         }
     }
 }

@@ -113,7 +113,8 @@ fn deny(deny: &DenyRule) -> Value {
 
 pub(super) fn credential(credential: &Credential) -> Value {
     let mut fields = Fields::default();
-    fields.put("secret", json!(credential.secret.to_string()));
+    let secret = if credential.place == CredentialPlace::Aws { "aws" } else { "secret" };
+    fields.put(secret, json!(credential.secret.to_string()));
     match &credential.place {
         CredentialPlace::Header { name, format } => {
             fields.put("header", json!(name.as_str()));
@@ -122,6 +123,7 @@ pub(super) fn credential(credential: &Credential) -> Value {
         CredentialPlace::Basic(user) => fields.put("basic", json!({ "user": user.as_str() })),
         CredentialPlace::Query(name) => fields.put("query", json!(name.as_str())),
         CredentialPlace::Cookie(name) => fields.put("cookie", json!(name.as_str())),
+        CredentialPlace::Aws => {}
     }
     fields.some("env", credential.env.as_ref().map(|env| json!(env.as_str())));
     fields.done()

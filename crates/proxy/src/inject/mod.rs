@@ -4,6 +4,7 @@
 //! what is put in later; then the agent's own credentials; then the rule's or the route's is put in. A response is
 //! cleaned by its host and not by its request: what one rule's credential left there could be asked for by another rule.
 
+mod aws;
 mod place;
 mod route;
 
@@ -11,11 +12,14 @@ use chiton_llm::{
     UsageChunkFilter, UsageReader,
     redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
 };
-use chiton_policy::{Denial, Dialect, Reason, RequestPermit, model::Credential};
+use chiton_policy::{
+    Denial, Dialect, Reason, RequestPermit,
+    model::{Credential, CredentialPlace},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::SemaphorePermit;
 
-pub(crate) use place::written;
+pub(crate) use place::forms;
 pub(crate) use route::read_whole;
 
 use crate::{
@@ -99,18 +103,18 @@ pub(crate) async fn prepare(
         Prepared { method, headers, trailers, body, own: None, target, cleaning: None, room: None };
     match (permit.llm(), permit.credential()) {
         (Some(grant), _) => route::prepare(events, permit, grant, revision, &mut prepared).await?,
-        (None, Some(credential)) => rule(events, permit, credential, revision, &mut prepared)?,
+        (None, Some(credential)) => rule(events, permit, credential, revision, &mut prepared).await?,
         (None, None) => {}
     }
     if revision.gives_to(permit.host()) {
-        ask_for_readable(&mut prepared.headers);
+        ask_for_readable(&mut prepared.headers, revision.only_signs_for(permit.host()));
         let cleaning = prepared.cleaning.get_or_insert(Cleaning::NONE);
         cleaning.redactors = revision.redactors.clone();
     }
     Ok(prepared)
 }
 
-fn rule(
+async fn rule(
     events: &Events,
     permit: &RequestPermit,
     credential: &Credential,
@@ -119,23 +123,30 @@ fn rule(
 ) -> Result<(), Refusal> {
     let value = revision.usable(&credential.secret, permit.host());
     let value = value.map_err(|none| unavailable(permit, none.said(true)))?;
-    chiton_llm::strip_headers(&mut prepared.headers);
     prepared.own = credential.place.header().and_then(|name| name.parse().ok());
-    place::put(&credential.place, value, permit.intent(), prepared)
-        .map_err(|unfit| unavailable(permit, &unfit.to_string()))?;
+    if credential.place == CredentialPlace::Aws {
+        aws::sign(permit, value, prepared).await?;
+    } else {
+        chiton_llm::strip_headers(&mut prepared.headers);
+        place::put(&credential.place, value, permit.intent(), prepared)
+            .map_err(|unfit| unavailable(permit, &unfit.to_string()))?;
+    }
     events.injected(permit).map_err(Refusal::NotWritten)?;
     Ok(())
 }
 
-/// Only what can be undone is asked for, and always the whole: a value must not come back in two parts.
-fn ask_for_readable(headers: &mut HeaderMap) {
+/// Only what can be undone is asked for, and the whole, where a value could come back in two parts: not where it was
+/// not sent itself, since S3 is read in parts.
+fn ask_for_readable(headers: &mut HeaderMap, parts: bool) {
     if headers.remove(header::ACCEPT_ENCODING).is_some() {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
     }
-    // Text in a charset without ASCII cannot be searched.
-    for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_CHARSET] {
-        headers.remove(name);
+    if !parts {
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
     }
+    // Text in a charset without ASCII cannot be searched.
+    headers.remove(header::ACCEPT_CHARSET);
     // Changes against an earlier version (RFC 3229) are parts, too.
     headers.remove("a-im");
     for [accepted, _] in MESSAGE_CODINGS {

@@ -1,6 +1,7 @@
 //! Where a value stands in a request, and how it is written there.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chiton_aws::Credentials;
 use chiton_policy::{Intent, model::CredentialPlace};
 use chiton_secret::SecretValue;
 use http::{HeaderName, HeaderValue, header};
@@ -21,6 +22,9 @@ pub(crate) enum Unfit {
     /// As a cookie.
     #[error("the rule's credential holds a character that no cookie may have")]
     Cookie,
+    /// It signs.
+    #[error("the rule's credential is an AWS key, which stands nowhere itself")]
+    Signs,
 }
 
 /// Puts the value in, in place of whatever the agent has put there.
@@ -32,7 +36,10 @@ pub(super) fn put(
 ) -> Result<(), Unfit> {
     let query = match place {
         CredentialPlace::Query(name) => Some(name.as_str()),
-        CredentialPlace::Header { .. } | CredentialPlace::Basic(_) | CredentialPlace::Cookie(_) => None,
+        CredentialPlace::Header { .. }
+        | CredentialPlace::Basic(_)
+        | CredentialPlace::Cookie(_)
+        | CredentialPlace::Aws => None,
     };
     prepared.target = SentTarget::stripped(intent, query);
     let written = written(place, value)?;
@@ -50,6 +57,7 @@ pub(super) fn put(
             prepared.target.append(name.as_str(), &written);
             return Ok(());
         }
+        CredentialPlace::Aws => return Err(Unfit::Signs),
     };
     set(prepared, name, [before.as_bytes(), written.dangerous_expose(), after.as_bytes()])
 }
@@ -63,8 +71,23 @@ fn set(prepared: &mut Prepared, name: HeaderName, parts: [&[u8]; 3]) -> Result<(
     Ok(())
 }
 
-/// A value as it is written in its place: what a server could say back, too.
-pub(crate) fn written(place: &CredentialPlace, value: &SecretValue) -> Result<SecretValue, Unfit> {
+/// What of a value a server could say back: as it is written in its place, or the parts of a key that signs.
+pub(crate) fn forms(place: &CredentialPlace, value: &SecretValue) -> Vec<SecretValue> {
+    match place {
+        CredentialPlace::Aws => {
+            let Ok(key) = Credentials::parse(value) else { return Vec::new() };
+            let id = SecretValue::new(key.access_key_id.into_bytes());
+            [Some(id), Some(key.secret_access_key), key.session_token].into_iter().flatten().collect()
+        }
+        CredentialPlace::Header { .. }
+        | CredentialPlace::Basic(_)
+        | CredentialPlace::Query(_)
+        | CredentialPlace::Cookie(_) => written(place, value).into_iter().collect(),
+    }
+}
+
+/// A value as it is written in its place.
+fn written(place: &CredentialPlace, value: &SecretValue) -> Result<SecretValue, Unfit> {
     let bytes = value.dangerous_expose();
     match place {
         CredentialPlace::Header { .. } => Ok(value.clone()),
@@ -76,6 +99,7 @@ pub(crate) fn written(place: &CredentialPlace, value: &SecretValue) -> Result<Se
         CredentialPlace::Cookie(_) if !bytes.iter().copied().all(is_cookie_octet) => Err(Unfit::Cookie),
         CredentialPlace::Cookie(_) => Ok(value.clone()),
         CredentialPlace::Query(_) => Ok(SecretValue::new(percent_encoded(bytes))),
+        CredentialPlace::Aws => Err(Unfit::Signs),
     }
 }
 

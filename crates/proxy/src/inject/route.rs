@@ -40,7 +40,7 @@ pub(super) async fn prepare(
         }
         events.injected(permit).map_err(Refusal::NotWritten)?;
     }
-    ask_for_readable(&mut prepared.headers);
+    ask_for_readable(&mut prepared.headers, false);
     let dialect = Some(grant.facts().dialect);
     prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added });
     Ok(())
@@ -99,7 +99,7 @@ pub(crate) async fn read_whole(
     match Limited::new(body, limits::MODEL_CALL).collect().await {
         Ok(whole) => Ok((whole.to_bytes(), room)),
         Err(error) if error.is::<LengthLimitError>() => {
-            let said = "the body of the model call is over 32 MiB";
+            let said = "a body that is read before it is sent is over 32 MiB";
             Err(denied(permit, Reason::LimitExceeded, said))
         }
         Err(_) => Err(Refusal::Aborted),

@@ -58,7 +58,10 @@ impl SentBody {
     ) -> Self {
         match body {
             RequestBody::Empty => Self::Empty,
-            body @ (RequestBody::Http1(_) | RequestBody::Http2(_) | RequestBody::Whole(_)) => {
+            body @ (RequestBody::Http1(_)
+            | RequestBody::Http2(_)
+            | RequestBody::Whole(_)
+            | RequestBody::Signed(_)) => {
                 let over = Box::pin(over.clone().cancelled_owned());
                 Self::Streamed(body, Bounds { over, left, exceeded: exceeded.clone(), own })
             }
