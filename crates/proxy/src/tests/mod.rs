@@ -3,6 +3,7 @@
 
 mod addresses;
 mod applying;
+mod aws;
 mod control;
 mod credentials;
 mod exchange;
