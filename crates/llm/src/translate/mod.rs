@@ -61,7 +61,7 @@ pub struct Answers {
 }
 
 /// How much of an answer is held: a whole one, and one event of a stream.
-pub const LONGEST_ANSWER: usize = 32 << 20;
+pub const LONGEST_ANSWER: usize = 8 << 20;
 
 impl Way {
     /// Puts a request into the backend's words.
@@ -83,6 +83,12 @@ impl Answers {
     #[must_use]
     pub const fn to(asker: Api) -> Self {
         Self { asker, stream: false, include_usage: false, thinking: false }
+    }
+
+    /// The same for one who did not ask for the usage of a stream.
+    #[must_use]
+    pub const fn without_usage(self) -> Self {
+        Self { include_usage: false, ..self }
     }
 
     /// Tells a whole answer: a result, or an error. `now` is in seconds since 1970.
