@@ -16,10 +16,9 @@ use std::{
 };
 
 use chiton_llm::translate::{Answers, Api, Way};
+use chiton_testkit::routes::scripts;
 use http::StatusCode;
 use serde_json::{Value, json};
-
-mod backend;
 
 const NOW: u64 = 1_700_000_000;
 
@@ -72,7 +71,10 @@ impl Judge {
         };
         let sent: Value = serde_json::from_str(&translated.body).unwrap();
         self.sent.lock().unwrap().push(sent.clone());
-        let (status, told) = backend::answer(self.asker, &sent);
+        let (status, told) = match self.asker {
+            Api::Messages => scripts::chat(&sent, "Hello."),
+            Api::Chat => scripts::messages(&sent, "Hello."),
+        };
         if status == 200 && translated.answers.stream {
             let mut translator = translated.answers.stream(NOW);
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";

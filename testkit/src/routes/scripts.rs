@@ -1,21 +1,53 @@
-//! A scripted model of either API. What it does is in the model's name.
+//! A scripted model of either conversation API. What it does is in the model's name: `tools` calls two, `thoughts`
+//! thinks first, `parsed` says JSON, `limit` and `gone` refuse, `broken` tells an error in the middle of its stream,
+//! `cut` ends too early. Any other says its words; all do once they have the result of a tool.
 
-use chiton_llm::translate::Api;
+use std::time::Duration;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// What the backend behind such an asker answers, and with which status.
-pub(crate) fn answer(asker: Api, sent: &Value) -> (u16, String) {
-    let stream = sent["stream"] == true;
-    let after = sent["messages"].to_string().contains("22 degrees");
-    let script = sent["model"].as_str().unwrap();
-    let script = if after { "plain" } else { script };
-    match asker {
-        Api::Messages => chat(script, stream),
-        Api::Chat => messages(script, stream),
-    }
+use super::{
+    echo::streamed,
+    openai::{pieces, words},
+};
+use crate::server::{Answer, Received, answer};
+
+/// What a tool is expected to have answered.
+pub const RESULT: &str = "22 degrees";
+
+/// `/v1/chat/completions`, whatever the path.
+pub async fn answer_chat(mut received: Received) -> Answer {
+    let body: Value = serde_json::from_slice(&received.body().await).unwrap_or(Value::Null);
+    let words = words(&received, &body, "authorization");
+    told(chat(&body, &words), &body)
 }
 
-fn chat(script: &str, stream: bool) -> (u16, String) {
+/// `/v1/messages`, whatever the path.
+pub async fn answer_messages(mut received: Received) -> Answer {
+    let body: Value = serde_json::from_slice(&received.body().await).unwrap_or(Value::Null);
+    let words = words(&received, &body, "x-api-key");
+    told(messages(&body, &words), &body)
+}
+
+fn told((status, text): (u16, String), body: &Value) -> Answer {
+    if status != 200 || body["stream"] != true {
+        return answer(status, "application/json", text);
+    }
+    let events = text.split_inclusive("\n\n").map(|event| Bytes::from(event.to_owned())).collect();
+    streamed("text/event-stream", events, Duration::from_millis(1))
+}
+
+fn script(request: &Value) -> (&str, bool) {
+    let after = request["messages"].to_string().contains(RESULT);
+    let script = if after { "plain" } else { request["model"].as_str().unwrap_or_default() };
+    (script, request["stream"] == true)
+}
+
+/// A chat completion, or the events of one.
+#[must_use]
+pub fn chat(request: &Value, said: &str) -> (u16, String) {
+    let (script, stream) = script(request);
     let error = |message: &str, kind: &str| json!({"error": {"message": message, "type": kind, "param": null, "code": null}});
     match script {
         "limit" => return (429, error("slow down", "requests").to_string()),
@@ -28,7 +60,7 @@ fn chat(script: &str, stream: bool) -> (u16, String) {
     let (words, finish) = match script {
         "tools" => (Value::Null, "tool_calls"),
         "parsed" => (json!("{\"city\": \"Bern\"}"), "stop"),
-        _ => (json!("Hello."), "stop"),
+        _ => (json!(said), "stop"),
     };
     let thought = if script == "thoughts" { json!("hm") } else { Value::Null };
     let head = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m"});
@@ -60,8 +92,9 @@ fn chat(script: &str, stream: bool) -> (u16, String) {
             }
         }
     } else {
-        tell(delta(json!({"content": "Hel"})), Value::Null);
-        tell(delta(json!({"content": "lo."})), Value::Null);
+        for piece in pieces(said) {
+            tell(delta(json!({"content": piece})), Value::Null);
+        }
     }
     match script {
         "broken" => {
@@ -77,7 +110,10 @@ fn chat(script: &str, stream: bool) -> (u16, String) {
     (200, events.concat())
 }
 
-fn messages(script: &str, stream: bool) -> (u16, String) {
+/// A message, or the events of one.
+#[must_use]
+pub fn messages(request: &Value, said: &str) -> (u16, String) {
+    let (script, stream) = script(request);
     let error =
         |kind: &str, message: &str| json!({"type": "error", "error": {"type": kind, "message": message}});
     match script {
@@ -85,7 +121,7 @@ fn messages(script: &str, stream: bool) -> (u16, String) {
         "gone" => return (404, error("not_found_error", "no such model").to_string()),
         _ => {}
     }
-    let text = if script == "parsed" { "{\"city\": \"Bern\"}" } else { "Hello." };
+    let text = if script == "parsed" { "{\"city\": \"Bern\"}" } else { said };
     let (content, stop) = match script {
         "tools" => (
             json!([{"type": "tool_use", "id": "t1", "name": "f", "input": {"city": "Bern"}},
@@ -120,7 +156,7 @@ fn messages(script: &str, stream: bool) -> (u16, String) {
         events.push(
             json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         );
-        for piece in ["Hel", "lo."] {
+        for piece in pieces(said) {
             events.push(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}));
         }
         events.push(json!({"type": "content_block_stop", "index": 0}));
@@ -133,7 +169,8 @@ fn messages(script: &str, stream: bool) -> (u16, String) {
             events.push(json!({"type": "message_stop"}));
         }
     }
-    let named =
-        events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+    let named = events
+        .iter()
+        .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()));
     (200, named.collect())
 }
