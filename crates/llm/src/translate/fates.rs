@@ -51,6 +51,8 @@ pub const MESSAGES: &[Field] = &[
     carried("system"),
     carried("metadata"),
     carried("output_config"),
+    // As far as it is about earlier thoughts, of which none are sent.
+    carried("context_management"),
     carried("stop_sequences"),
     carried("stream"),
     carried("temperature"),
@@ -65,7 +67,6 @@ pub const MESSAGES: &[Field] = &[
     refused("inference_geo", &[], NO_SUCH),
     refused("container", &[], OWN_SIDE),
     refused("mcp_servers", &["[]"], OWN_SIDE),
-    refused("context_management", &[], OWN_SIDE),
     refused("compaction", &[], OWN_SIDE),
     refused("diagnostics", &[], NO_STATE),
     refused("thread", &[], NO_STATE),

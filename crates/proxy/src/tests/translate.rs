@@ -1,10 +1,12 @@
 //! Routes whose backend speaks another API: what it is sent, what the agent is told, and what is refused.
 
+use bytes::Bytes;
 use chiton_testkit::{
     Seen,
     routes::{Router, openai, scripts},
     server::{Received, answer, json},
 };
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
 use super::*;
@@ -272,4 +274,35 @@ async fn a_fallback_may_be_of_another_api() {
         assert_eq!(sent(&second.requests())["model"], "small");
     }
     assert_eq!((first.requests().len(), second.requests().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn over_http2_and_http1_on_either_side_the_same_is_told() {
+    let ca = TestCa::new();
+    let router = || Router::new().any("/", scripts::answer_chat);
+    for upstream in [Upstream::tls(&ca, &[OPENAI], router()), Upstream::tls_http1(&ca, &[OPENAI], router())] {
+        let bench = MESSAGES.bench(&ca, &upstream, "");
+        let mut client = http2(bench.connect_tls(ANTHROPIC, ANTHROPIC, &["h2"]).await).await;
+        for (model, stream, wanted) in [
+            ("tools", false, r#""input":{"city": "Bern"}"#),
+            ("tools", true, r#""partial_json":": \"Bern\"}""#),
+            ("gone", true, "not_found_error"),
+        ] {
+            let body = request(model, "hi", stream);
+            let mut sent = super::request(
+                &Method::POST,
+                "https://api.anthropic.com/v1/messages",
+                Full::new(Bytes::from(body.to_string())),
+            );
+            sent.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            let answer = client.send_request(sent).await.unwrap();
+            let length =
+                answer.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+            let told = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(length.is_none_or(|length| length == told.len().to_string()));
+            let told = String::from_utf8(told.to_vec()).unwrap();
+            let own = MESSAGES.say(&bench, &body).await;
+            assert!(told.contains(wanted) && own.contains(wanted), "{told}\n{own}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ fn conversation() -> Value {
         "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "Be kind."}],
         "stop_sequences": ["\n\nHuman:"], "metadata": {"user_id": "u1"}, "cache_control": {"type": "ephemeral"},
         "thinking": {"type": "enabled", "budget_tokens": 10000},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         "tools": [{"name": "get_stock_price", "description": "Get the price.", "input_schema": {"type": "object", "properties": {"ticker": {"type": "string"}}, "required": ["ticker"]}}],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
         "messages": [
@@ -216,7 +217,11 @@ fn what_a_chat_cannot_say_is_refused_by_name() {
             (json!({"top_k": 5}), "top_k"),
             (json!({"max_tokens": 0}), "max_tokens"),
             (json!({"service_tier": "standard_only"}), "service_tier"),
-            (json!({"context_management": {"edits": []}}), "context_management"),
+            (
+                json!({"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}]}}),
+                "context_management.edits[1].type",
+            ),
+            (json!({"context_management": {"edits": [], "more": 1}}), "context_management.more"),
             (json!({"metadata": {"user_id": "x", "team": "y"}}), "metadata.team"),
             (json!({"thinking": {"type": "between_tools"}}), "thinking.type"),
             (json!({"output_config": {"task_budget": {}}}), "output_config.task_budget"),

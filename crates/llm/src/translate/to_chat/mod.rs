@@ -48,6 +48,9 @@ pub(super) fn request(
     let tools = fields.take("tools").map(|raw| tools::all(raw, &root.key("tools"))).transpose()?.flatten();
     let choice = fields.take("tool_choice").map(|raw| tools::choice(raw, &root.key("tool_choice")));
     let choice = choice.transpose()?.unwrap_or_default();
+    if let Some(raw) = fields.take("context_management") {
+        context_management(raw, &root.key("context_management"))?;
+    }
     let (temperature, top_p) = (fields.number("temperature")?, fields.number("top_p")?);
     fields.settle(fates::MESSAGES)?;
 
@@ -75,6 +78,22 @@ fn user(raw: &RawValue, place: &Place<'_>) -> Result<Option<String>, Untranslata
     let user = fields.text("user_id")?.map(|user| user.0.to_owned());
     fields.settle(fates::NOTHING)?;
     Ok(user)
+}
+
+/// Which earlier thoughts are kept is settled already: none are sent. Everything else is Anthropic's to do.
+fn context_management(raw: &RawValue, place: &Place<'_>) -> Result<(), Untranslatable> {
+    let mut fields = Fields::of(raw, place, TO)?;
+    let edits = fields.list("edits")?.unwrap_or_default();
+    fields.settle(fates::NOTHING)?;
+    let place = place.key("edits");
+    for (index, raw) in edits.into_iter().enumerate() {
+        let place = place.item(index);
+        let kind = Fields::of(raw, &place, TO)?.need_word("type")?;
+        if !kind.starts_with("clear_thinking_") {
+            return Err(place.key("type").refused(TO, "nobody edits a conversation there; leave it out"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]
