@@ -3,13 +3,14 @@
 //! Providers are data, in chiton-policy's table; here is what reads it: where a credential goes ([`inject`]), what a
 //! request asks for ([`PreparedRequest`]), where a response tells its usage ([`UsageReader`]).
 //! [`strip_headers`] and [`strip_query`] remove every credential that a caller may have sent;
-//! [`redact`] takes injected values out of what comes back.
+//! [`redact`] takes injected values out of what comes back; [`translate`] puts calls of one API into another's words.
 
 mod credential;
 mod json;
 pub mod redact;
 mod request;
 mod sse;
+pub mod translate;
 mod usage;
 
 pub use credential::{InjectError, inject, inject_header, strip_headers, strip_query};

@@ -165,7 +165,7 @@ fn is_spelled_as(name: &str, key: &str) -> bool {
 }
 
 /// The entries of an object in their order, repetitions kept, keys unescaped.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
     fn refuse_repeated(&self, key: &'static str) -> Result<(), RequestError> {

@@ -267,6 +267,7 @@ impl<'a> Led<'a> {
             }
             None => path.to_owned(),
         };
+        let own = route.translated.map_or(own.as_str(), |endpoint| endpoint.path);
         let target = moved(intent, route, &format!("{}{own}", route.backend.prefix))?;
         Ok(Self { route, endpoint: Some(endpoint), path, target })
     }

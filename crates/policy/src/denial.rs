@@ -45,13 +45,15 @@ pub enum Reason {
     CredentialUnavailable,
     /// The model is not one of the route's.
     ModelNotAllowed,
+    /// The call says what cannot be said in the API of the route's backend.
+    Untranslatable,
     /// A limit is used up.
     LimitExceeded,
 }
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::AmbiguousRequest,
         Reason::HostNotAllowed,
         Reason::SchemeNotAllowed,
@@ -66,6 +68,7 @@ impl Reason {
         Reason::UpstreamProxy,
         Reason::CredentialUnavailable,
         Reason::ModelNotAllowed,
+        Reason::Untranslatable,
         Reason::LimitExceeded,
     ];
 
@@ -87,6 +90,7 @@ impl Reason {
             Reason::UpstreamProxy => "upstream_proxy",
             Reason::CredentialUnavailable => "credential_unavailable",
             Reason::ModelNotAllowed => "model_not_allowed",
+            Reason::Untranslatable => "untranslatable",
             Reason::LimitExceeded => "limit_exceeded",
         }
     }
@@ -278,6 +282,7 @@ fn rule_because(reason: Reason, rule: &HttpRule) -> String {
         | Reason::UpstreamProxy
         | Reason::CredentialUnavailable
         | Reason::ModelNotAllowed
+        | Reason::Untranslatable
         | Reason::LimitExceeded => format!("rule \"{name}\" does not allow it"),
     }
 }

@@ -234,6 +234,18 @@ impl<'a> LlmGrant<'a> {
         self.granted.route.facts
     }
 
+    /// The same of the API that is spoken behind: another, where the call is to be translated.
+    #[must_use]
+    pub fn backend_facts(&self) -> &'static ProviderFacts {
+        self.granted.route.behind
+    }
+
+    /// Where a call that is to be translated goes; none where it goes as it is.
+    #[must_use]
+    pub fn translated(&self) -> Option<&'static Endpoint> {
+        self.granted.route.translated
+    }
+
     /// What the call is for.
     #[must_use]
     pub const fn endpoint(&self) -> &'static Endpoint {

@@ -1,8 +1,10 @@
 //! The providers of LLM routes, as data: hosts, inference endpoints, where a key goes, where model and usage stand.
 
+mod conversation;
 mod dialect;
 mod table;
 
+pub use conversation::{Conversation, Words};
 pub use dialect::Dialect;
 
 use crate::{patterns::PathPattern, percent};
@@ -57,11 +59,19 @@ pub struct ProviderFacts {
     pub more_models: &'static [&'static str],
     /// Keys of a body that stand for models which cannot be told from it.
     pub hidden_models: &'static [&'static str],
+    /// How conversations are held, where what is said can be put into another API's words.
+    pub conversation: Option<Conversation>,
     /// What a route opens.
     pub endpoints: &'static [Endpoint],
 }
 
 impl ProviderFacts {
+    /// The endpoint of conversations.
+    pub(crate) fn conversation_endpoint(&self) -> Option<&'static Endpoint> {
+        let path = self.conversation?.path;
+        self.endpoints.iter().find(|endpoint| endpoint.calls_model() && endpoint.path == path)
+    }
+
     /// The calls of models, by their paths inside.
     fn calls(&self) -> impl Iterator<Item = String> {
         let calls = self.endpoints.iter().filter(|endpoint| endpoint.calls_model());
@@ -191,6 +201,8 @@ mod tests {
                 assert!(base.is_empty() || base.starts_with('/') && !base.ends_with('/'), "{provider}");
             }
             assert_eq!(facts.key_header, facts.key_header.to_ascii_lowercase());
+            assert_eq!(facts.conversation.is_some(), facts.conversation_endpoint().is_some(), "{provider}");
+            assert!(facts.conversation_endpoint().is_none_or(|endpoint| !endpoint.model_in_path()));
         }
     }
 

@@ -238,6 +238,7 @@ fn route() -> Value {
         "required": ["provider"],
         "properties": {
             "provider": { "enum": Provider::ALL.map(Provider::as_str) },
+            "backend": { "anyOf": [{ "enum": Provider::ALL.map(Provider::as_str) }, { "type": "null" }] },
             "base_url": { "type": ["string", "null"], "pattern": "^https?://" },
             "strip_caller_credentials": reference("flag"),
             "inject_backend_credential": { "anyOf": [reference("secret"), { "type": "null" }] },

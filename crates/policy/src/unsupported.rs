@@ -99,7 +99,7 @@ fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
         found.when(used, &place, detail);
     };
     field(route.provider.facts().is_none(), "provider", &format!(": {}", route.provider));
-    let other = !asked.shares_calls_with(route.provider);
+    let other = !asked.shares_calls_with(route.provider) && !asked.translates_to(route.provider);
     field(other, "provider", &format!(": {} after `{asked}`, which has other calls", route.provider));
     if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
         field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));

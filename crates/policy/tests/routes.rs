@@ -151,7 +151,7 @@ fn a_deny_holds_for_the_path_that_is_sent() {
 fn what_is_not_there_yet_is_named_with_its_place() {
     let parsed = Policy::parse(
         "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock, limits: {tokens_per_day: 1}},\n\
-         {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: bedrock}]}]}",
+         {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: google}, {provider: bedrock}]}]}",
     )
     .unwrap();
     let unsupported: Vec<String> =
@@ -161,8 +161,84 @@ fn what_is_not_there_yet_is_named_with_its_place() {
         [
             "dynamic.llm_routing[1].provider: bedrock",
             "dynamic.llm_routing[1].limits",
-            "dynamic.llm_routing[2].fallback[1].provider: anthropic after `groq`, which has other calls",
-            "dynamic.llm_routing[2].fallback[2].provider: bedrock",
+            "dynamic.llm_routing[2].fallback[2].provider: google after `groq`, which has other calls",
+            "dynamic.llm_routing[2].fallback[3].provider: bedrock",
         ]
+    );
+}
+
+#[test]
+fn a_backend_of_another_api_gets_conversations_at_its_own_place_and_nothing_else() {
+    let messages = policy("{provider: anthropic, backend: openai, inject_backend_credential: 'local://o'}");
+    let asked = "POST https://api.anthropic.com/v1/messages?beta=true";
+    for asked in [asked, "POST https://llm.internal/v1/messages?beta=true"] {
+        assert_eq!(leads(&messages, asked), "https://api.openai.com/v1/chat/completions?beta=true");
+    }
+    let permit = judge(&messages, asked).into_permit().unwrap();
+    let grant = permit.llm().unwrap();
+    assert_eq!((grant.provider(), grant.facts().key_header), (Provider::Anthropic, "x-api-key"));
+    assert_eq!(grant.backend_facts().key_header, "authorization");
+    assert_eq!(grant.translated().unwrap().path, "/chat/completions");
+    for closed in
+        ["POST https://api.anthropic.com/v1/messages/count_tokens", "GET https://api.anthropic.com/v1/models"]
+    {
+        let reason = judge(&messages, closed).into_permit().unwrap_err().reason();
+        assert!([Reason::PathNotAllowed, Reason::MethodNotAllowed].contains(&reason), "{closed}");
+    }
+    assert_eq!(leads(&messages, "POST https://api.openai.com/v1/chat/completions"), "host_not_allowed");
+
+    // Where the asked provider has no host, the backend's own is no way in.
+    let chat = policy("{provider: openai-compatible, backend: anthropic}");
+    assert_eq!(
+        leads(&chat, "POST https://llm.internal/v1/chat/completions"),
+        "https://api.anthropic.com/v1/messages"
+    );
+    assert_eq!(leads(&chat, "POST https://llm.internal/v1/embeddings"), "path_not_allowed");
+    assert_eq!(leads(&chat, "POST https://api.anthropic.com/v1/messages"), "host_not_allowed");
+    let own = policy(
+        "{provider: anthropic, backend: openai-compatible, base_url: 'https://llm.corp.test/team/v1'}",
+    );
+    assert_eq!(leads(&own, asked), "https://llm.corp.test/team/v1/chat/completions?beta=true");
+    // Its own API is none to translate.
+    let same = policy("{provider: openai, backend: openai}");
+    let permit = judge(&same, "POST https://api.openai.com/v1/responses").into_permit().unwrap();
+    assert!(permit.llm().unwrap().translated().is_none());
+    // A fallback may be of another API behind.
+    let after = policy("{provider: openai, fallback: [{provider: openai, backend: anthropic}]}");
+    let permit = judge(&after, "POST https://api.openai.com/v1/chat/completions").into_permit().unwrap();
+    assert_eq!(
+        permit.fallbacks().iter().map(sent).collect::<Vec<_>>(),
+        ["https://api.anthropic.com/v1/messages"]
+    );
+    let other = judge(&after, "POST https://api.openai.com/v1/embeddings").into_permit().unwrap();
+    assert!(other.fallbacks().is_empty());
+}
+
+#[test]
+fn a_deny_of_the_place_behind_holds_for_what_is_translated() {
+    let rules = "dynamic: {llm_routing: {provider: anthropic, backend: openai},\n\
+                 network: {http: [{host: api.openai.com, deny: [{paths: [/v1/chat/completions]}]}]}}";
+    let policy = compile(&Policy::parse(rules).unwrap());
+    assert_eq!(leads(&policy, "POST https://api.anthropic.com/v1/messages"), "denied_by_rule");
+}
+
+#[test]
+fn other_pairs_of_apis_are_an_error_at_its_place() {
+    for (routing, wanted) in [
+        ("{provider: openai, backend: groq}", "calls of `openai` are not translated for a backend of `groq`"),
+        (
+            "{provider: google, backend: openai}",
+            "calls of `google` are not translated for a backend of `openai`",
+        ),
+        ("{provider: anthropic, backend: google}", "calls of `anthropic` are not translated"),
+        ("{provider: anthropic, backend: bedrock}", "calls of `anthropic` are not translated"),
+        ("{provider: anthropic, backend: openai-compatible}", "name its `base_url`"),
+        ("{provider: anthropic, backend: opnai}", "`backend` cannot be `opnai`"),
+    ] {
+        let error = Policy::parse(&format!("dynamic: {{llm_routing: {routing}}}")).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+    assert!(
+        Policy::parse("dynamic: {llm_routing: {provider: openai-compatible, backend: anthropic}}").is_ok()
     );
 }

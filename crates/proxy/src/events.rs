@@ -175,7 +175,7 @@ impl Events {
         self.denied.fetch_add(1, Ordering::Relaxed);
         let layer = match denial.reason() {
             Reason::CredentialUnavailable => Layer::Credential,
-            Reason::ModelNotAllowed => Layer::Llm,
+            Reason::ModelNotAllowed | Reason::Untranslatable => Layer::Llm,
             Reason::AmbiguousRequest
             | Reason::HostNotAllowed
             | Reason::SchemeNotAllowed

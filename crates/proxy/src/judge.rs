@@ -72,6 +72,16 @@ impl SentTarget {
         Self(Bytes::from(format!("{path}{mark}{query}")))
     }
 
+    /// The path alone, where the query has none but these parameters; else the name of another one.
+    pub(crate) fn without_query(intent: &Intent, but: &[&str]) -> Result<Self, String> {
+        let query = intent.query().map(|query| chiton_llm::strip_query(query, None)).unwrap_or_default();
+        let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        match names.filter(|name| !name.is_empty()).find(|name| !but.contains(name)) {
+            Some(other) => Err(other.to_owned()),
+            None => Ok(Self(Bytes::copy_from_slice(intent.path().as_bytes()))),
+        }
+    }
+
     /// Adds a parameter with a value that is percent-encoded already.
     pub(crate) fn append(&mut self, name: &str, value: &SecretValue) {
         let mark: &[u8] = if self.0.contains(&b'?') { b"&" } else { b"?" };

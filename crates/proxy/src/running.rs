@@ -122,6 +122,7 @@ impl PartialEq for Routed {
     fn eq(&self, other: &Self) -> bool {
         let stays = |(one, other): (&LlmRoute, &LlmRoute)| {
             (&one.name, one.provider, &one.base_url) == (&other.name, other.provider, &other.base_url)
+                && one.behind() == other.behind()
                 && (&one.models, &one.model_alias) == (&other.models, &other.model_alias)
         };
         let same_length = self.0.fallback.len() == other.0.fallback.len();

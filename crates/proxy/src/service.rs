@@ -125,7 +125,8 @@ impl Service {
             return Ok(unwritten(&error));
         }
         let Some(ask) = request.websocket.take() else {
-            return self.send(Admitted { permit, revision, exchange }, request).await;
+            let response = self.send(Admitted { permit, revision, exchange }, request).await?;
+            return inject::translate::finish(response).await;
         };
         let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
         match attempt::until(exchange.over(), prepare).await? {
@@ -299,8 +300,9 @@ fn relay(
     // Of what HEAD asks about: nothing of it comes that could be made shorter.
     let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
     let length = length.filter(|_| route.permit.method().as_str() == "HEAD");
-    let cleaner = match cleaning.map(|cleaning| cleaning.begin(&mut parts.headers)).transpose() {
-        Ok(cleaner) => cleaner.map(Box::new),
+    let (cleaner, whole) = match cleaning.map(|cleaning| cleaning.begin(&mut parts)).transpose() {
+        Ok(Some((cleaner, whole))) => (Some(Box::new(cleaner)), whole),
+        Ok(None) => (None, None),
         Err(error) => {
             exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
             return refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string());
@@ -318,5 +320,8 @@ fn relay(
     ))));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
+    if let Some(whole) = whole {
+        response.extensions_mut().insert(whole);
+    }
     response
 }

@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod npm;
 pub mod openai;
 pub mod pypi;
+pub mod scripts;
 mod tar;
 pub mod websocket;
 mod zip;

@@ -1,6 +1,6 @@
 //! Coding agents from the npm registry, doing a task against a scripted model.
 
-use chiton_testkit::routes::{Router, anthropic, openai};
+use chiton_testkit::routes::{Router, anthropic, openai, scripts};
 use chiton_tests::{As, World, packages};
 
 const KEY: &str = "sk-backend-77aa0e4dd1f2c935";
@@ -30,6 +30,25 @@ fn claude_code() {
     let asked = world.upstream.requests();
     assert!(asked.iter().any(|r| r.target.starts_with("/v1/messages")), "{asked:?}");
     assert!(asked.iter().all(|r| r.header("x-api-key") == Some(KEY)), "{asked:?}");
+}
+
+#[test]
+fn claude_code_with_chat_completions_behind() {
+    let world = World::new(As::User, &["api.openai.com"], Router::new().any("/", scripts::answer_chat));
+    world.chiton.secret("openai", KEY);
+    let node = packages("node").display().to_string();
+    let policy = include_str!("../../../examples/policies/claude-code.yaml");
+    let policy = policy.replace("provider: anthropic", "provider: anthropic\n    backend: openai");
+    let policy = world.chiton.policy(&policy.replace("local://anthropic", "local://openai"));
+    let program = format!("{node}/node_modules/.bin/claude");
+    let policy = policy.to_str().expect("a path");
+    let arguments = ["run", "--rm", "-p", policy, "-r", &node, "--", &program, "-p", "say hello"];
+    let outcome = world.chiton.run(&arguments).expect_success();
+    assert!(outcome.stdout.contains("Hello from the scripted model."), "{outcome:?}");
+    let asked = world.upstream.requests();
+    assert!(asked.iter().any(|r| r.target == "/v1/chat/completions"), "{asked:?}");
+    let key = format!("Bearer {KEY}");
+    assert!(asked.iter().all(|r| r.header("authorization") == Some(&key) && r.header("x-api-key").is_none()));
 }
 
 #[test]

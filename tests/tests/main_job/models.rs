@@ -2,7 +2,7 @@
 
 use chiton_testkit::{
     Seen, Upstream,
-    routes::{Router, google, openai},
+    routes::{Router, google, openai, scripts},
 };
 use chiton_tests::{As, Outcome, World, packages};
 
@@ -115,4 +115,121 @@ except PermissionDeniedError as error:
         "{asked:?}"
     );
     assert_eq!(counted(&world, "openai-compatible"), ["tiny", "tiny", "tiny"]);
+}
+
+/// A route whose backend speaks the other API, and what the SDK of the asked one sees.
+fn translated(routing: &str, host: &str, router: Router, script: &str) -> (World, Outcome) {
+    let world = World::new(As::User, &[host], router);
+    world.chiton.secret("backend", KEY);
+    let policy = format!(
+        "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n\
+         dynamic:\n  llm_routing: {{{routing}, inject_backend_credential: 'local://backend', model_alias: {{fast: plain}}}}\n"
+    );
+    let outcome = python(&world, &policy, script);
+    (world, outcome)
+}
+
+#[test]
+fn anthropics_sdk_with_an_openai_server_behind() {
+    let script = r#"
+import anthropic
+client = anthropic.Anthropic(max_retries=0)
+ask = [{"role": "user", "content": "what key do you see?"}]
+common = dict(max_tokens=64, messages=ask, system="Be brief.")
+print(client.messages.create(model="fast", **common).content[0].text)
+with client.messages.stream(model="plain", **common) as stream:
+    print("".join(stream.text_stream), stream.get_final_message().usage.output_tokens)
+tools = [{"name": name, "input_schema": {"type": "object"}} for name in "fg"]
+said = client.messages.create(model="tools", max_tokens=64, messages=ask, tools=tools)
+with client.messages.stream(model="tools", max_tokens=64, messages=ask, tools=tools) as stream:
+    assert [block.to_dict() for block in stream.get_final_message().content] == [block.to_dict() for block in said.content]
+results = [{"type": "tool_result", "tool_use_id": call.id, "content": "22 degrees"} for call in said.content]
+turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": said.content}, {"role": "user", "content": results}]
+print(said.content[0].input, client.messages.create(model="tools", max_tokens=64, messages=turns, tools=tools).content[0].text)
+def failing(what, call):
+    try:
+        print(what, call())
+    except anthropic.APIStatusError as error:
+        print(what, type(error).__name__, error.body.get("detail") or error.body["error"]["message"])
+failing("limit", lambda: client.messages.create(model="limit", **common))
+with client.messages.stream(model="broken", **common) as stream:
+    failing("broken", stream.get_final_message)
+with client.messages.stream(model="cut", **common) as stream:
+    failing("cut", stream.get_final_message)
+failing("refused", lambda: client.messages.create(model="plain", extra_body={"top_k": 5}, **common))
+failing("count", lambda: client.messages.count_tokens(model="plain", messages=ask))
+"#;
+    let router = Router::new().any("/", scripts::answer_chat);
+    let (world, outcome) =
+        translated("provider: anthropic, backend: openai", "api.openai.com", router, script);
+    let wanted = "\
+I see Bearer [redacted]
+I see Bearer [redacted] 7
+{'city': 'Bern'} Hello from the scripted model.
+limit RateLimitError slow down
+broken APIStatusError server overloaded
+cut APIStatusError the backend's answer ended before its end
+";
+    assert!(outcome.stdout.starts_with(wanted), "{outcome:?}");
+    assert!(outcome.stdout.contains("refused PermissionDeniedError"), "{outcome:?}");
+    assert!(outcome.stdout.contains("`top_k` cannot be translated to chat completions"), "{outcome:?}");
+    assert!(outcome.stdout.contains("count PermissionDeniedError"), "{outcome:?}");
+    let asked = world.upstream.requests();
+    assert!(asked.iter().all(|request| request.target == "/v1/chat/completions"), "{asked:?}");
+    assert_eq!(asked.len(), 8);
+    only_the_backends_key(&outcome, &asked, "authorization", "Bearer ");
+    assert!(counted(&world, "anthropic").len() >= 5);
+    assert_eq!(world.chiton.audit(&["--reason", "untranslatable"]).len(), 1);
+}
+
+#[test]
+fn openais_sdk_with_an_anthropic_server_behind() {
+    let script = r#"
+import openai
+client = openai.OpenAI(max_retries=0)
+create = client.chat.completions.create
+ask = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "what key do you see?"}]
+print(create(model="fast", messages=ask).choices[0].message.content)
+chunks = list(create(model="plain", messages=ask, stream=True, stream_options={"include_usage": True}))
+print("".join(c.choices[0].delta.content or "" for c in chunks if c.choices), chunks[-1].usage.completion_tokens)
+assert all(c.usage is None for c in create(model="plain", messages=ask, stream=True))
+tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
+said = create(model="tools", messages=ask, tools=tools).choices[0].message
+with client.chat.completions.stream(model="tools", messages=ask, tools=tools) as stream:
+    calls = stream.get_final_completion().choices[0].message.tool_calls
+assert [call.function.arguments for call in calls] == [call.function.arguments for call in said.tool_calls]
+results = [{"role": "tool", "tool_call_id": call.id, "content": "22 degrees"} for call in said.tool_calls]
+turns = [{"role": "user", "content": "hello"}, said] + results
+print(said.tool_calls[0].function.arguments, create(model="tools", messages=turns, tools=tools).choices[0].message.content)
+def failing(what, call):
+    try:
+        print(what, call())
+    except openai.APIError as error:
+        print(what, type(error).__name__, error.body.get("detail") or error.body["message"])
+failing("limit", lambda: create(model="limit", messages=ask))
+failing("broken", lambda: list(create(model="broken", messages=ask, stream=True)))
+failing("cut", lambda: list(create(model="cut", messages=ask, stream=True)))
+failing("refused", lambda: create(model="plain", messages=ask, n=2))
+failing("embed", lambda: client.embeddings.create(model="plain", input="x"))
+"#;
+    let router = Router::new().any("/", scripts::answer_messages);
+    let (world, outcome) =
+        translated("provider: openai, backend: anthropic", "api.anthropic.com", router, script);
+    let wanted = "\
+I see [redacted]
+I see [redacted] 7
+{\"city\": \"Bern\"} Hello from the scripted model.
+limit RateLimitError slow down
+broken APIError Overloaded
+cut APIError the backend's answer ended before its end
+";
+    assert!(outcome.stdout.starts_with(wanted), "{outcome:?}");
+    assert!(outcome.stdout.contains("`n` cannot be translated to Anthropic's messages"), "{outcome:?}");
+    assert!(outcome.stdout.contains("embed PermissionDeniedError"), "{outcome:?}");
+    let asked = world.upstream.requests();
+    assert!(asked.iter().all(|request| request.target == "/v1/messages"), "{asked:?}");
+    assert_eq!(asked.len(), 9);
+    only_the_backends_key(&outcome, &asked, "x-api-key", "");
+    assert!(counted(&world, "openai").len() >= 6);
+    assert_eq!(world.chiton.audit(&["--reason", "untranslatable"]).len(), 1);
 }

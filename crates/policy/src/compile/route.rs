@@ -15,6 +15,10 @@ use crate::{
 pub(crate) struct CompiledRoute {
     pub(crate) route: Arc<LlmRoute>,
     pub(crate) facts: &'static ProviderFacts,
+    /// What is known of the provider whose API is behind: the same, where nothing is translated.
+    pub(crate) behind: &'static ProviderFacts,
+    /// Where translated calls go there.
+    pub(crate) translated: Option<&'static Endpoint>,
     /// Where the request goes.
     pub(crate) backend: BaseUrl,
     /// The host by which programs reach it, beside our own names.
@@ -39,10 +43,15 @@ impl CompiledRoute {
         let fallbacks = route.fallback.iter().map(|fallback| fallback.inheriting(route));
         let fallbacks = fallbacks.filter_map(|route| Self::new(&route)).map(Arc::new).collect();
         let (facts, backend) = (route.provider.facts()?, route.backend()?);
-        let endpoints = facts.endpoints.iter().filter_map(|end| Some((end, end.pattern()?))).collect();
+        let behind = route.behind().facts()?;
+        // What is translated is conversations, and nothing else.
+        let only = route.backend_provider.and(facts.conversation);
+        let translated = route.backend_provider.and_then(|_| behind.conversation_endpoint());
+        let open = facts.endpoints.iter().filter(|end| only.is_none_or(|only| end.path == only.path));
+        let endpoints = open.filter_map(|end| Some((end, end.pattern()?))).collect();
         let base = if facts.host.is_some() { facts.base.into() } else { Box::from(&*backend.prefix) };
         let (route, host) = (Arc::new(route.clone()), route.host());
-        Some(Self { route, facts, host, base, backend, endpoints, fallbacks })
+        Some(Self { route, facts, behind, translated, backend, host, base, endpoints, fallbacks })
     }
 
     pub(super) fn is_reached_by(&self, name: RouteName, host: &Host) -> bool {

@@ -12,8 +12,9 @@ use crate::{
     provider::Provider,
 };
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "provider",
+    "backend",
     "base_url",
     "strip_caller_credentials",
     "inject_backend_credential",
@@ -68,12 +69,21 @@ fn read_route(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Option
     let known = Provider::ALL.map(|provider| (provider.as_str(), provider));
     let span = provider.span.clone();
     let provider = notes.choice(provider, "provider", &known)?;
-    if provider.needs_base_url() && fields.get("base_url").is_none() {
-        notes.error(span, format!("provider `{provider}` has no address of its own: name its `base_url`"));
+    let backend = fields.get("backend").and_then(|node| read_backend(node, provider, notes));
+    if let Some(key) = fields.key("strip_caller_credentials").filter(|_| backend.is_some() && !strip) {
+        notes.error(
+            key,
+            "with `backend` the agent's own credentials must be stripped: they are another API's",
+        );
+    }
+    let behind = backend.unwrap_or(provider);
+    if behind.needs_base_url() && fields.get("base_url").is_none() {
+        notes.error(span, format!("provider `{behind}` has no address of its own: name its `base_url`"));
     }
     Some(LlmRoute {
         name: RuleName::new(name),
         provider,
+        backend_provider: backend,
         base_url,
         strip_caller_credentials: strip,
         inject_backend_credential: inject,
@@ -82,6 +92,27 @@ fn read_route(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Option
         limits,
         fallback: fallback.unwrap_or_default(),
     })
+}
+
+/// Whose API is behind; none where it is the route's own.
+fn read_backend(node: &Node, provider: Provider, notes: &mut Notes) -> Option<Provider> {
+    let known = Provider::ALL.map(|provider| (provider.as_str(), provider));
+    let backend = notes.choice(node, "backend", &known)?;
+    if backend == provider {
+        return None;
+    }
+    if !provider.translates_to(backend) {
+        let message = format!("calls of `{provider}` are not translated for a backend of `{backend}`");
+        let help = if provider.facts().is_some_and(|facts| facts.conversation.is_some()) {
+            "translated are `anthropic` for a backend that speaks OpenAI's API, and the reverse; for another \
+             backend of the same API name its `base_url` alone"
+        } else {
+            "translated are `anthropic` for a backend that speaks OpenAI's API, and the reverse"
+        };
+        notes.error(node.span.clone(), message).help = Some(help.to_owned());
+        return None;
+    }
+    Some(backend)
 }
 
 fn read_fallback(node: &Node, name: &str, outer: bool, notes: &mut Notes) -> Vec<LlmRoute> {

@@ -200,7 +200,9 @@ pub struct LlmRoute {
     pub name: RuleName,
     /// Whose API it speaks.
     pub provider: Provider,
-    /// Another backend with the provider's API.
+    /// Whose API is spoken behind, where that is another: calls are translated.
+    pub backend_provider: Option<Provider>,
+    /// Another backend with that API.
     pub base_url: Option<BaseUrl>,
     /// Whether every credential that the agent sends is removed.
     pub strip_caller_credentials: bool,
@@ -217,13 +219,19 @@ pub struct LlmRoute {
 }
 
 impl LlmRoute {
+    /// Whose API its backend speaks.
+    #[must_use]
+    pub fn behind(&self) -> Provider {
+        self.backend_provider.unwrap_or(self.provider)
+    }
+
     /// Where its requests go; none where the provider is not supported.
     #[must_use]
     pub fn backend(&self) -> Option<BaseUrl> {
         if let Some(url) = &self.base_url {
             return Some(url.clone());
         }
-        let facts = self.provider.facts()?;
+        let facts = self.behind().facts()?;
         match (facts.backend, facts.host) {
             (Some(url), _) => url.parse().ok(),
             (None, Some(host)) => Some(BaseUrl {
@@ -242,7 +250,8 @@ impl LlmRoute {
         if let Some(host) = self.provider.facts()?.host {
             return Host::parse(host).ok();
         }
-        let url = self.base_url.as_ref()?;
+        // Another API's backend is not where programs look for this one.
+        let url = self.base_url.as_ref().filter(|_| self.backend_provider.is_none())?;
         let usual = url.scheme == Scheme::Https && url.port == Scheme::Https.default_port();
         (usual && url.host.name().is_some()).then(|| url.host.clone())
     }
@@ -252,9 +261,15 @@ impl LlmRoute {
         std::iter::once(self).chain(&self.fallback)
     }
 
-    /// This fallback with what it takes over from its route: models and aliases, where it has none of its own.
+    /// This fallback with what it takes over from its route: models and aliases, where it has none of its own, and whose
+    /// API the agent speaks, where that is another.
     pub(crate) fn inheriting(&self, outer: &Self) -> Self {
         let mut own = self.clone();
+        if !outer.provider.shares_calls_with(own.provider) && outer.provider.translates_to(own.provider) {
+            own.backend_provider = Some(std::mem::replace(&mut own.provider, outer.provider));
+            // They are another API's.
+            own.strip_caller_credentials = true;
+        }
         own.models = own.models.or_else(|| outer.models.clone());
         if own.model_alias.is_empty() {
             own.model_alias.clone_from(&outer.model_alias);

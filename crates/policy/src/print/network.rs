@@ -149,6 +149,7 @@ fn tcp(rule: &TcpRule) -> Value {
 fn route(route_: &LlmRoute) -> Value {
     let mut fields = Fields::default();
     fields.put("provider", json!(route_.provider.as_str()));
+    fields.some("backend", route_.backend_provider.map(|provider| json!(provider.as_str())));
     fields.some("base_url", route_.base_url.as_ref().map(|url| json!(url.to_string())));
     if !route_.strip_caller_credentials {
         fields.put("strip_caller_credentials", json!(false));

@@ -1,6 +1,6 @@
 //! The table. Programs, docs and tests walk it; nothing else knows one provider from another.
 
-use super::{Endpoint, Provider, ProviderFacts, dialect};
+use super::{Conversation, Endpoint, Provider, ProviderFacts, Words, dialect};
 
 pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
     match provider {
@@ -31,6 +31,10 @@ const fn get(path: &'static str) -> Endpoint {
     Endpoint { method: "GET", path, asks_usage: false }
 }
 
+const fn chat(path: &'static str, most_tokens: &'static str) -> Option<Conversation> {
+    Some(Conversation { words: Words::Chat { most_tokens }, path })
+}
+
 /// What most have in common.
 const PLAIN: ProviderFacts = ProviderFacts {
     host: None,
@@ -44,12 +48,15 @@ const PLAIN: ProviderFacts = ProviderFacts {
     dialect: &dialect::OPENAI,
     more_models: &[],
     hidden_models: &[],
+    // Servers like OpenAI's own have the older name of the bound.
+    conversation: chat("/chat/completions", "max_tokens"),
     endpoints: &[],
 };
 
 static OPENAI: ProviderFacts = ProviderFacts {
     host: Some("api.openai.com"),
     key_variable: Some("OPENAI_API_KEY"),
+    conversation: chat("/chat/completions", "max_completion_tokens"),
     endpoints: &[
         asked("/chat/completions"),
         asked("/completions"),
@@ -78,6 +85,7 @@ static ANTHROPIC: ProviderFacts = ProviderFacts {
     key_header: "x-api-key",
     key_prefix: "",
     dialect: &dialect::ANTHROPIC,
+    conversation: Some(Conversation { words: Words::Messages, path: "/v1/messages" }),
     endpoints: &[
         post("/v1/messages"),
         post("/v1/messages/count_tokens"),
@@ -97,6 +105,7 @@ static GOOGLE: ProviderFacts = ProviderFacts {
     key_prefix: "",
     key_parameter: Some("key"),
     dialect: &dialect::GOOGLE,
+    conversation: None,
     endpoints: &[
         post("/v1beta/models/{model}:generateContent"),
         post("/v1beta/models/{model}:streamGenerateContent"),
@@ -119,6 +128,7 @@ static AZURE_OPENAI: ProviderFacts = ProviderFacts {
     key_variable: Some("AZURE_OPENAI_API_KEY"),
     key_header: "api-key",
     key_prefix: "",
+    conversation: chat("/openai/v1/chat/completions", "max_completion_tokens"),
     endpoints: &[
         asked("/openai/deployments/{model}/chat/completions"),
         asked("/openai/deployments/{model}/completions"),
@@ -195,6 +205,7 @@ static OLLAMA: ProviderFacts = ProviderFacts {
     inner: "",
     backend: Some("http://127.0.0.1:11434"),
     dialect: &dialect::OLLAMA,
+    conversation: chat("/v1/chat/completions", "max_tokens"),
     endpoints: &[
         post("/api/chat"),
         post("/api/generate"),

@@ -7,20 +7,23 @@
 mod aws;
 mod place;
 mod route;
+pub(crate) mod translate;
 
 use chiton_llm::{
     UsageChunkFilter, UsageReader,
     redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
+    translate::Answers,
 };
 use chiton_policy::{
     Denial, Dialect, Reason, RequestPermit,
     model::{Credential, CredentialPlace},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, response::Parts};
 use tokio::sync::SemaphorePermit;
 
 pub(crate) use place::forms;
 pub(crate) use route::read_whole;
+use translate::{Filter, Told, Whole};
 
 use crate::{
     events::{Events, NotWritten},
@@ -83,6 +86,7 @@ pub(crate) struct Cleaning {
     redactors: Redactors,
     dialect: Option<&'static Dialect>,
     usage_added: bool,
+    translation: Option<Answers>,
 }
 
 /// Takes the agent's credentials out and puts the backend's in, where the permit is of a rule or a route that has one.
@@ -163,15 +167,18 @@ fn denied(permit: &RequestPermit, reason: Reason, said: &str) -> Refusal {
 }
 
 impl Cleaning {
-    const NONE: Self = Self { redactors: Redactors::NONE, dialect: None, usage_added: false };
+    const NONE: Self =
+        Self { redactors: Redactors::NONE, dialect: None, usage_added: false, translation: None };
 
     /// What has to be taken out of whatever comes back, where anything has.
     pub(crate) fn redactors(&self) -> Option<Redactors> {
         (!self.redactors.values.is_empty()).then(|| self.redactors.clone())
     }
 
-    /// Cleans a response's head, and says how its body is to be cleaned.
-    pub(crate) fn begin(self, headers: &mut HeaderMap) -> Result<Cleaner, Unreadable> {
+    /// Cleans a response's head, and says how its body is to be cleaned; and how it is told, where that is when all
+    /// of it is there.
+    pub(crate) fn begin(self, parts: &mut Parts) -> Result<(Cleaner, Option<Whole>), Unreadable> {
+        let headers = &mut parts.headers;
         let coding = ContentCoding::of(headers)?;
         if !self.redactors.values.is_empty() {
             plain_messages(headers)?;
@@ -183,9 +190,14 @@ impl Cleaning {
         headers.remove(header::ACCEPT_RANGES);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
-        let filter = self.usage_added.then(UsageChunkFilter::default);
         let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
-        Ok(Cleaner { scrubber, redactors: self.redactors, usage, filter, quiet: None })
+        let told = self.translation.map(|answers| translate::begin(answers, &self.redactors, parts));
+        let (filter, whole) = match told {
+            Some(Told::AsItComes(filter)) => (Some(filter), None),
+            Some(Told::Whole(whole)) => (None, Some(whole)),
+            None => (self.usage_added.then(|| Filter::Usage(UsageChunkFilter::default())), None),
+        };
+        Ok((Cleaner { scrubber, redactors: self.redactors, usage, filter, quiet: None }, whole))
     }
 }
 

@@ -10,7 +10,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Cleaning, Prepared, Refusal, ask_for_readable, denied, unavailable};
+use super::{Cleaning, Prepared, Refusal, ask_for_readable, denied, translate, unavailable};
 use crate::{
     events::Events,
     judge::SentTarget,
@@ -32,17 +32,19 @@ pub(super) async fn prepare(
     }
     // A call that is refused for its model is given nothing.
     let usage_added = read_call(grant, permit, prepared).await?;
+    let translation = translate::request(grant, permit, prepared, usage_added)?;
     if let Some(reference) = grant.inject() {
         let value = revision.usable(reference, permit.host());
         let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
-        if chiton_llm::inject(grant.facts(), &mut prepared.headers, value).is_err() {
+        if chiton_llm::inject(grant.backend_facts(), &mut prepared.headers, value).is_err() {
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
         }
         events.injected(permit).map_err(Refusal::NotWritten)?;
     }
     ask_for_readable(&mut prepared.headers, false);
-    let dialect = Some(grant.facts().dialect);
-    prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added });
+    let dialect = Some(grant.backend_facts().dialect);
+    let usage_added = usage_added && translation.is_none();
+    prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added, translation });
     Ok(())
 }
 
@@ -56,6 +58,7 @@ async fn read_call(
     let (route, endpoint) = (grant.route(), grant.endpoint());
     let untold = || Err(Refusal::Denied(Denial::of_model(None, route.name.clone(), permit.intent())));
     let reads = endpoint.asks_usage || route.models.is_some() || !route.model_alias.is_empty();
+    let reads = reads || grant.translated().is_some();
     if !reads || !endpoint.calls_model() || prepared.method != Method::POST {
         return Ok(false);
     }
@@ -133,7 +136,7 @@ async fn room_for(body: &RequestBody) -> Option<SemaphorePermit<'static>> {
 }
 
 /// Whether the body's type is said once, and in no charset but the one that JSON is read in.
-fn is_one_text(headers: &HeaderMap) -> bool {
+pub(super) fn is_one_text(headers: &HeaderMap) -> bool {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next().and_then(|kind| kind.to_str().ok()), kinds.next()) else {
         return false;
@@ -145,7 +148,7 @@ fn is_one_text(headers: &HeaderMap) -> bool {
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json") && !headers.contains_key(header::CONTENT_ENCODING)

@@ -1,7 +1,7 @@
 //! Fallbacks: which call goes on to which backend, with whose key, and what the agent is told.
 
 use chiton_testkit::{
-    routes::{Router, openai},
+    routes::{Router, anthropic, openai},
     server::{Received, json},
 };
 
@@ -238,5 +238,35 @@ async fn a_running_call_is_cut_when_a_fallback_changes() {
         stream.read_exact(&mut begun).await.unwrap();
         let made = Revision::build(revised(number, &next, &keys())).unwrap();
         assert_eq!(bench.proxy.apply(made).await, cut, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_with_another_api_is_asked_in_its_words_and_answers_in_the_askers() {
+    const OTHER: &str = "api.anthropic.com";
+    let ca = TestCa::new();
+    let one = failing(&ca, HOST, 503);
+    let two = Upstream::tls(&ca, &[OTHER], Router::new().any("/", anthropic::answer_request));
+    let (first, second) = (format!("{HOST}:443"), format!("{OTHER}:443"));
+    let bench = Bench::new(Setup {
+        policy: "dynamic:\n  llm_routing:\n    provider: openai\n    inject_backend_credential: local://one\n    fallback:\n\
+                 \x20     - {provider: anthropic, inject_backend_credential: 'local://two', strip_caller_credentials: true,\n\
+                 \x20        model_alias: {gpt-5: claude}}\n",
+        resolve: vec![(&first, one.address()), (&second, two.address())],
+        roots: vec![ca.pem().to_owned()],
+        credentials: keys(),
+        ..Setup::default()
+    });
+    for stream in [false, true] {
+        let body = format!(
+            r#"{{"model":"gpt-5","stream":{stream},"messages":[{{"role":"user","content":"hello"}}]}}"#
+        );
+        let answer = ask(&bench, &body).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("chat.completion"), "{answer}");
+        assert_eq!(answer.contains("[DONE]"), stream, "{answer}");
+        let seen = two.requests().pop().unwrap();
+        assert_eq!((seen.target.as_str(), seen.header("x-api-key")), ("/v1/messages", Some(KEYS[1])));
+        assert!(!seen.contains("mine") && !seen.contains(KEYS[0]), "{seen:?}");
+        assert!(String::from_utf8_lossy(&seen.body).contains(r#""model":"claude""#), "{seen:?}");
     }
 }

@@ -22,6 +22,7 @@ mod smuggling;
 mod streaming;
 mod tcp;
 mod tls;
+mod translate;
 mod websocket;
 mod websocket_ends;
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use chiton_llm::{
-    UsageChunkFilter, UsageReader,
+    UsageReader,
     redact::{QUIET, Scrubber},
 };
 use http::HeaderMap;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::forward::UpstreamBody;
-use crate::{limits, message::BodyError, revision::Redactors, running::Exchange};
+use crate::{inject::translate::Filter, limits, message::BodyError, revision::Redactors, running::Exchange};
 
 /// What is done to a body that may hold an injected value, or tells its usage.
 pub(crate) struct Cleaner {
@@ -26,8 +26,8 @@ pub(crate) struct Cleaner {
     pub(crate) redactors: Redactors,
     /// Reads the usage.
     pub(crate) usage: Option<UsageReader>,
-    /// Takes out the usage that the caller did not ask for.
-    pub(crate) filter: Option<UsageChunkFilter>,
+    /// Takes out the usage that the caller did not ask for, or tells the stream in other words.
+    pub(crate) filter: Option<Filter>,
     /// Since when nothing comes, while the scrubber waits.
     pub(crate) quiet: Option<Pin<Box<Sleep>>>,
 }
