@@ -55,7 +55,7 @@ pub use patterns::{
     PathPatternError, TextGlob,
 };
 pub use permit::{LlmGrant, RequestPermit};
-pub use provider::{Dialect, Endpoint, Provider, ProviderFacts};
+pub use provider::{CallersTools, Dialect, Endpoint, Place, Provider, ProviderFacts, Spends, Writes};
 pub use references::{SentSecret, closed_backend, secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;
