@@ -31,14 +31,20 @@ fn full() -> Event {
         ..Request::default()
     };
     event.request = Some(request.with_query("page=1&token=sk-secret&&flag"));
-    event.response =
-        Some(Response { status: Some(403), sent: None, bytes: Some(120), duration_us: Some(88) });
+    event.response = Some(Response {
+        status: Some(403),
+        sent: None,
+        bytes: Some(120),
+        first_byte_us: None,
+        duration_us: Some(88),
+    });
     event.llm = Some(LlmUse {
         provider: Some("openai".into()),
         model: Some("gpt".into()),
         input_tokens: Some(1),
         output_tokens: Some(2),
-        usd: Some(0.25),
+        usd: Some(crate::Usd(250_000_000_000)),
+        ..LlmUse::default()
     });
     event
 }
@@ -198,7 +204,13 @@ fn every_line_says_what_was_done() {
     };
     assert_eq!(of("request", None), "request GET https://api.github.com:443/repos/o");
     assert_eq!(of("inject", None), "inject GET https://api.github.com:443/repos/o");
-    let answer = Response { status: Some(200), sent: None, bytes: Some(1), duration_us: Some(35_260) };
+    let answer = Response {
+        status: Some(200),
+        sent: None,
+        bytes: Some(1),
+        first_byte_us: None,
+        duration_us: Some(35_260),
+    };
     assert_eq!(
         of("response", Some(answer)),
         "response GET https://api.github.com:443/repos/o → 200, 1 byte in 35.2 ms"

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chiton_secret::{Scheme, SecretRef};
 
-use crate::model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, WorkspaceMode};
+use crate::model::{Fixed, Gpu, HttpRule, LlmRoute, Policy, Resources, WorkspaceMode};
 
 /// A field that is not enforced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,6 @@ fn llm(route: &LlmRoute, found: &mut Found) {
     if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
         field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));
     }
-    field(route.limits != LlmLimits::default(), "limits", "");
     field(!route.fallback.is_empty(), "fallback", "");
 }
 

@@ -15,14 +15,16 @@ use chiton_policy::{
     RequestPermit, RuleName, TextGlob, model::CredentialPlace,
 };
 use chiton_secret::SecretRef;
+use http::StatusCode;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    events::{Completion, Events},
+    events::{Completion, Ended, Events},
     limits,
-    rates::Rates,
+    rates::{Counted, Rates},
     revision::Revision,
+    spend::Charge,
 };
 
 /// The revision in force, and the exchanges that it allowed.
@@ -164,6 +166,21 @@ fn judge(revision: &Revision, intent: &Intent, websocket: bool) -> Decision {
     }
 }
 
+/// How often requests like this one may be made, and how that is said.
+fn rate_of(permit: &RequestPermit) -> Option<(String, Counted, u32)> {
+    if let Some(grant) = permit.llm() {
+        let most = grant.route().limits.requests_per_minute?;
+        let said = format!(
+            "route \"{}\": `requests_per_minute` is {most}, and so many are used",
+            grant.route().name
+        );
+        return Some((said, Counted::Backend(grant.backend().to_string()), most));
+    }
+    let (most, rule) = (permit.limits()?.requests_per_minute?, permit.rule()?);
+    let said = format!("rule \"{rule}\" allows {most} requests in a minute");
+    Some((said, Counted::Rule(rule.as_str().to_owned()), most))
+}
+
 /// What came of judging a request.
 pub(crate) enum Admission {
     /// It may go.
@@ -171,7 +188,19 @@ pub(crate) enum Admission {
     /// It may not.
     Refused(Denial, Arc<Revision>),
     /// It may not before this time has passed.
-    TooMany(Denial, Arc<Revision>, Duration),
+    TooMany(Box<TooMany>),
+}
+
+/// A request that comes too early.
+pub(crate) struct TooMany {
+    /// Why.
+    pub(crate) denial: Denial,
+    /// The revision that refused it.
+    pub(crate) revision: Arc<Revision>,
+    /// How long it has to wait.
+    pub(crate) wait: Duration,
+    /// Whether it is for a model route.
+    pub(crate) llm: bool,
 }
 
 /// A judged request on its way.
@@ -191,13 +220,15 @@ pub(crate) struct Exchange {
     over: CancellationToken,
     started: Instant,
     bytes: u64,
+    first_byte: Option<Duration>,
     completion: Option<Completion>,
+    charge: Option<Charge>,
 }
 
 impl Running {
     /// Begins with a revision.
-    pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>) -> Arc<Self> {
-        let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates: Rates::default() };
+    pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>, rates: Rates) -> Arc<Self> {
+        let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates };
         Arc::new(Self {
             inner: Mutex::new(inner),
             ended: Notify::new(),
@@ -268,13 +299,12 @@ impl Running {
             let denial = Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), intent, said);
             return Admission::Refused(denial, revision);
         }
-        let most = permit.limits().and_then(|limits| limits.requests_per_minute);
-        if let (Some(most), Some(rule)) = (most, permit.rule())
-            && let Err(wait) = inner.rates.count(rule, most, Instant::now())
+        if let Some((said, of, most)) = rate_of(&permit)
+            && let Err(wait) = inner.rates.count(of, most, Instant::now())
         {
-            let said = format!("rule \"{rule}\" allows {most} requests in a minute");
-            let denial = Denial::after_permit(Reason::LimitExceeded, Some(rule.clone()), intent, said);
-            return Admission::TooMany(denial, revision, wait);
+            let denial = Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), intent, said);
+            let llm = permit.llm().is_some();
+            return Admission::TooMany(Box::new(TooMany { denial, revision, wait, llm }));
         }
         let id = inner.next;
         inner.next += 1;
@@ -286,8 +316,16 @@ impl Running {
         };
         inner.exchanges.insert(id, registered);
         drop(inner);
-        let exchange =
-            Exchange { running: self.clone(), id, over, started: Instant::now(), bytes: 0, completion: None };
+        let exchange = Exchange {
+            running: self.clone(),
+            id,
+            over,
+            started: Instant::now(),
+            bytes: 0,
+            first_byte: None,
+            completion: None,
+            charge: None,
+        };
         Admission::Admitted(Box::new(Admitted { permit, revision, exchange }))
     }
 
@@ -387,8 +425,31 @@ impl Exchange {
         self.completion = Some(completion);
     }
 
+    /// What its call spends; it is about to go out.
+    pub(crate) fn charges(&mut self, mut charge: Charge) {
+        charge.sent();
+        self.charge = Some(charge);
+    }
+
+    /// Nothing of it went out.
+    pub(crate) fn not_sent(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.not_sent();
+        }
+    }
+
+    /// The server answered with this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        if let Some(charge) = &mut self.charge {
+            charge.answered(status);
+        }
+    }
+
     /// So many bytes of the body went to the agent.
     pub(crate) fn passed(&mut self, bytes: usize) {
+        if bytes > 0 && self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
         self.bytes += bytes as u64;
     }
 
@@ -399,11 +460,15 @@ impl Exchange {
         }
     }
 
-    /// The response has ended.
-    pub(crate) fn finished(&mut self, usage: Option<&UsageReader>) {
+    /// The response has ended; `whole`: as it should.
+    pub(crate) fn finished(&mut self, usage: Option<&UsageReader>, whole: bool) {
         if let Some(completion) = self.completion.take() {
+            let whole = whole || usage.is_some_and(UsageReader::has_ended);
             let usage = usage.map(UsageReader::usage);
-            self.running.events.completed(completion, self.bytes, self.started.elapsed(), usage);
+            let llm = self.charge.take().map(|charge| charge.settle(usage, whole));
+            let ended =
+                Ended { bytes: self.bytes, first_byte: self.first_byte, after: self.started.elapsed() };
+            self.running.events.completed(completion, ended, llm);
         }
     }
 }
@@ -431,7 +496,7 @@ impl Drop for Place {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.finished(None);
+        self.finished(None, false);
         self.running.inner().exchanges.remove(&self.id);
         self.over.cancel();
         self.running.ended.notify_waiters();

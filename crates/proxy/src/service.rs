@@ -3,7 +3,7 @@
 //! The order is the security: canonical form → decision, under the lock that a new revision takes → event written →
 //! credentials out and in → forward → response cleaned → head passed on. A refusal at any step sends nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chiton_audit::{self as audit, EventId};
 use chiton_policy::{Denial, Reason, Scheme};
@@ -21,7 +21,7 @@ use crate::{
     message::{Aborted, Last, Request, Response, ResponseBody},
     proxied::{self, Asked},
     refuse::{self, Said},
-    running::{Admission, Admitted, Exchange},
+    running::{Admission, Admitted, Exchange, TooMany},
     state::Proxy,
     upstream::{
         dial::DialError,
@@ -100,7 +100,11 @@ impl Service {
         }
         match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {
             Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
-            Admission::TooMany(denial, revision, wait) => {
+            Admission::TooMany(too_many) => {
+                let TooMany { denial, revision, wait, llm } = *too_many;
+                if llm {
+                    return Ok(self.limited(&denial, revision.number, Some(wait)));
+                }
                 let mut response = self.refuse(&denial, None, revision.number);
                 response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
                 Ok(response)
@@ -124,21 +128,32 @@ impl Service {
         }
         let over = exchange.over().clone();
         let websocket = request.websocket.take();
-        let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
+        let before = inject::Before { events: &self.proxy.events, spend: &self.proxy.spend };
+        let prepare = inject::prepare(before, &permit, &revision, request);
         let prepared = tokio::select! {
             biased;
             () = over.cancelled() => return Err(Aborted),
             prepared = prepare => prepared,
         };
-        let Prepared { method, headers, trailers, body, own, target, cleaning, room } = match prepared {
+        let Prepared { method, headers, trailers, body, own, target, cleaning, charge, room } = match prepared
+        {
             Ok(prepared) => prepared,
             Err(inject::Refusal::Denied(denial)) => return Ok(self.refuse(&denial, None, revision.number)),
+            Err(inject::Refusal::Limited(denial)) => {
+                return Ok(self.limited(&denial, revision.number, None));
+            }
+            Err(inject::Refusal::Over(denial, wait)) => {
+                return Ok(self.limited(&denial, revision.number, Some(wait)));
+            }
             Err(inject::Refusal::NotWritten(error)) => return Ok(unwritten(&error)),
             Err(inject::Refusal::Aborted) => return Err(Aborted),
         };
         let route = Route::new(permit, target);
         if let Some(ask) = websocket {
             return self.open(&route, ask, headers, cleaning, exchange).await;
+        }
+        if let Some(charge) = charge {
+            exchange.charges(charge);
         }
         let head = OutgoingHead { method, headers, trailers, own };
         let forward = self.proxy.upstream.forward(&route, head, body, &over);
@@ -214,6 +229,9 @@ impl Service {
     /// The answer where there is no response: a refusal where the address or the certificate was at fault.
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
         let mut answered = None;
+        if matches!(error, ForwardError::Dial(_) | ForwardError::Target) {
+            exchange.not_sent();
+        }
         let (reason, status) = match error {
             ForwardError::Dial(
                 DialError::PrivateAddress { .. } | DialError::PrivateName { .. } | DialError::Closed { .. },
@@ -236,6 +254,17 @@ impl Service {
         let denial = Denial::after_permit(reason, permit.rule().cloned(), permit.intent(), error.to_string());
         let event = self.proxy.events.denied(&denial, None, permit.revision(), answered);
         self.refuse_as(&denial, event, status)
+    }
+
+    /// A limit of a model route: programs that call models wait where the answer is 429.
+    fn limited(&self, denial: &Denial, revision: u64, wait: Option<Duration>) -> Response {
+        let event = self.proxy.events.over_spent(denial, revision);
+        let status = if wait.is_some() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::FORBIDDEN };
+        let mut response = self.refuse_as(denial, event, status);
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
+        }
+        response
     }
 
     fn refuse(&self, denial: &Denial, asked: Option<audit::Request>, revision: u64) -> Response {
@@ -312,6 +341,7 @@ fn relay(
     mut exchange: Exchange,
 ) -> Response {
     let (mut parts, body) = answered.into_parts();
+    exchange.answered(parts.status);
     if parts.status == StatusCode::UNAUTHORIZED {
         exchange.rejected(&route.permit);
     }
