@@ -174,7 +174,7 @@ fn a_summary_is_one_harmless_line() {
     let mut event = full();
     assert_eq!(
         event.summary(),
-        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403, 120 bytes in 0.0 ms, model gpt, 1 token read, 2 tokens written by /usr/bin/curl (path_not_allowed) rule http[0]"
+        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403, 120 bytes in 0.0 ms, model gpt, 1 token read, 2 tokens written, 0.25 dollars by /usr/bin/curl (path_not_allowed) rule http[0]"
     );
     event.request = Some(Request::file("/w/\u{1b}]0;evil\u{7}\r\n\u{202e}x"));
     event.rule = Some("a\u{9b}31mb".into());

@@ -150,18 +150,11 @@ fn a_deny_holds_for_the_path_that_is_sent() {
 #[test]
 fn what_is_not_there_yet_is_named_with_its_place() {
     let parsed = Policy::parse(
-        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock, limits: {tokens_per_day: 1}},\n\
+        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock},\n\
          {provider: groq, fallback: [{provider: openai}]}]}",
     )
     .unwrap();
     let unsupported: Vec<String> =
         chiton_policy::unsupported(&parsed).iter().map(|what| what.field().to_owned()).collect();
-    assert_eq!(
-        unsupported,
-        [
-            "dynamic.llm_routing[1].provider: bedrock",
-            "dynamic.llm_routing[1].limits",
-            "dynamic.llm_routing[2].fallback"
-        ]
-    );
+    assert_eq!(unsupported, ["dynamic.llm_routing[1].provider: bedrock", "dynamic.llm_routing[2].fallback"]);
 }
