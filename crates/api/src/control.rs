@@ -314,6 +314,9 @@ pub struct Upstream {
     pub resolve: BTreeMap<String, String>,
     /// `[llm] allow`: base URLs with plain HTTP or a loopback address that the operator opened.
     pub llm_allow: Vec<String>,
+    /// `[llm.prices]` as JSON; empty for none. It is read by the same code at both ends.
+    #[serde(default)]
+    pub llm_prices: String,
     /// `proxy` and what belongs to it: what every connection goes through, where there is one.
     pub forward: Option<ForwardProxy>,
 }

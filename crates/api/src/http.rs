@@ -27,6 +27,7 @@
 //! | `PUT /v1/sandboxes/{sandbox}/policy` | [`ApplyRequest`] → [`ApplyReply`], once it is enforced |
 //! | `GET /v1/audit?…` | query of [`AuditQuery`] → chained events, one JSON object a line ([`NDJSON`]) |
 //! | `POST /v1/audit/verify` | → [`VerifyReply`] |
+//! | `GET /v1/llm/usage?…` | query of [`UsageQuery`] → [`UsageReply`] |
 //! | `GET /v1/secrets` | → `[SecretInfo]` |
 //! | `PUT /v1/secrets/{name}` | [`SetSecret`] → 204 |
 //! | `DELETE /v1/secrets/{name}` | → 204 |
@@ -46,6 +47,7 @@
 
 mod audit;
 mod gateway;
+mod llm;
 mod policy;
 mod problem;
 mod sandbox;
@@ -53,6 +55,7 @@ mod secret;
 
 pub use audit::{AuditQuery, VerifyReply};
 pub use gateway::{AuditHealth, DriverStatus, Folders, Status, StopGateway, Stopping, Version};
+pub use llm::{UsageBy, UsageQuery, UsageReply, UsageRow};
 pub use policy::{ApplyReply, ApplyRequest, PolicyReply, Push, RevisionInfo};
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind};
 pub use sandbox::{

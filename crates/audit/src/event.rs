@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, EventId, Hash, Time};
+use crate::{Code, EventId, Hash, Time, Usd};
 
 /// The longest text that a field keeps; the rest is cut. An agent chooses paths, not the size of our log.
 const LONGEST_TEXT: usize = 4096;
@@ -203,30 +203,48 @@ pub struct Response {
     /// Bytes of the body, or of the connection, that went to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// From the request's first byte to the first of the response's body; of model calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
     /// From the request's first byte to the response's last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
 }
 
-/// A model call's figures, as the provider gave them.
+/// A model call's figures, as the provider gave them, or the most that they may be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlmUse {
     /// The route's provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Code>,
-    /// The model that answered.
+    /// Where it went: what the route's limits are counted by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// The model that answered, or that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Tokens read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
+    /// Of these, the ones that came out of a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Of those read, the ones that were put into a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
     /// Tokens written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// What it cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd: Option<f64>,
+    pub usd: Option<Usd>,
+    /// The figures are the most that the call could cost: its usage did not come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bound: bool,
+    /// The `reserve` event that this settles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<EventId>,
 }
 
 /// Why a line is no event.
@@ -303,8 +321,9 @@ impl Event {
             .request
             .as_ref()
             .map_or([None, None, None], |r| [r.method.as_deref(), r.host.as_deref(), r.path.as_deref()]);
-        let model = self.llm.as_ref().and_then(|llm| llm.model.as_deref());
-        let own = [self.sandbox.as_deref(), self.rule.as_deref(), self.binary.as_deref(), model];
+        let [model, backend] =
+            self.llm.as_ref().map_or([None; 2], |llm| [llm.model.as_deref(), llm.backend.as_deref()]);
+        let own = [self.sandbox.as_deref(), self.rule.as_deref(), self.binary.as_deref(), model, backend];
         own.into_iter().chain(of_request).flatten().any(|text| text.len() > LONGEST_TEXT)
     }
 
@@ -312,9 +331,10 @@ impl Event {
         let request = self.request.as_mut();
         let [method, host, path] =
             request.map_or([None, None, None], |r| [r.method.as_mut(), r.host.as_mut(), r.path.as_mut()]);
-        let model = self.llm.as_mut().and_then(|llm| llm.model.as_mut());
+        let [model, backend] =
+            self.llm.as_mut().map_or([None, None], |llm| [llm.model.as_mut(), llm.backend.as_mut()]);
         let own = [self.sandbox.as_mut(), self.rule.as_mut(), self.binary.as_mut()];
-        for text in own.into_iter().chain([method, host, path, model]).flatten() {
+        for text in own.into_iter().chain([method, host, path, model, backend]).flatten() {
             text.truncate(cut(text, LONGEST_TEXT).len());
         }
     }

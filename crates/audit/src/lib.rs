@@ -12,6 +12,7 @@ mod event;
 mod moment;
 mod sink;
 mod summary;
+mod usd;
 mod verify;
 
 pub use chain::{Chain, Hash};
@@ -19,6 +20,7 @@ pub use code::Code;
 pub use event::{Decision, Event, Layer, Linked, LlmUse, ParseError, QueryNames, Request, Response};
 pub use moment::{EventId, Time};
 pub use sink::{Sink, SinkError, Spool};
+pub use usd::{NotUsd, Usd};
 pub use verify::{Broken, Fault, Head, Summary, verify, verify_spool};
 
 #[cfg(test)]

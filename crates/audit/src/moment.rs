@@ -4,7 +4,7 @@ use std::{
     fmt,
     str::FromStr,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
@@ -28,6 +28,30 @@ impl Time {
         self.0.as_microsecond()
     }
 }
+
+impl Time {
+    /// The day that it is in, in UTC, counted from 1970.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        self.as_micros().div_euclid(DAY)
+    }
+
+    /// How long it is to the next midnight, UTC.
+    #[must_use]
+    pub fn to_midnight(self) -> Duration {
+        Duration::from_micros(u64::try_from(DAY - self.as_micros().rem_euclid(DAY)).unwrap_or(0))
+    }
+
+    /// The next midnight, UTC.
+    #[must_use]
+    pub fn midnight(self) -> Self {
+        let next = (self.day() + 1).saturating_mul(DAY);
+        Timestamp::from_microsecond(next).map_or(self, Self)
+    }
+}
+
+/// Microseconds.
+const DAY: i64 = 86_400_000_000;
 
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Self {

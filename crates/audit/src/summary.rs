@@ -91,7 +91,7 @@ struct Answered<'a>(&'a Response);
 
 impl fmt::Display for Answered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Response { status, sent, bytes, duration_us } = self.0;
+        let Response { status, sent, bytes, duration_us, first_byte_us: _ } = self.0;
         match (status, sent) {
             (Some(status), _) => write!(f, " → {status}")?,
             (None, Some(sent)) => write!(f, " → {sent} sent")?,
@@ -108,16 +108,17 @@ struct Used<'a>(&'a LlmUse);
 
 impl fmt::Display for Used<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LlmUse { model, input_tokens, output_tokens, .. } = self.0;
+        let LlmUse { model, input_tokens, output_tokens, usd, bound, .. } = self.0;
         if let Some(model) = model {
             write!(f, ", model {}", Safe(model))?;
         }
         for (tokens, way) in [(input_tokens, "read"), (output_tokens, "written")] {
             if let Some(tokens) = tokens {
-                write!(f, ", {tokens} token{} {way}", if *tokens == 1 { "" } else { "s" })?;
+                let most = if *bound { "at most " } else { "" };
+                write!(f, ", {most}{tokens} token{} {way}", if *tokens == 1 { "" } else { "s" })?;
             }
         }
-        Ok(())
+        usd.map_or(Ok(()), |usd| write!(f, ", {usd} dollars"))
     }
 }
 

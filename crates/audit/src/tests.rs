@@ -31,14 +31,20 @@ fn full() -> Event {
         ..Request::default()
     };
     event.request = Some(request.with_query("page=1&token=sk-secret&&flag"));
-    event.response =
-        Some(Response { status: Some(403), sent: None, bytes: Some(120), duration_us: Some(88) });
+    event.response = Some(Response {
+        status: Some(403),
+        sent: None,
+        bytes: Some(120),
+        first_byte_us: None,
+        duration_us: Some(88),
+    });
     event.llm = Some(LlmUse {
         provider: Some("openai".into()),
         model: Some("gpt".into()),
         input_tokens: Some(1),
         output_tokens: Some(2),
-        usd: Some(0.25),
+        usd: Some(crate::Usd(250_000_000_000)),
+        ..LlmUse::default()
     });
     event
 }
@@ -168,7 +174,7 @@ fn a_summary_is_one_harmless_line() {
     let mut event = full();
     assert_eq!(
         event.summary(),
-        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403, 120 bytes in 0.0 ms, model gpt, 1 token read, 2 tokens written by /usr/bin/curl (path_not_allowed) rule http[0]"
+        "2026-09-21T14:13:20.000010Z network demo deny request GET https://api.github.com:443/repos/o?page=…&token=…&flag=… → 403, 120 bytes in 0.0 ms, model gpt, 1 token read, 2 tokens written, 0.25 dollars by /usr/bin/curl (path_not_allowed) rule http[0]"
     );
     event.request = Some(Request::file("/w/\u{1b}]0;evil\u{7}\r\n\u{202e}x"));
     event.rule = Some("a\u{9b}31mb".into());
@@ -198,7 +204,13 @@ fn every_line_says_what_was_done() {
     };
     assert_eq!(of("request", None), "request GET https://api.github.com:443/repos/o");
     assert_eq!(of("inject", None), "inject GET https://api.github.com:443/repos/o");
-    let answer = Response { status: Some(200), sent: None, bytes: Some(1), duration_us: Some(35_260) };
+    let answer = Response {
+        status: Some(200),
+        sent: None,
+        bytes: Some(1),
+        first_byte_us: None,
+        duration_us: Some(35_260),
+    };
     assert_eq!(
         of("response", Some(answer)),
         "response GET https://api.github.com:443/repos/o → 200, 1 byte in 35.2 ms"

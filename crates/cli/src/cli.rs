@@ -17,6 +17,7 @@ use crate::{
         exec::ExecArgs,
         gateway::GatewayCommand,
         init::InitArgs,
+        llm::LlmCommand,
         logs::LogsArgs,
         policy::PolicyCommand,
         ps::PsArgs,
@@ -75,6 +76,8 @@ pub(crate) enum Verb {
     Secret(SecretCommand),
     #[command(subcommand)]
     Audit(AuditCommand),
+    #[command(subcommand)]
+    Llm(LlmCommand),
     Doctor(DoctorArgs),
     #[command(subcommand)]
     Gateway(GatewayCommand),
@@ -104,6 +107,7 @@ impl Verb {
             Self::Doctor(args) => ended(args.run(context)),
             Self::Secret(command) => done(command.run(context)),
             Self::Audit(command) => done(command.run(context)),
+            Self::Llm(command) => done(command.run(context)),
             Self::Gateway(command) => command.run(context, serve),
             Self::Completions(args) => done(args.run(context)),
             Self::Man(args) => done(args.run(context)),

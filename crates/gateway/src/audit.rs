@@ -17,11 +17,13 @@ mod log;
 mod query;
 mod source;
 mod task;
+mod usage;
 
 pub use log::AuditError;
 pub(crate) use log::AuditLog;
 pub(crate) use query::{Filter, search, verify};
 pub(crate) use task::tail;
+pub(crate) use usage::usage;
 
 #[cfg(test)]
 pub(crate) mod tests;

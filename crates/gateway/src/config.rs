@@ -20,6 +20,7 @@ use chiton_api::{
     paths::Paths,
 };
 use chiton_credentials::VaultSettings;
+use chiton_llm::PriceRows;
 use chiton_policy::{BaseUrl, BaseUrlError};
 use chiton_secret::{Scheme, SecretRef};
 use serde::Deserialize;
@@ -132,6 +133,7 @@ impl UpstreamSection {
 #[serde(deny_unknown_fields, default)]
 struct LlmSection {
     allow: Vec<BaseUrlText>,
+    prices: PriceRows,
 }
 
 /// A base URL as it stands in the file.
@@ -245,7 +247,9 @@ impl Config {
             except: self.upstream.no_proxy.clone(),
         });
         let llm_allow = self.llm_allow().iter().map(ToString::to_string).collect();
-        let upstream = Upstream { extra_ca, resolve, llm_allow, forward };
+        // Names and numbers always serialise.
+        let llm_prices = serde_json::to_string(&self.llm.prices).unwrap_or_default();
+        let upstream = Upstream { extra_ca, resolve, llm_allow, llm_prices, forward };
         Ok((upstream, self.upstream.proxy_credential.clone()))
     }
 
@@ -324,6 +328,25 @@ mod tests {
         assert!(parse("[upstream.resolve]\n\"api.github.com:443\" = \"localhost:1\"").is_err());
         assert!(parse("[upstream]\nextra_ca = [\"ca.pem\"]").is_err());
         assert!(parse("[gateway]\ndefault_driver = \"lxc\"").is_err());
+    }
+
+    #[test]
+    fn prices_are_read_and_a_wrong_one_has_its_place() {
+        let config = parse("[llm.prices.\"openai/gpt-9\"]\ninput = 1.25\noutput = \"10\"\n").unwrap();
+        let (upstream, _) = config.upstream().unwrap();
+        assert!(upstream.llm_prices.contains("\"openai/gpt-9\":{\"input\":\"1.250000\""), "{upstream:?}");
+        for (text, line, said) in [
+            ("[llm.prices.\"openai/x\"]\ninput = 1\noutput = -2", 3, "`-2` is no price"),
+            ("[llm.prices.\"openai/x\"]\ninput = 1\noutput = 1\ntokens = 3", 4, "unknown field `tokens`"),
+            ("[llm]\nallow = []\n[llm.prices.\"gpt-5\"]\ninput = 1\noutput = 1", 3, "names no model"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(
+                matches!(&error, ConfigError::Invalid { line: at, .. } if *at == line),
+                "{text}: {error}"
+            );
+            assert!(error.to_string().contains(said) && !error.to_string().contains('\n'), "{error}");
+        }
     }
 
     #[test]

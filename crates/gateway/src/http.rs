@@ -3,6 +3,7 @@
 mod audit;
 mod extract;
 mod gateway;
+mod llm;
 mod policy;
 mod pump;
 mod sandboxes;
@@ -51,6 +52,7 @@ const MAX_BODY: usize = 4 << 20;
         policy::apply,
         audit::query,
         audit::verify,
+        llm::usage,
         secrets::list,
         secrets::set,
         secrets::remove,
@@ -81,6 +83,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/sandboxes/{sandbox}/policy", get(policy::show).put(policy::apply))
         .route("/v1/audit", get(audit::query))
         .route("/v1/audit/verify", post(audit::verify))
+        .route("/v1/llm/usage", get(llm::usage))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set))
         .route("/v1/secrets/{name}", delete(secrets::remove))
@@ -134,6 +137,6 @@ mod tests {
         described.sort();
         routes.sort();
         assert_eq!(described, routes);
-        assert_eq!(routes.len(), 25);
+        assert_eq!(routes.len(), 26);
     }
 }

@@ -160,7 +160,7 @@ impl Named<'_, '_> {
 }
 
 /// Whether a server that does not look at the case of a key takes one for the other.
-fn is_spelled_as(name: &str, key: &str) -> bool {
+pub(crate) fn is_spelled_as(name: &str, key: &str) -> bool {
     name.chars().flat_map(char::to_uppercase).eq(key.chars().flat_map(char::to_uppercase))
 }
 
@@ -168,7 +168,7 @@ fn is_spelled_as(name: &str, key: &str) -> bool {
 pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    fn refuse_repeated(&self, key: &'static str) -> Result<(), RequestError> {
+    pub(crate) fn refuse_repeated(&self, key: &'static str) -> Result<(), RequestError> {
         let mut seen = false;
         for (name, _) in self.0.iter().filter(|(name, _)| is_spelled_as(name, key)) {
             if name != key {
@@ -181,7 +181,7 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
-    fn raw(&self, key: &str) -> Option<&'a RawValue> {
+    pub(crate) fn raw(&self, key: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 

@@ -1,6 +1,6 @@
 //! The usage that a response tells, read as it flows by.
 
-use chiton_policy::Dialect;
+use chiton_policy::{Dialect, Place};
 
 use crate::json::Scanner;
 
@@ -13,6 +13,20 @@ pub struct Usage {
     pub input_tokens: Option<u64>,
     /// Tokens written.
     pub output_tokens: Option<u64>,
+    /// Of those read, the ones that came out of a cache.
+    pub cached_tokens: Option<u64>,
+    /// Of those read, the ones that were put into a cache.
+    pub stored_tokens: Option<u64>,
+    /// Of these, the ones that stay there for long.
+    pub stored_long_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Whether any figure was told.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
 }
 
 /// Reads a response's body, plain JSON or server-sent events, decoded. Memory is bounded; nothing is held up.
@@ -43,6 +57,10 @@ struct Figures {
     model: Option<String>,
     input: [Option<u64>; PARTS],
     output: [Option<u64>; PARTS],
+    cached: Option<u64>,
+    stored: Option<u64>,
+    stored_long: Option<u64>,
+    ended: bool,
 }
 
 const FIELD: &[u8] = b"data:";
@@ -88,7 +106,16 @@ impl UsageReader {
             model: figures.model.clone(),
             input_tokens: sum(&figures.input),
             output_tokens: sum(&figures.output),
+            cached_tokens: figures.cached,
+            stored_tokens: figures.stored,
+            stored_long_tokens: figures.stored_long,
         }
+    }
+
+    /// Whether a stream has said that nothing more comes.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.figures.ended
     }
 
     fn field(&mut self, read: u8, byte: u8) -> Line {
@@ -123,8 +150,17 @@ fn sum(parts: &[Option<u64>; PARTS]) -> Option<u64> {
     parts.iter().flatten().copied().reduce(u64::saturating_add)
 }
 
+/// Whether a path leads through one of `usage` to one of `places`.
+fn is_below(usage: &[Place], places: &[Place], path: &[String]) -> bool {
+    let path = || path.iter().map(String::as_str);
+    places.iter().any(|place| usage.iter().any(|usage| usage.iter().chain(*place).copied().eq(path())))
+}
+
 impl Figures {
     fn take(&mut self, dialect: &Dialect, path: &[String], scalar: &str) {
+        if let [key] = path {
+            self.ended |= dialect.ends.iter().any(|end| *end == (key.as_str(), scalar));
+        }
         // A stream that is no event stream is one list.
         let path = match path {
             [list, inner @ ..] if list.is_empty() => inner,
@@ -138,10 +174,19 @@ impl Figures {
         if within.is_empty() && figure == dialect.model {
             self.model = Some(scalar.to_owned());
         }
+        let Ok(tokens) = scalar.parse() else { return };
+        for (places, part) in [
+            (dialect.cached, &mut self.cached),
+            (dialect.stored, &mut self.stored),
+            (dialect.stored_long, &mut self.stored_long),
+        ] {
+            if is_below(dialect.usage, places, path) {
+                *part = Some(tokens);
+            }
+        }
         if !dialect.usage.iter().any(|place| *place == within) {
             return;
         }
-        let Ok(tokens) = scalar.parse() else { return };
         for (names, parts) in [(dialect.input, &mut self.input), (dialect.output, &mut self.output)] {
             let named = names.iter().zip(parts).find(|(names, _)| names.contains(&figure.as_str()));
             if let Some((_, part)) = named {
@@ -168,9 +213,12 @@ mod tests {
             model: Some(wanted.0.into()),
             input_tokens: Some(wanted.1),
             output_tokens: Some(wanted.2),
+            ..Usage::default()
         };
         for chunk in [1, 2, 3, 7, 64, body.len()] {
-            assert_eq!(read(provider, kind, body, chunk), wanted, "{chunk}: {body}");
+            let told = read(provider, kind, body, chunk);
+            let told = Usage { cached_tokens: None, stored_tokens: None, stored_long_tokens: None, ..told };
+            assert_eq!(told, wanted, "{chunk}: {body}");
         }
     }
 
@@ -245,6 +293,46 @@ mod tests {
             }
             let facts = provider.facts().unwrap();
             assert!(facts.dialect.input.len() <= PARTS && facts.dialect.output.len() <= PARTS);
+        }
+    }
+
+    #[test]
+    fn what_was_cached_and_where_a_stream_ends_is_told() {
+        let cached = |provider, body: &str| {
+            let usage = read(provider, "application/json", body, 3);
+            (usage.cached_tokens, usage.stored_tokens, usage.stored_long_tokens)
+        };
+        let chat = r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":3},"other":{"cached_tokens":7}}}"#;
+        assert_eq!(cached(Provider::OpenAi, chat), (Some(3), None, None));
+        let responses = r#"{"response":{"usage":{"input_tokens_details":{"cached_tokens":4}}}}"#;
+        assert_eq!(cached(Provider::OpenAi, responses), (Some(4), None, None));
+        let message = r#"{"message":{"usage":{"input_tokens":1,"cache_read_input_tokens":5,"cache_creation_input_tokens":6,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":2}}}}"#;
+        assert_eq!(cached(Provider::Anthropic, message), (Some(5), Some(6), Some(2)));
+        assert_eq!(
+            cached(Provider::Google, r#"[{"usageMetadata":{"cachedContentTokenCount":8}}]"#),
+            (Some(8), None, None)
+        );
+        for (provider, kind, body, ended) in [
+            (Provider::OpenAi, "text/event-stream", "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", true),
+            (
+                Provider::OpenAi,
+                "text/event-stream",
+                "data: {\"x\":[\"DONE\"],\"y\":{\"type\":\"response.completed\"}}\n\n",
+                false,
+            ),
+            (Provider::OpenAi, "text/event-stream", "data: {\"type\":\"response.completed\"}\n\n", true),
+            (
+                Provider::Anthropic,
+                "text/event-stream",
+                "data: {\"type\":\"message_delta\",\"delta\":{\"text\":\"message_stop\"}}\n\n",
+                false,
+            ),
+            (Provider::Anthropic, "text/event-stream", "data: {\"type\":\"message_stop\"}\n\n", true),
+            (Provider::Ollama, "application/x-ndjson", "{\"done\":false}\n{\"done\":true}\n", true),
+        ] {
+            let mut reader = UsageReader::new(provider.facts().unwrap().dialect, Some(kind));
+            reader.push(body.as_bytes());
+            assert_eq!(reader.has_ended(), ended, "{body}");
         }
     }
 

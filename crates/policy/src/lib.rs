@@ -55,7 +55,9 @@ pub use patterns::{
     PathPatternError, TextGlob,
 };
 pub use permit::{LlmGrant, RequestPermit};
-pub use provider::{Conversation, Dialect, Endpoint, Provider, ProviderFacts, Words};
+pub use provider::{
+    CallersTools, Conversation, Dialect, Endpoint, Place, Provider, ProviderFacts, Spends, Words, Writes,
+};
 pub use references::{SentSecret, closed_backend, secret_hosts, secret_refs};
 pub use schema::schema;
 pub use syscalls::Syscall;

@@ -252,6 +252,13 @@ impl<'a> LlmGrant<'a> {
         self.granted.endpoint
     }
 
+    /// The model that stands in the path, as it is sent; none where it stands in the body.
+    #[must_use]
+    pub fn model_in_path(&self) -> Option<String> {
+        let path = self.granted.target.path().strip_prefix(&*self.granted.route.backend.prefix)?;
+        self.granted.endpoint.model_of(path)
+    }
+
     /// Where it goes.
     #[must_use]
     pub fn backend(&self) -> &'a BaseUrl {

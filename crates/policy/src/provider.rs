@@ -2,10 +2,12 @@
 
 mod conversation;
 mod dialect;
+mod spends;
 mod table;
 
 pub use conversation::{Conversation, Words};
-pub use dialect::Dialect;
+pub use dialect::{CallersTools, Dialect};
+pub use spends::{Place, Spends, Writes};
 
 use crate::{patterns::PathPattern, percent};
 
@@ -88,6 +90,8 @@ pub struct Endpoint {
     pub path: &'static str,
     /// Whether the usage of a stream is told only when it is asked for.
     pub asks_usage: bool,
+    /// What a call costs at most.
+    pub spends: Spends,
 }
 
 impl Endpoint {
@@ -208,7 +212,12 @@ mod tests {
 
     #[test]
     fn a_model_in_a_path_is_read_and_written() {
-        let endpoint = Endpoint { method: "POST", path: "/v1beta/models/{model}:go", asks_usage: false };
+        let endpoint = Endpoint {
+            method: "POST",
+            path: "/v1beta/models/{model}:go",
+            asks_usage: false,
+            spends: Spends::Reads,
+        };
         assert_eq!(endpoint.model_of("/v1beta/models/gemini-9%20x:go").unwrap(), "gemini-9 x");
         assert_eq!(endpoint.path_with("a/b:c"), "/v1beta/models/a%2Fb%3Ac:go");
         for path in ["/v1beta/models/:go", "/v1beta/models/a:stop:go", "/v1beta/models/a%3Astop:go"] {

@@ -5,7 +5,7 @@ use std::fmt;
 use chiton_secret::{Scheme, SecretRef};
 
 use crate::{
-    model::{Fixed, Gpu, HttpRule, LlmLimits, LlmRoute, Policy, Resources, WorkspaceMode},
+    model::{Fixed, Gpu, HttpRule, LlmRoute, Policy, Resources, WorkspaceMode},
     provider::Provider,
 };
 
@@ -104,7 +104,6 @@ fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
     if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
         field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));
     }
-    field(route.limits != LlmLimits::default(), "limits", "");
 }
 
 /// Whether no backend keeps secrets of this scheme yet.

@@ -150,7 +150,7 @@ fn a_deny_holds_for_the_path_that_is_sent() {
 #[test]
 fn what_is_not_there_yet_is_named_with_its_place() {
     let parsed = Policy::parse(
-        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock, limits: {tokens_per_day: 1}},\n\
+        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock},\n\
          {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: google}, {provider: bedrock}]}]}",
     )
     .unwrap();
@@ -160,7 +160,6 @@ fn what_is_not_there_yet_is_named_with_its_place() {
         unsupported,
         [
             "dynamic.llm_routing[1].provider: bedrock",
-            "dynamic.llm_routing[1].limits",
             "dynamic.llm_routing[2].fallback[2].provider: google after `groq`, which has other calls",
             "dynamic.llm_routing[2].fallback[3].provider: bedrock",
         ]

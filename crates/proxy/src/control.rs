@@ -16,6 +16,7 @@ use chiton_api::{
     frame,
 };
 use chiton_audit::{Event, Spool};
+use chiton_llm::PriceRows;
 use chiton_tls::{Authority, Roots, SystemRoots};
 use tokio::{
     io::{AsyncWriteExt, Interest},
@@ -30,6 +31,7 @@ use crate::{
     listeners::{Listening, Sockets},
     owners::Owners,
     revision::{Revision, RevisionError},
+    spend::Past,
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
 };
@@ -235,7 +237,7 @@ fn begin(
     broken: &Arc<Notify>,
 ) -> Result<(Arc<Proxy>, Listening), Box<dyn std::error::Error>> {
     let sockets = Sockets::from_descriptors(config.listeners, descriptors)?;
-    let (names, sink) = resume(File::from(sockets.events))?;
+    let Resumed { names, past, sink } = resume(File::from(sockets.events))?;
     let proxy = Proxy::new(Parts {
         sandbox: config.sandbox,
         authority: Authority::from_pem(&config.authority.certificate, &config.authority.key)?,
@@ -249,28 +251,46 @@ fn begin(
         // An entry that is none opens nothing; the gateway has refused it.
         opened: config.upstream.llm_allow.iter().filter_map(|url| url.parse().ok()).collect(),
         owners: Owners::new(sockets.owners)?,
+        prices: prices(&config.upstream.llm_prices)?,
+        past,
     })?;
     let listening = Listening::begin(sockets.open, &proxy, broken)?;
     Ok((proxy, listening))
 }
 
-/// Goes on with an event file: the names that have stand-ins already, in order, and the place to write.
-fn resume(mut file: File) -> Result<(Vec<DnsName>, Spool), Box<dyn std::error::Error>> {
+/// `[llm.prices]`, which the gateway has read; none where that says nothing.
+fn prices(text: &str) -> Result<PriceRows, serde_json::Error> {
+    if text.is_empty() { Ok(PriceRows::default()) } else { serde_json::from_str(text) }
+}
+
+/// What an event file tells of the proxies before.
+pub(crate) struct Resumed {
+    /// The names that have stand-ins already, in order.
+    names: Vec<DnsName>,
+    /// What was spent.
+    pub(crate) past: Past,
+    /// The place to write.
+    sink: Spool,
+}
+
+/// Goes on with an event file.
+pub(crate) fn resume(mut file: File) -> Result<Resumed, Box<dyn std::error::Error>> {
     file.rewind()?;
-    let mut names = Vec::new();
+    let (mut names, mut past) = (Vec::new(), Past::new());
     for line in BufReader::new(&file).split(b'\n') {
         let line = line?;
         let Ok(line) = std::str::from_utf8(&line) else { continue };
-        if !line.contains(STAND_IN) {
+        if !line.contains(STAND_IN) && !Past::may_tell(line) {
             continue;
         }
         let Ok(linked) = Event::parse(line) else { continue };
+        past.take(&linked.event);
         let host = linked.event.request.and_then(|request| request.host);
         if linked.event.action.as_str() == STAND_IN {
             names.extend(host.as_deref().and_then(parse_name));
         }
     }
-    Ok((names, Spool::resume(file)?))
+    Ok(Resumed { names, past, sink: Spool::resume(file)? })
 }
 
 /// One connection of the link.

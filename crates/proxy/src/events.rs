@@ -14,7 +14,6 @@ use std::{
 };
 
 use chiton_audit::{Decision, Event, EventId, Layer, LlmUse, Request, Response, Sink};
-use chiton_llm::Usage;
 use chiton_policy::{
     ConnectIntent, ConnectKind, ConnectPermit, Denial, Intent, Provider, Reason, RequestPermit, RuleName,
 };
@@ -25,6 +24,7 @@ use crate::{
     accept::{Refused, Target},
     denials::{Denials, Told},
     dns::names::DnsName,
+    spend,
 };
 
 /// How late the figures of a response may be written.
@@ -75,6 +75,17 @@ impl Completion {
             status,
         }
     }
+}
+
+/// The figures of a response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// Bytes of its body.
+    pub(crate) bytes: u64,
+    /// When the first of them went to the agent.
+    pub(crate) first_byte: Option<Duration>,
+    /// When it ended.
+    pub(crate) after: Duration,
 }
 
 fn decision_of(permit: &RequestPermit) -> Decision {
@@ -150,7 +161,31 @@ impl Events {
         }
         event.binary = binary_of(permit.intent());
         event.request = Some(request_of(permit.intent()));
+        event.llm = permit.llm().map(|grant| LlmUse {
+            provider: Some(grant.provider().as_str().into()),
+            backend: Some(grant.backend().to_string()),
+            ..LlmUse::default()
+        });
         self.write(event)
+    }
+
+    /// A model call may spend so much, and may go out when this returns.
+    pub(crate) fn reserved(&self, permit: &RequestPermit, llm: LlmUse) -> Result<EventId, NotWritten> {
+        let mut event = Event::new(Layer::Llm, spend::RESERVE);
+        event.revision = Some(permit.revision());
+        event.decision = Some(Decision::Allow);
+        event.rule = permit.rule().map(|rule| rule.as_str().to_owned());
+        event.binary = binary_of(permit.intent());
+        event.request = Some(request_of(permit.intent()));
+        event.llm = Some(llm);
+        self.write(event)
+    }
+
+    /// What a model call cost that has no response.
+    pub(crate) fn settled(&self, llm: LlmUse) {
+        let mut event = Event::new(Layer::Llm, spend::SETTLE);
+        event.llm = Some(llm);
+        self.note(event);
     }
 
     /// A credential is added to a request.
@@ -172,24 +207,22 @@ impl Events {
         revision: u64,
         answered: Option<StatusCode>,
     ) -> Result<EventId, NotWritten> {
+        self.denied_at(layer_of_denial(denial), denial, asked, (revision, answered))
+    }
+
+    /// A request to a model route was refused for a limit of the route.
+    pub(crate) fn over_spent(&self, denial: &Denial, revision: u64) -> Result<EventId, NotWritten> {
+        self.denied_at(Layer::Llm, denial, None, (revision, None))
+    }
+
+    fn denied_at(
+        &self,
+        layer: Layer,
+        denial: &Denial,
+        asked: Option<Request>,
+        (revision, answered): (u64, Option<StatusCode>),
+    ) -> Result<EventId, NotWritten> {
         self.denied.fetch_add(1, Ordering::Relaxed);
-        let layer = match denial.reason() {
-            Reason::CredentialUnavailable => Layer::Credential,
-            Reason::ModelNotAllowed | Reason::Untranslatable => Layer::Llm,
-            Reason::AmbiguousRequest
-            | Reason::HostNotAllowed
-            | Reason::SchemeNotAllowed
-            | Reason::PortNotAllowed
-            | Reason::BinaryNotAllowed
-            | Reason::DeniedByRule
-            | Reason::MethodNotAllowed
-            | Reason::PathNotAllowed
-            | Reason::QueryNotAllowed
-            | Reason::PrivateAddress
-            | Reason::UpstreamTls
-            | Reason::UpstreamProxy
-            | Reason::LimitExceeded => Layer::Network,
-        };
         let mut event = Event::new(layer, "request");
         event.revision = Some(revision);
         event.decision = Some(Decision::Deny);
@@ -217,7 +250,7 @@ impl Events {
     }
 
     /// A response has ended, or was given up.
-    pub(crate) fn completed(&self, of: Completion, bytes: u64, duration: Duration, usage: Option<Usage>) {
+    pub(crate) fn completed(&self, of: Completion, ended: Ended, llm: Option<LlmUse>) {
         let mut event =
             Event::new(if of.provider.is_some() { Layer::Llm } else { Layer::Network }, "response");
         event.revision = Some(of.revision);
@@ -228,18 +261,13 @@ impl Events {
         event.response = Some(Response {
             status: Some(of.status.as_u16()),
             sent: None,
-            bytes: Some(bytes),
-            duration_us: u64::try_from(duration.as_micros()).ok(),
+            bytes: Some(ended.bytes),
+            first_byte_us: ended.first_byte.filter(|_| of.provider.is_some()).and_then(micros),
+            duration_us: micros(ended.after),
         });
         if let Some(provider) = of.provider {
-            let usage = usage.unwrap_or_default();
-            event.llm = Some(LlmUse {
-                provider: Some(provider.as_str().into()),
-                model: usage.model,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                usd: None,
-            });
+            let plain = || LlmUse { provider: Some(provider.as_str().into()), ..LlmUse::default() };
+            event.llm = Some(llm.unwrap_or_else(plain));
             // What it cost must not be lost, should the process be killed.
             return self.note(event);
         }
@@ -296,7 +324,8 @@ impl Events {
             status: None,
             sent: Some(sent),
             bytes: Some(bytes),
-            duration_us: u64::try_from(duration.as_micros()).ok(),
+            first_byte_us: None,
+            duration_us: micros(duration),
         });
         self.note(event);
     }
@@ -386,6 +415,27 @@ impl Events {
     }
 }
 
+/// Which layer refused, as the reason tells.
+fn layer_of_denial(denial: &Denial) -> Layer {
+    match denial.reason() {
+        Reason::CredentialUnavailable => Layer::Credential,
+        Reason::ModelNotAllowed | Reason::Untranslatable => Layer::Llm,
+        Reason::AmbiguousRequest
+        | Reason::HostNotAllowed
+        | Reason::SchemeNotAllowed
+        | Reason::PortNotAllowed
+        | Reason::BinaryNotAllowed
+        | Reason::DeniedByRule
+        | Reason::MethodNotAllowed
+        | Reason::PathNotAllowed
+        | Reason::QueryNotAllowed
+        | Reason::PrivateAddress
+        | Reason::UpstreamTls
+        | Reason::UpstreamProxy
+        | Reason::LimitExceeded => Layer::Network,
+    }
+}
+
 fn layer_of(permit: &RequestPermit) -> Layer {
     if permit.llm().is_some() { Layer::Llm } else { Layer::Network }
 }
@@ -396,7 +446,11 @@ fn binary_of(intent: &Intent) -> Option<String> {
 }
 
 fn status_alone(status: StatusCode) -> Response {
-    Response { status: Some(status.as_u16()), sent: None, bytes: None, duration_us: None }
+    Response { status: Some(status.as_u16()), ..Response::default() }
+}
+
+fn micros(duration: Duration) -> Option<u64> {
+    u64::try_from(duration.as_micros()).ok()
 }
 
 fn connection_event(action: &'static str, permit: &ConnectPermit) -> Event {

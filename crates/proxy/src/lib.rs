@@ -35,6 +35,7 @@ mod refuse;
 mod revision;
 mod running;
 mod service;
+mod spend;
 mod state;
 mod stream;
 mod tcp;

@@ -121,6 +121,16 @@ impl SignedBody {
     }
 }
 
+impl RequestBody {
+    /// The whole, where it was read before it is sent.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => bytes.as_deref(),
+            Self::Empty | Self::Http1(_) | Self::Http2(_) | Self::Signed(_) => None,
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;

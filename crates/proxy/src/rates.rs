@@ -1,27 +1,41 @@
-//! `limits.requests_per_minute`: no minute holds more requests of a rule than it says.
+//! `limits.requests_per_minute`: no minute holds more requests of a rule or a route than it says.
 //!
-//! Counted by the rule's name over the life of the proxy, so that a new revision does not begin anew.
+//! Counted by the rule's name over the life of the proxy, so that a new revision does not begin anew; of routes by
+//! their backend, over the life of the sandbox.
 
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use chiton_policy::RuleName;
+/// How long a request counts.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// The requests of the last minute, by rule.
+/// The requests of the last minute.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(HashMap<RuleName, VecDeque<Instant>>);
+pub(crate) struct Rates(HashMap<Counted, VecDeque<Instant>>);
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Counted {
+    /// Those of a rule, by its name.
+    Rule(String),
+    /// Those to the backend of model routes.
+    Backend(String),
+}
 
 impl Rates {
-    /// Counts a request of a rule.
+    /// Goes on with the requests that earlier proxies let through to these backends.
+    pub(crate) fn restored(backends: HashMap<String, VecDeque<Instant>>) -> Self {
+        Self(backends.into_iter().map(|(backend, times)| (Counted::Backend(backend), times)).collect())
+    }
+
+    /// Counts a request.
     ///
     /// # Errors
     /// How long until there is room for one, where the minute is full. It is not counted then.
-    pub(crate) fn count(&mut self, rule: &RuleName, most: u32, now: Instant) -> Result<(), Duration> {
-        let times = self.0.entry(rule.clone()).or_default();
+    pub(crate) fn count(&mut self, of: Counted, most: u32, now: Instant) -> Result<(), Duration> {
+        let times = self.0.entry(of).or_default();
         while times.front().is_some_and(|first| now.duration_since(*first) >= MINUTE) {
             times.pop_front();
         }
@@ -50,21 +64,20 @@ mod tests {
 
     #[test]
     fn no_minute_holds_more() {
-        let text = "dynamic: {network: {http: [{name: a, host: a.test}, {name: b, host: b.test}]}}";
-        let policy = chiton_policy::Policy::parse(text).unwrap();
-        let [a, b] = [0, 1].map(|at| policy.dynamic.http[at].name.clone());
+        let a = || Counted::Rule("a".to_owned());
+        let b = || Counted::Backend("a".to_owned());
         let mut rates = Rates::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(rates.count(&a, 2, at(0)), Ok(()));
-        assert_eq!(rates.count(&a, 2, at(50)), Ok(()));
-        assert_eq!(rates.count(&a, 2, at(55)), Err(Duration::from_secs(5)));
-        assert_eq!(rates.count(&a, 2, at(60)), Ok(()));
-        assert_eq!(rates.count(&a, 2, at(61)), Err(Duration::from_secs(49)));
+        assert_eq!(rates.count(a(), 2, at(0)), Ok(()));
+        assert_eq!(rates.count(a(), 2, at(50)), Ok(()));
+        assert_eq!(rates.count(a(), 2, at(55)), Err(Duration::from_secs(5)));
+        assert_eq!(rates.count(a(), 2, at(60)), Ok(()));
+        assert_eq!(rates.count(a(), 2, at(61)), Err(Duration::from_secs(49)));
         // Lowered by a revision: what was counted counts.
         rates.forget(at(61));
-        assert_eq!(rates.count(&a, 1, at(61)), Err(Duration::from_secs(59)));
-        assert_eq!(rates.count(&b, 1, at(61)), Ok(()));
-        assert_eq!(rates.count(&b, 0, at(130)), Err(MINUTE));
+        assert_eq!(rates.count(a(), 1, at(61)), Err(Duration::from_secs(59)));
+        assert_eq!(rates.count(b(), 1, at(61)), Ok(()));
+        assert_eq!(rates.count(b(), 0, at(130)), Err(MINUTE));
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Refusal<'a> {
 pub(crate) struct Said<'a> {
     /// The reason, of the closed set.
     pub(crate) reason: &'a str,
-    /// The status: 403, but where an upstream server failed, 502.
+    /// The status: 403, but 429 for a limit of a model route, and 502 where an upstream server failed.
     pub(crate) status: StatusCode,
     /// One line for a person.
     pub(crate) detail: &'a str,
@@ -50,7 +50,7 @@ pub(crate) struct Said<'a> {
 
 /// The response for a refusal.
 pub(crate) fn refusal(said: &Said<'_>) -> Response {
-    let title = if said.status == StatusCode::FORBIDDEN {
+    let title = if [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&said.status) {
         "Denied by policy"
     } else {
         "Refused by the sandbox's proxy"

@@ -15,14 +15,16 @@ use chiton_policy::{
     model::CredentialPlace,
 };
 use chiton_secret::SecretRef;
+use http::StatusCode;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    events::{Completion, Events},
+    events::{Completion, Ended, Events},
     limits,
-    rates::Rates,
+    rates::{Counted, Rates},
     revision::Revision,
+    spend::Charge,
 };
 
 /// The revision in force, and the exchanges that it allowed.
@@ -159,6 +161,21 @@ fn judge(revision: &Revision, intent: &Intent, websocket: bool) -> Decision {
     }
 }
 
+/// How often requests like this one may be made, and how that is said.
+fn rate_of(permit: &RequestPermit) -> Option<(String, Counted, u32)> {
+    if let Some(grant) = permit.llm() {
+        let most = grant.route().limits.requests_per_minute?;
+        let said = format!(
+            "route \"{}\": `requests_per_minute` is {most}, and so many are used",
+            grant.route().name
+        );
+        return Some((said, Counted::Backend(grant.backend().to_string()), most));
+    }
+    let (most, rule) = (permit.limits()?.requests_per_minute?, permit.rule()?);
+    let said = format!("rule \"{rule}\" allows {most} requests in a minute");
+    Some((said, Counted::Rule(rule.as_str().to_owned()), most))
+}
+
 /// What came of judging a request.
 pub(crate) enum Admission {
     /// It may go.
@@ -166,7 +183,19 @@ pub(crate) enum Admission {
     /// It may not.
     Refused(Denial, Arc<Revision>),
     /// It may not before this time has passed.
-    TooMany(Denial, Arc<Revision>, Duration),
+    TooMany(Box<TooMany>),
+}
+
+/// A request that comes too early.
+pub(crate) struct TooMany {
+    /// Why.
+    pub(crate) denial: Denial,
+    /// The revision that refused it.
+    pub(crate) revision: Arc<Revision>,
+    /// How long it has to wait.
+    pub(crate) wait: Duration,
+    /// Whether it is for a model route.
+    pub(crate) llm: bool,
 }
 
 /// A judged request on its way.
@@ -186,13 +215,32 @@ pub(crate) struct Exchange {
     over: CancellationToken,
     started: Instant,
     bytes: u64,
+    first_byte: Option<Duration>,
     completion: Option<Completion>,
+    charge: Option<Charge>,
+}
+
+impl Inner {
+    /// Counts a request that is about to be made.
+    fn count(&mut self, permit: &RequestPermit) -> Result<(), TooMany> {
+        let Some((said, of, most)) = rate_of(permit) else { return Ok(()) };
+        self.rates.count(of, most, Instant::now()).map_err(|wait| {
+            let (reason, intent) = (Reason::LimitExceeded, permit.intent());
+            let denial = Denial::after_permit(reason, permit.rule().cloned(), intent, said);
+            TooMany { denial, revision: self.revision.clone(), wait, llm: permit.llm().is_some() }
+        })
+    }
 }
 
 impl Running {
+    /// Counts a call that is about to go to a fallback.
+    pub(crate) fn count(&self, permit: &RequestPermit) -> Result<(), TooMany> {
+        self.inner().count(permit)
+    }
+
     /// Begins with a revision.
-    pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>) -> Arc<Self> {
-        let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates: Rates::default() };
+    pub(crate) fn new(revision: Arc<Revision>, events: Arc<Events>, rates: Rates) -> Arc<Self> {
+        let inner = Inner { revision, exchanges: HashMap::new(), next: 0, rates };
         Arc::new(Self {
             inner: Mutex::new(inner),
             ended: Notify::new(),
@@ -263,13 +311,8 @@ impl Running {
             let denial = Denial::after_permit(Reason::LimitExceeded, permit.rule().cloned(), intent, said);
             return Admission::Refused(denial, revision);
         }
-        let most = permit.limits().and_then(|limits| limits.requests_per_minute);
-        if let (Some(most), Some(rule)) = (most, permit.rule())
-            && let Err(wait) = inner.rates.count(rule, most, Instant::now())
-        {
-            let said = format!("rule \"{rule}\" allows {most} requests in a minute");
-            let denial = Denial::after_permit(Reason::LimitExceeded, Some(rule.clone()), intent, said);
-            return Admission::TooMany(denial, revision, wait);
+        if let Err(too_many) = inner.count(&permit) {
+            return Admission::TooMany(Box::new(too_many));
         }
         let id = inner.next;
         inner.next += 1;
@@ -281,8 +324,16 @@ impl Running {
         };
         inner.exchanges.insert(id, registered);
         drop(inner);
-        let exchange =
-            Exchange { running: self.clone(), id, over, started: Instant::now(), bytes: 0, completion: None };
+        let exchange = Exchange {
+            running: self.clone(),
+            id,
+            over,
+            started: Instant::now(),
+            bytes: 0,
+            first_byte: None,
+            completion: None,
+            charge: None,
+        };
         Admission::Admitted(Box::new(Admitted { permit, revision, exchange }))
     }
 
@@ -382,8 +433,30 @@ impl Exchange {
         self.completion = Some(completion);
     }
 
+    /// What its call spends, which went out.
+    pub(crate) fn charges(&mut self, charge: Option<Charge>) {
+        self.charge = charge;
+    }
+
+    /// Nothing of it went out.
+    pub(crate) fn not_sent(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.not_sent();
+        }
+    }
+
+    /// The server answered with this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        if let Some(charge) = &mut self.charge {
+            charge.answered(status);
+        }
+    }
+
     /// So many bytes of the body went to the agent.
     pub(crate) fn passed(&mut self, bytes: usize) {
+        if bytes > 0 && self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
         self.bytes += bytes as u64;
     }
 
@@ -394,11 +467,15 @@ impl Exchange {
         }
     }
 
-    /// The response has ended.
-    pub(crate) fn finished(&mut self, usage: Option<&UsageReader>) {
+    /// The response has ended; `whole`: as it should.
+    pub(crate) fn finished(&mut self, usage: Option<&UsageReader>, whole: bool) {
         if let Some(completion) = self.completion.take() {
+            let whole = whole || usage.is_some_and(UsageReader::has_ended);
             let usage = usage.map(UsageReader::usage);
-            self.running.events.completed(completion, self.bytes, self.started.elapsed(), usage);
+            let llm = self.charge.take().map(|charge| charge.settle(usage, whole));
+            let ended =
+                Ended { bytes: self.bytes, first_byte: self.first_byte, after: self.started.elapsed() };
+            self.running.events.completed(completion, ended, llm);
         }
     }
 }
@@ -426,7 +503,7 @@ impl Drop for Place {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.finished(None);
+        self.finished(None, false);
         self.running.inner().exchanges.remove(&self.id);
         self.over.cancel();
         self.running.ended.notify_waiters();

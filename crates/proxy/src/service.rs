@@ -5,7 +5,7 @@
 
 mod attempt;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chiton_audit::{self as audit, EventId};
 use chiton_policy::{Denial, Reason, Scheme};
@@ -23,7 +23,7 @@ use crate::{
     message::{Aborted, Last, Request, Response, ResponseBody},
     proxied::{self, Asked},
     refuse::{self, Said},
-    running::{Admission, Admitted, Exchange},
+    running::{Admission, Admitted, Exchange, TooMany},
     state::Proxy,
     upstream::{
         dial::DialError,
@@ -102,7 +102,11 @@ impl Service {
         }
         match self.proxy.running.admit(&intent, request.websocket.is_some(), &self.connection) {
             Admission::Refused(denial, revision) => Ok(self.refuse(&denial, None, revision.number)),
-            Admission::TooMany(denial, revision, wait) => {
+            Admission::TooMany(too_many) => {
+                let TooMany { denial, revision, wait, llm } = *too_many;
+                if llm {
+                    return Ok(self.limited(&denial, revision.number, Some(wait)));
+                }
                 let mut response = self.refuse(&denial, None, revision.number);
                 response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
                 Ok(response)
@@ -128,13 +132,18 @@ impl Service {
             let response = self.send(Admitted { permit, revision, exchange }, request).await?;
             return inject::translate::finish(response).await;
         };
-        let prepare = inject::prepare(&self.proxy.events, &permit, &revision, request);
+        let prepare = inject::prepare(self.before(), &permit, &revision, request);
         match attempt::until(exchange.over(), prepare).await? {
             Ok(Prepared { headers, target, cleaning, .. }) => {
                 self.open(&Route::new(permit, target), ask, headers, cleaning, exchange).await
             }
             Err(refusal) => self.not_sent(refusal, &revision),
         }
+    }
+
+    /// Where it is written what a request is given.
+    fn before(&self) -> inject::Before<'_> {
+        inject::Before { events: &self.proxy.events, spend: &self.proxy.spend }
     }
 
     /// Opens a WebSocket, or passes on why the server does not.
@@ -194,6 +203,9 @@ impl Service {
     /// The answer where there is no response: a refusal where the address or the certificate was at fault.
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
         let mut answered = None;
+        if matches!(error, ForwardError::Dial(_) | ForwardError::Target) {
+            exchange.not_sent();
+        }
         let (reason, status) = match error {
             ForwardError::Dial(
                 DialError::PrivateAddress { .. } | DialError::PrivateName { .. } | DialError::Closed { .. },
@@ -216,6 +228,17 @@ impl Service {
         let denial = Denial::after_permit(reason, permit.rule().cloned(), permit.intent(), error.to_string());
         let event = self.proxy.events.denied(&denial, None, permit.revision(), answered);
         self.refuse_as(&denial, event, status)
+    }
+
+    /// A limit of a model route: programs that call models wait where the answer is 429.
+    fn limited(&self, denial: &Denial, revision: u64, wait: Option<Duration>) -> Response {
+        let event = self.proxy.events.over_spent(denial, revision);
+        let status = if wait.is_some() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::FORBIDDEN };
+        let mut response = self.refuse_as(denial, event, status);
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
+        }
+        response
     }
 
     fn refuse(&self, denial: &Denial, asked: Option<audit::Request>, revision: u64) -> Response {
@@ -292,6 +315,7 @@ fn relay(
     mut exchange: Exchange,
 ) -> Response {
     let (mut parts, body) = answered.into_parts();
+    exchange.answered(parts.status);
     if parts.status == StatusCode::UNAUTHORIZED {
         exchange.rejected(&route.permit);
     }

@@ -10,6 +10,7 @@ use std::{
 
 use chiton_api::forward::ForwardProxy;
 use chiton_audit::Sink;
+use chiton_llm::PriceRows;
 use chiton_policy::{BaseUrl, Host};
 use chiton_tls::{Authority, Leaves, Terminator, TlsError};
 
@@ -20,8 +21,10 @@ use crate::{
     },
     events::Events,
     owners::Owners,
+    rates::Rates,
     revision::Revision,
     running::Running,
+    spend::{Past, Spend},
     upstream::{
         dial::Dialler,
         forward::Upstream,
@@ -46,6 +49,8 @@ pub(crate) struct Proxy {
     pub(crate) owners: Owners,
     /// The servers' side.
     pub(crate) upstream: Arc<Upstream>,
+    /// What model calls spend.
+    pub(crate) spend: Arc<Spend>,
     connections: AtomicU64,
 }
 
@@ -73,6 +78,10 @@ pub(crate) struct Parts {
     pub(crate) opened: Vec<BaseUrl>,
     /// Whom to ask whose connections are.
     pub(crate) owners: Owners,
+    /// `[llm.prices]`.
+    pub(crate) prices: PriceRows,
+    /// What earlier proxies spent.
+    pub(crate) past: Past,
 }
 
 /// Why a proxy cannot begin.
@@ -89,6 +98,7 @@ pub(crate) enum BuildError {
 impl Proxy {
     /// Joins the parts.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, BuildError> {
+        let mut past = parts.past;
         let leaves = Leaves::new(parts.authority)?;
         let events = Arc::new(Events::new(parts.sink, parts.sandbox));
         let revision = Arc::new(parts.revision);
@@ -100,7 +110,8 @@ impl Proxy {
         Ok(Arc::new(Self {
             terminator: Terminator::new(Arc::new(leaves))?,
             names,
-            running: Running::new(revision.clone(), events.clone()),
+            running: Running::new(revision.clone(), events.clone(), Rates::restored(past.take_requests())),
+            spend: Spend::new(&parts.prices, events.clone(), past),
             events,
             owners: parts.owners,
             upstream: Arc::new(Upstream { dialler, pool: Pool::default() }),

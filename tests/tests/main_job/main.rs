@@ -6,6 +6,7 @@ mod curl;
 mod forward;
 mod git;
 mod internal;
+mod limits;
 mod models;
 mod packages;
 mod postgres;

@@ -24,7 +24,10 @@ fn a_bad_policy_never_replaces_a_good_one() {
             "vault",
         ),
         (good.replace("/tmp", "/opt"), "allowed_paths"),
-        ("dynamic: {llm_routing: {provider: openai, limits: {tokens_per_day: 1}}}\n".to_owned(), "limits"),
+        (
+            "dynamic: {llm_routing: {provider: openai, limits: {tokens_per_day: 0}}}\n".to_owned(),
+            "tokens_per_day",
+        ),
         (
             "dynamic: {network: {tcp: [{host: db.example.com, ports: [5432], binaries: [/tmp/psql]}]}}\n"
                 .to_owned()

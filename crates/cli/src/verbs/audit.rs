@@ -111,7 +111,8 @@ fn decision(text: &str) -> Result<Decision, CliError> {
     found.ok_or_else(|| CliError::new("expected one of allow, deny, audit"))
 }
 
-fn moment(text: &str) -> Result<Timestamp, CliError> {
+/// A moment, or how far back it is from now.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, CliError> {
     let wrong = || CliError::new("expected a moment as 2026-01-31T12:00:00Z, or a span as 10m");
     if let Ok(moment) = text.parse() {
         return Ok(moment);

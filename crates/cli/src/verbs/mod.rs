@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod gateway;
 pub(crate) mod init;
+pub(crate) mod llm;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod ps;

@@ -306,6 +306,14 @@ pub struct LlmLimits {
     pub usd_per_day: Option<Usd>,
 }
 
+impl LlmLimits {
+    /// Whether what calls spend is limited, and not how many there are alone.
+    #[must_use]
+    pub const fn of_spending(&self) -> bool {
+        self.tokens_per_day.is_some() || self.usd_per_day.is_some()
+    }
+}
+
 /// An amount of money, in millionths of a dollar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usd {

@@ -1,6 +1,9 @@
 //! The table. Programs, docs and tests walk it; nothing else knows one provider from another.
 
-use super::{Conversation, Endpoint, Provider, ProviderFacts, Words, dialect};
+use super::{
+    Conversation, Endpoint, Provider, ProviderFacts, Spends, Words, dialect,
+    spends::{CHAT, CHAT_OR_OLD, COMPLETE, COMPLETION, GENERATE, MESSAGES, OLD_CHAT, OLLAMA_CALL, RESPONSES},
+};
 
 pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
     match provider {
@@ -18,22 +21,23 @@ pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
     }
 }
 
-const fn post(path: &'static str) -> Endpoint {
-    Endpoint { method: "POST", path, asks_usage: false }
+const fn post(path: &'static str, spends: Spends) -> Endpoint {
+    Endpoint { method: "POST", path, asks_usage: false, spends }
 }
 
 /// An endpoint that tells the usage of a stream only when asked.
-const fn asked(path: &'static str) -> Endpoint {
-    Endpoint { method: "POST", path, asks_usage: true }
+const fn asked(path: &'static str, spends: Spends) -> Endpoint {
+    Endpoint { method: "POST", path, asks_usage: true, spends }
 }
 
 const fn get(path: &'static str) -> Endpoint {
-    Endpoint { method: "GET", path, asks_usage: false }
+    Endpoint { method: "GET", path, asks_usage: false, spends: Spends::Nothing }
 }
 
 const fn chat(path: &'static str, most_tokens: &'static str) -> Option<Conversation> {
     Some(Conversation { words: Words::Chat { most_tokens }, path })
 }
+use Spends::{Nothing, Reads, Untold};
 
 /// What most have in common.
 const PLAIN: ProviderFacts = ProviderFacts {
@@ -58,19 +62,19 @@ static OPENAI: ProviderFacts = ProviderFacts {
     key_variable: Some("OPENAI_API_KEY"),
     conversation: chat("/chat/completions", "max_completion_tokens"),
     endpoints: &[
-        asked("/chat/completions"),
-        asked("/completions"),
-        post("/responses"),
-        post("/responses/compact"),
-        post("/responses/input_tokens"),
-        post("/embeddings"),
-        post("/moderations"),
-        post("/audio/speech"),
-        post("/audio/transcriptions"),
-        post("/audio/translations"),
-        post("/images/generations"),
-        post("/images/edits"),
-        post("/images/variations"),
+        asked("/chat/completions", CHAT),
+        asked("/completions", COMPLETION),
+        post("/responses", RESPONSES),
+        post("/responses/compact", RESPONSES),
+        post("/responses/input_tokens", Nothing),
+        post("/embeddings", Reads),
+        post("/moderations", Nothing),
+        post("/audio/speech", Untold),
+        post("/audio/transcriptions", Untold),
+        post("/audio/translations", Untold),
+        post("/images/generations", Untold),
+        post("/images/edits", Untold),
+        post("/images/variations", Untold),
         get("/models"),
         get("/models/{model}"),
     ],
@@ -87,9 +91,9 @@ static ANTHROPIC: ProviderFacts = ProviderFacts {
     dialect: &dialect::ANTHROPIC,
     conversation: Some(Conversation { words: Words::Messages, path: "/v1/messages" }),
     endpoints: &[
-        post("/v1/messages"),
-        post("/v1/messages/count_tokens"),
-        post("/v1/complete"),
+        post("/v1/messages", MESSAGES),
+        post("/v1/messages/count_tokens", Nothing),
+        post("/v1/complete", COMPLETE),
         get("/v1/models"),
         get("/v1/models/{model}"),
     ],
@@ -107,14 +111,14 @@ static GOOGLE: ProviderFacts = ProviderFacts {
     dialect: &dialect::GOOGLE,
     conversation: None,
     endpoints: &[
-        post("/v1beta/models/{model}:generateContent"),
-        post("/v1beta/models/{model}:streamGenerateContent"),
-        post("/v1beta/models/{model}:countTokens"),
+        post("/v1beta/models/{model}:generateContent", GENERATE),
+        post("/v1beta/models/{model}:streamGenerateContent", GENERATE),
+        post("/v1beta/models/{model}:countTokens", Nothing),
         get("/v1beta/models"),
         get("/v1beta/models/{model}"),
-        post("/v1/models/{model}:generateContent"),
-        post("/v1/models/{model}:streamGenerateContent"),
-        post("/v1/models/{model}:countTokens"),
+        post("/v1/models/{model}:generateContent", GENERATE),
+        post("/v1/models/{model}:streamGenerateContent", GENERATE),
+        post("/v1/models/{model}:countTokens", Nothing),
         get("/v1/models"),
         get("/v1/models/{model}"),
     ],
@@ -130,19 +134,19 @@ static AZURE_OPENAI: ProviderFacts = ProviderFacts {
     key_prefix: "",
     conversation: chat("/openai/v1/chat/completions", "max_completion_tokens"),
     endpoints: &[
-        asked("/openai/deployments/{model}/chat/completions"),
-        asked("/openai/deployments/{model}/completions"),
-        post("/openai/deployments/{model}/embeddings"),
-        post("/openai/deployments/{model}/audio/speech"),
-        post("/openai/deployments/{model}/audio/transcriptions"),
-        post("/openai/deployments/{model}/audio/translations"),
-        post("/openai/deployments/{model}/images/generations"),
-        post("/openai/deployments/{model}/images/edits"),
-        post("/openai/responses"),
-        asked("/openai/v1/chat/completions"),
-        asked("/openai/v1/completions"),
-        post("/openai/v1/embeddings"),
-        post("/openai/v1/responses"),
+        asked("/openai/deployments/{model}/chat/completions", CHAT),
+        asked("/openai/deployments/{model}/completions", COMPLETION),
+        post("/openai/deployments/{model}/embeddings", Reads),
+        post("/openai/deployments/{model}/audio/speech", Untold),
+        post("/openai/deployments/{model}/audio/transcriptions", Untold),
+        post("/openai/deployments/{model}/audio/translations", Untold),
+        post("/openai/deployments/{model}/images/generations", Untold),
+        post("/openai/deployments/{model}/images/edits", Untold),
+        post("/openai/responses", RESPONSES),
+        asked("/openai/v1/chat/completions", CHAT),
+        asked("/openai/v1/completions", COMPLETION),
+        post("/openai/v1/embeddings", Reads),
+        post("/openai/v1/responses", RESPONSES),
         get("/openai/models"),
         get("/openai/v1/models"),
         get("/openai/v1/models/{model}"),
@@ -157,10 +161,10 @@ static OPENROUTER: ProviderFacts = ProviderFacts {
     more_models: &["models"],
     hidden_models: &["preset", "plugins"],
     endpoints: &[
-        asked("/chat/completions"),
-        asked("/completions"),
-        post("/responses"),
-        post("/embeddings"),
+        asked("/chat/completions", CHAT_OR_OLD),
+        asked("/completions", COMPLETION),
+        post("/responses", RESPONSES),
+        post("/embeddings", Reads),
         get("/models"),
     ],
     ..PLAIN
@@ -171,12 +175,12 @@ static MISTRAL: ProviderFacts = ProviderFacts {
     host: Some("api.mistral.ai"),
     key_variable: Some("MISTRAL_API_KEY"),
     endpoints: &[
-        post("/chat/completions"),
-        post("/fim/completions"),
-        post("/embeddings"),
-        post("/moderations"),
-        post("/chat/moderations"),
-        post("/audio/transcriptions"),
+        post("/chat/completions", OLD_CHAT),
+        post("/fim/completions", COMPLETION),
+        post("/embeddings", Reads),
+        post("/moderations", Reads),
+        post("/chat/moderations", Reads),
+        post("/audio/transcriptions", Untold),
         get("/models"),
         get("/models/{model}"),
     ],
@@ -188,11 +192,11 @@ static GROQ: ProviderFacts = ProviderFacts {
     base: "/openai/v1",
     key_variable: Some("GROQ_API_KEY"),
     endpoints: &[
-        asked("/chat/completions"),
-        post("/responses"),
-        post("/audio/speech"),
-        post("/audio/transcriptions"),
-        post("/audio/translations"),
+        asked("/chat/completions", CHAT),
+        post("/responses", RESPONSES),
+        post("/audio/speech", Untold),
+        post("/audio/transcriptions", Untold),
+        post("/audio/translations", Untold),
         get("/models"),
         get("/models/{model}"),
     ],
@@ -207,16 +211,16 @@ static OLLAMA: ProviderFacts = ProviderFacts {
     dialect: &dialect::OLLAMA,
     conversation: chat("/v1/chat/completions", "max_tokens"),
     endpoints: &[
-        post("/api/chat"),
-        post("/api/generate"),
-        post("/api/embed"),
-        post("/api/embeddings"),
+        post("/api/chat", OLLAMA_CALL),
+        post("/api/generate", OLLAMA_CALL),
+        post("/api/embed", Reads),
+        post("/api/embeddings", Reads),
         get("/api/tags"),
         get("/api/version"),
-        asked("/v1/chat/completions"),
-        asked("/v1/completions"),
-        post("/v1/responses"),
-        post("/v1/embeddings"),
+        asked("/v1/chat/completions", CHAT_OR_OLD),
+        asked("/v1/completions", COMPLETION),
+        post("/v1/responses", RESPONSES),
+        post("/v1/embeddings", Reads),
         get("/v1/models"),
         get("/v1/models/{model}"),
     ],
@@ -226,14 +230,14 @@ static OLLAMA: ProviderFacts = ProviderFacts {
 static OPENAI_COMPATIBLE: ProviderFacts = ProviderFacts {
     key_variable: Some("OPENAI_API_KEY"),
     endpoints: &[
-        asked("/chat/completions"),
-        asked("/completions"),
-        post("/responses"),
-        post("/embeddings"),
-        post("/audio/speech"),
-        post("/audio/transcriptions"),
-        post("/audio/translations"),
-        post("/images/generations"),
+        asked("/chat/completions", CHAT_OR_OLD),
+        asked("/completions", COMPLETION),
+        post("/responses", RESPONSES),
+        post("/embeddings", Reads),
+        post("/audio/speech", Untold),
+        post("/audio/transcriptions", Untold),
+        post("/audio/translations", Untold),
+        post("/images/generations", Untold),
         get("/models"),
         get("/models/{model}"),
     ],

@@ -9,6 +9,8 @@ mod place;
 mod route;
 pub(crate) mod translate;
 
+use std::{sync::Arc, time::Duration};
+
 use chiton_llm::{
     UsageChunkFilter, UsageReader,
     redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
@@ -31,12 +33,22 @@ use crate::{
     judge::SentTarget,
     message::{Request, RequestBody},
     revision::{Redactors, Revision},
+    spend::{self, Charge, Spend},
     upstream::relay::Cleaner,
 };
 
 /// How messages within a body may be coded, which nothing of ours undoes: gRPC's, and Connect's streams.
 const MESSAGE_CODINGS: [[&str; 2]; 2] =
     [["grpc-accept-encoding", "grpc-encoding"], ["connect-accept-encoding", "connect-content-encoding"]];
+
+/// Where it is written what a request is given, before it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    /// The events.
+    pub(crate) events: &'a Events,
+    /// What model calls spend.
+    pub(crate) spend: &'a Arc<Spend>,
+}
 
 /// A request as it goes upstream.
 pub(crate) struct Prepared {
@@ -54,6 +66,8 @@ pub(crate) struct Prepared {
     pub(crate) target: SentTarget,
     /// What is to be done to the response.
     pub(crate) cleaning: Option<Cleaning>,
+    /// What a model call spends.
+    pub(crate) charge: Option<Charge>,
     /// The memory that a body read before it is sent takes; held until the response begins.
     pub(crate) room: Option<SemaphorePermit<'static>>,
 }
@@ -63,6 +77,10 @@ pub(crate) struct Prepared {
 pub(crate) enum Refusal {
     /// By policy after all.
     Denied(Denial),
+    /// By a limit of its route, for this long.
+    Over(Denial, Duration),
+    /// By a limit of its route that it would always break.
+    Limited(Denial),
     /// Because it could not be written down.
     NotWritten(NotWritten),
     /// The agent did not send it whole.
@@ -91,7 +109,7 @@ pub(crate) struct Cleaning {
 
 /// Takes the agent's credentials out and puts the backend's in, where the permit is of a rule or a route that has one.
 pub(crate) async fn prepare(
-    events: &Events,
+    Before { events, spend }: Before<'_>,
     permit: &RequestPermit,
     revision: &Revision,
     request: Request,
@@ -103,10 +121,21 @@ pub(crate) async fn prepare(
         headers.remove(name);
     }
     let target = SentTarget::of(permit);
-    let mut prepared =
-        Prepared { method, headers, trailers, body, own: None, target, cleaning: None, room: None };
+    let mut prepared = Prepared {
+        method,
+        headers,
+        trailers,
+        body,
+        own: None,
+        target,
+        cleaning: None,
+        charge: None,
+        room: None,
+    };
     match (permit.llm(), permit.credential()) {
-        (Some(grant), _) => route::prepare(events, permit, grant, revision, &mut prepared).await?,
+        (Some(grant), _) => {
+            route::prepare(Before { events, spend }, permit, grant, revision, &mut prepared).await?;
+        }
         (None, Some(credential)) => rule(events, permit, credential, revision, &mut prepared).await?,
         (None, None) => {}
     }
@@ -155,6 +184,16 @@ fn ask_for_readable(headers: &mut HeaderMap, parts: bool) {
     headers.remove("a-im");
     for [accepted, _] in MESSAGE_CODINGS {
         headers.remove(accepted);
+    }
+}
+
+impl From<spend::Refused> for Refusal {
+    fn from(refused: spend::Refused) -> Self {
+        match refused {
+            spend::Refused::Denied(denial) => Self::Limited(denial),
+            spend::Refused::Over(denial, wait) => Self::Over(denial, wait),
+            spend::Refused::NotWritten(error) => Self::NotWritten(error),
+        }
     }
 }
 

@@ -4,23 +4,23 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chiton_llm::{Asked, PreparedRequest};
-use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit};
+use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit, Spends};
 use http::{HeaderMap, Method, header};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Cleaning, Prepared, Refusal, ask_for_readable, denied, translate, unavailable};
+use super::{Before, Cleaning, Prepared, Refusal, ask_for_readable, denied, translate, unavailable};
 use crate::{
-    events::Events,
     judge::SentTarget,
     limits,
     message::RequestBody,
     revision::{Redactors, Revision},
+    spend::Call,
 };
 
 pub(super) async fn prepare(
-    events: &Events,
+    Before { events, spend }: Before<'_>,
     permit: &RequestPermit,
     grant: LlmGrant<'_>,
     revision: &Revision,
@@ -31,11 +31,14 @@ pub(super) async fn prepare(
         prepared.target = SentTarget::stripped(permit.target(), None);
     }
     // A call that is refused for its model is given nothing.
-    let usage_added = read_call(grant, permit, prepared).await?;
+    let ReadCall { usage_added, models, is_json } = read_call(grant, permit, prepared).await?;
     let translation = translate::request(grant, permit, prepared, usage_added)?;
-    if let Some(reference) = grant.inject() {
-        let value = revision.usable(reference, permit.host());
-        let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
+    let value = grant.inject().map(|reference| revision.usable(reference, permit.host())).transpose();
+    let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
+    // Whatever is refused later gives back what is set aside here.
+    let body = prepared.body.whole().filter(|_| is_json);
+    prepared.charge = spend.charge(permit, grant, &Call { models: &models, body })?;
+    if let Some(value) = value {
         if chiton_llm::inject(grant.backend_facts(), &mut prepared.headers, value).is_err() {
             return Err(unavailable(permit, "the route's credential cannot stand in a header"));
         }
@@ -48,46 +51,58 @@ pub(super) async fn prepare(
     Ok(())
 }
 
+/// What is known of a call's body.
+#[derive(Default)]
+struct ReadCall {
+    /// Whether we ask for the usage of its stream.
+    usage_added: bool,
+    /// The models that it names.
+    models: Vec<String>,
+    /// It was read, and is JSON.
+    is_json: bool,
+}
+
 /// Reads a model call's JSON, which is small, where something in it is to be judged or changed. Everything else flows by.
-/// Whether we ask for the usage of its stream.
 async fn read_call(
     grant: LlmGrant<'_>,
     permit: &RequestPermit,
     prepared: &mut Prepared,
-) -> Result<bool, Refusal> {
+) -> Result<ReadCall, Refusal> {
     let (route, endpoint) = (grant.route(), grant.endpoint());
     let untold = || Err(Refusal::Denied(Denial::of_model(None, route.name.clone(), permit.intent())));
-    let reads = endpoint.asks_usage || route.models.is_some() || !route.model_alias.is_empty();
+    let limited = route.limits.of_spending() && !matches!(endpoint.spends, Spends::Nothing);
+    let reads = endpoint.asks_usage || route.models.is_some() || !route.model_alias.is_empty() || limited;
     let reads = reads || grant.translated().is_some();
     if !reads || !endpoint.calls_model() || prepared.method != Method::POST {
-        return Ok(false);
+        return Ok(ReadCall::default());
     }
     if route.models.is_some() && !is_one_text(&prepared.headers) {
         return untold();
     }
-    if !is_json(&prepared.headers) {
-        return if route.models.is_some() { untold() } else { Ok(false) };
+    if !is_json(&prepared.headers) || limited && !is_one_text(&prepared.headers) {
+        return if route.models.is_some() { untold() } else { Ok(ReadCall::default()) };
     }
     let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
     let (whole, room) = read_whole(permit, body).await?;
     let asked = Asked { facts: grant.facts(), endpoint, route };
-    let (sent, added) = match PreparedRequest::new(asked, &whole) {
+    let mut known = ReadCall::default();
+    let sent = match PreparedRequest::new(asked, &whole) {
         Ok(read) => {
             judge_models(grant, permit, &read)?;
-            let sent = match read.body {
+            known = ReadCall { usage_added: read.usage_added, models: read.models, is_json: true };
+            match read.body {
                 Cow::Owned(changed) => Some(Bytes::from(changed)),
                 Cow::Borrowed(_) => None,
-            };
-            (sent, read.usage_added)
+            }
         }
         // What is coded or no JSON after all is the provider's to refuse, where nothing depends on it.
-        Err(chiton_llm::RequestError::NotAnObject(_)) if route.models.is_none() => (None, false),
+        Err(chiton_llm::RequestError::NotAnObject(_)) if route.models.is_none() => None,
         Err(chiton_llm::RequestError::NotAnObject(_)) => return untold(),
         Err(error) => return Err(denied(permit, Reason::AmbiguousRequest, &error.to_string())),
     };
     prepared.body = RequestBody::Whole(Some(sent.unwrap_or(whole)));
     prepared.room = room;
-    Ok(added)
+    Ok(known)
 }
 
 /// The whole body of a call, and the memory that it takes: none where it was read before.

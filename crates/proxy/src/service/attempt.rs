@@ -17,7 +17,8 @@ use crate::{
     judge::Route,
     message::{Aborted, Request, RequestBody, Response},
     revision::Revision,
-    running::{Admitted, Exchange},
+    running::{Admitted, Exchange, TooMany},
+    spend::Charge,
     upstream::forward::{ForwardError, OutgoingHead, UpstreamBody},
 };
 
@@ -35,11 +36,13 @@ struct Answered {
     route: Route,
     response: http::Response<UpstreamBody>,
     cleaning: Option<inject::Cleaning>,
+    charge: Option<Charge>,
 }
 
 struct Failed {
     route: Route,
     error: ForwardError,
+    charge: Option<Charge>,
 }
 
 impl Tried {
@@ -108,6 +111,13 @@ impl Service {
             if !tried.is_in_vain() {
                 break;
             }
+            if let Err(TooMany { denial, revision, .. }) = self.proxy.running.count(&next) {
+                // Passed over, as a fallback that has spent what it may.
+                if let Err(error) = self.proxy.events.over_spent(&denial, revision.number) {
+                    return Ok(unwritten(&error));
+                }
+                continue;
+            }
             if let Err(error) = self.proxy.events.allowed(&next) {
                 return Ok(unwritten(&error));
             }
@@ -127,12 +137,18 @@ impl Service {
         };
         match other {
             Tried::Answered(answered) => {
-                exchange.completes_as(Completion::of(&answered.route.permit, answered.response.status()));
+                let Answered { route, response, charge, .. } = *answered;
+                exchange.charges(charge);
+                exchange.answered(response.status());
+                exchange.completes_as(Completion::of(&route.permit, response.status()));
             }
-            Tried::Failed(failed) => drop(self.failed(&failed.route, &failed.error, exchange)),
+            Tried::Failed(failed) => {
+                exchange.charges(failed.charge);
+                drop(self.failed(&failed.route, &failed.error, exchange));
+            }
             Tried::Refused(_) => {}
         }
-        exchange.finished(None);
+        exchange.finished(None, false);
         kept
     }
 
@@ -144,25 +160,30 @@ impl Service {
         request: Request,
         over: &CancellationToken,
     ) -> Result<Tried, Aborted> {
-        let prepare = inject::prepare(&self.proxy.events, &permit, revision, request);
-        let Prepared { method, headers, trailers, body, own, target, cleaning, room } =
+        let prepare = inject::prepare(self.before(), &permit, revision, request);
+        let Prepared { method, headers, trailers, body, own, target, cleaning, mut charge, room } =
             match until(over, prepare).await? {
                 Ok(prepared) => prepared,
                 Err(refusal) => return self.not_sent(refusal, revision).map(Tried::Refused),
             };
         let route = Route::new(permit, target);
         let head = OutgoingHead { method, headers, trailers, own };
+        if let Some(charge) = &mut charge {
+            charge.sent();
+        }
         let answered = until(over, self.proxy.upstream.forward(&route, head, body, over)).await?;
         drop(room);
         Ok(match answered {
-            Ok(response) => Tried::Answered(Box::new(Answered { route, response, cleaning })),
-            Err(error) => Tried::Failed(Box::new(Failed { route, error })),
+            Ok(response) => Tried::Answered(Box::new(Answered { route, response, cleaning, charge })),
+            Err(error) => Tried::Failed(Box::new(Failed { route, error, charge })),
         })
     }
 
     pub(super) fn not_sent(&self, why: inject::Refusal, revision: &Revision) -> Result<Response, Aborted> {
         match why {
             inject::Refusal::Denied(denial) => Ok(self.refuse(&denial, None, revision.number)),
+            inject::Refusal::Limited(denial) => Ok(self.limited(&denial, revision.number, None)),
+            inject::Refusal::Over(denial, wait) => Ok(self.limited(&denial, revision.number, Some(wait))),
             inject::Refusal::NotWritten(error) => Ok(unwritten(&error)),
             inject::Refusal::Aborted => Err(Aborted),
         }
@@ -171,13 +192,17 @@ impl Service {
     fn pass_on(&self, tried: Tried, mut exchange: Exchange) -> Response {
         match tried {
             Tried::Answered(answered) => {
-                let Answered { route, response, cleaning } = *answered;
+                let Answered { route, response, cleaning, charge } = *answered;
+                exchange.charges(charge);
                 match too_long(&route, response.body()) {
                     Some(denial) => self.refuse(&denial, None, route.permit.revision()),
                     None => relay(&route, response, cleaning, exchange),
                 }
             }
-            Tried::Failed(failed) => self.failed(&failed.route, &failed.error, &mut exchange),
+            Tried::Failed(failed) => {
+                exchange.charges(failed.charge);
+                self.failed(&failed.route, &failed.error, &mut exchange)
+            }
             Tried::Refused(response) => response,
         }
     }

@@ -270,3 +270,35 @@ async fn a_fallback_with_another_api_is_asked_in_its_words_and_answers_in_the_as
         assert!(String::from_utf8_lossy(&seen.body).contains(r#""model":"claude""#), "{seen:?}");
     }
 }
+
+#[tokio::test]
+async fn each_try_is_settled_at_its_own_backend_and_has_its_own_limits() {
+    let ca = TestCa::new();
+    let (one, two, three) = (failing(&ca, HOST, 503), serving(&ca, TWO), serving(&ca, THREE));
+    let limits = "limits: {tokens_per_day: 4000, requests_per_minute: 2}";
+    let policy = format!(
+        "dynamic:\n  llm_routing:\n    provider: openai\n    limits: {{tokens_per_day: 4000}}\n    fallback:\n\
+         \x20     - {{provider: openai-compatible, base_url: 'https://{TWO}/v1', {limits}}}\n\
+         \x20     - {{provider: groq, base_url: 'https://{THREE}/v1'}}\n"
+    );
+    let bench = bench(&ca, [one.address(), two.address(), three.address()], &policy);
+    // Five calls that may each take about 3,000: what the first backend did not serve costs nothing there.
+    for (call, served) in [(1, &two), (2, &two), (3, &three), (4, &three)] {
+        let before = served.requests().len();
+        let answer = ask(&bench, r#"{"model":"m","max_tokens":2400,"messages":[]}"#).await;
+        assert!(answer.contains(openai::GREETING), "{call}: {answer}");
+        assert_eq!(served.requests().len(), before + 1, "{call}");
+    }
+    assert_eq!(one.requests().len(), 4);
+    while told(&bench).iter().filter(|(_, status)| status.is_some()).count() < 8 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for event in bench.events().iter().filter(|event| event.action.as_str() == "response") {
+        let llm = event.llm.as_ref().unwrap();
+        let spent = (llm.input_tokens, llm.output_tokens);
+        let first = event.rule.as_deref() == Some("llm_routing");
+        assert_eq!(spent, if first { (Some(0), Some(0)) } else { (Some(11), Some(7)) }, "{event:?}");
+    }
+    // The second had its two of this minute.
+    assert_eq!(bench.denials().len(), 2, "{:?}", bench.denials());
+}

@@ -19,6 +19,7 @@ mod refreshing;
 mod refusals;
 mod rule_limits;
 mod smuggling;
+mod spending;
 mod streaming;
 mod tcp;
 mod tls;
@@ -38,6 +39,7 @@ use chiton_api::{
     forward::ForwardProxy,
 };
 use chiton_audit::{Decision, Event, Sink, SinkError};
+use chiton_llm::PriceRows;
 use chiton_secret::SecretValue;
 use chiton_testkit::{TestCa, Upstream};
 use chiton_tls::{Alpn, Authority, Roots, SystemRoots, client_config};
@@ -56,6 +58,7 @@ use crate::{
     limits,
     owners::Owners,
     revision::{Revision, RevisionError},
+    spend::Past,
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
 };
@@ -113,6 +116,9 @@ struct Setup<'a> {
     forward: Option<ForwardProxy>,
     /// `[llm] allow`.
     opened: Vec<String>,
+    /// `[llm.prices]`.
+    prices: PriceRows,
+    past: Option<Past>,
 }
 
 fn revised(revision: u64, policy: &str, credentials: &[(&str, &str, Option<Vec<&str>>)]) -> Revised {
@@ -145,6 +151,8 @@ impl Bench {
             forward: setup.forward,
             opened: setup.opened.iter().map(|url| url.parse().unwrap()).collect(),
             owners: setup.owners.unwrap_or_else(|| Owners::new(None).unwrap()),
+            prices: setup.prices,
+            past: setup.past.unwrap_or_else(Past::new),
         });
         Self { proxy: proxy.unwrap(), events, authority: pem }
     }

@@ -54,6 +54,8 @@ pub(crate) struct RelayedBody {
     stall: Stall,
     /// So many bytes may still come, where the rule has a limit.
     left: Option<u64>,
+    /// The server has sent all of it.
+    whole: bool,
     exchange: Exchange,
 }
 
@@ -95,7 +97,8 @@ impl RelayedBody {
     ) -> Self {
         let cut = Box::pin(exchange.over().clone().cancelled_owned());
         let stall = Stall::default();
-        let mut relayed = Self { body, cleaner, state: State::Flowing, cut, stall, left, exchange };
+        let mut relayed =
+            Self { body, cleaner, state: State::Flowing, cut, stall, left, whole: false, exchange };
         if relayed.body.is_end_stream() {
             // No body at all, as for HEAD: nothing that an encoding could be undone of.
             relayed.server_done();
@@ -105,6 +108,7 @@ impl RelayedBody {
     }
 
     fn server_done(&mut self) {
+        self.whole = true;
         self.body.release();
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.scrubber.end();
@@ -113,7 +117,8 @@ impl RelayedBody {
 
     fn finish(&mut self) {
         self.state = State::Done;
-        self.exchange.finished(self.cleaner.as_ref().and_then(|cleaner| cleaner.usage.as_ref()));
+        let usage = self.cleaner.as_ref().and_then(|cleaner| cleaner.usage.as_ref());
+        self.exchange.finished(usage, self.whole);
     }
 
     /// The next clean piece; none where the cleaner needs more, or has nothing left.
@@ -169,6 +174,10 @@ impl RelayedBody {
                     (Ok(data), Some(cleaner)) => {
                         cleaner.quiet = None;
                         cleaner.scrubber.feed(data);
+                        if self.body.is_end_stream() {
+                            self.server_done();
+                            self.state = State::Ending(None);
+                        }
                     }
                     (Ok(data), None) => {
                         if self.body.is_end_stream() {
@@ -217,6 +226,8 @@ impl RelayedBody {
 impl Drop for RelayedBody {
     fn drop(&mut self) {
         if !matches!(self.state, State::Done) {
+            // Nobody waits for the rest, in which the usage may be.
+            while self.whole && matches!(self.clean_piece(), Ok(Some(_))) {}
             self.finish();
         }
     }
