@@ -47,6 +47,10 @@ const PYTHON: &[&str] = &[
     "websockets==15.0.1",
     "h2==4.3.0",
     "grpcio==1.85.3",
+    "boto3==1.44.8",
+    "moto==5.2.5",
+    "flask==3.1.3",
+    "flask-cors==6.0.5",
 ];
 const NODE: &[&str] = &["@anthropic-ai/claude-code@2.1.197", "@openai/codex@0.169.0"];
 

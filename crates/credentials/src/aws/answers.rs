@@ -95,6 +95,8 @@ pub(super) fn fault(answer: &Answer) -> AwsError {
         ("InvalidParameterException", _) => AwsError::BadName("InvalidParameterException"),
         ("ValidationException", _) => AwsError::BadName("ValidationException"),
         ("DecryptionFailure", _) => AwsError::Decryption,
+        // Of something on the way, such as an endpoint's own policy.
+        ("", 403) => AwsError::Forbidden("403"),
         (_, status @ 500..600) => AwsError::Failed(status),
         (_, 300..400) => AwsError::Odd("it sends elsewhere, which is not followed"),
         _ => AwsError::Odd("its error is not one of this question's"),
