@@ -3,6 +3,7 @@
 //! Everything listens on loopback, on ports that the kernel chose. Servers run on threads of their own and
 //! end when they are dropped, so that tests are plain functions.
 
+pub mod aws;
 pub mod ca;
 pub mod connect;
 pub mod harness;
@@ -14,6 +15,7 @@ pub mod routes;
 pub mod server;
 pub mod vault;
 
+pub use aws::AwsServer;
 pub use ca::TestCa;
 pub use connect::{Forward, ForwardProxy};
 pub use harness::{As, Chiton, Outcome};

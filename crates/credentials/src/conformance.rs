@@ -11,12 +11,15 @@ use std::{
 };
 
 use chiton_secret::{Scheme, SecretRef, SecretValue};
-use chiton_testkit::vault::{Mode, VaultServer};
+use chiton_testkit::{
+    aws::{AwsMode, AwsServer},
+    vault::{Mode, VaultServer},
+};
 use tempfile::TempDir;
 
 use crate::{
-    Environment, Fault, Fetched, Files, HostList, KeySource, LocalStore, SecretStore, Vault, backends::ask,
-    vault::tests as testing,
+    AwsSecrets, Commands, Environment, Fault, Fetched, Files, HostList, KeySource, LocalStore, SecretStore,
+    Vault, aws::tests as aws, backends::ask, exec::tests::shell, vault::tests as testing,
 };
 
 /// A place of secrets that the suite can write to.
@@ -278,6 +281,100 @@ async fn vault_conforms_in_both_versions_of_kv() {
     conforms(&InVault::new("kv", 1)).await;
     conforms(&InVault::new("secret", 2)).await;
     conforms(&InVault::new("kv/of/a/team", 2)).await;
+}
+
+struct InAws {
+    server: AwsServer,
+    aws: AwsSecrets,
+    field: bool,
+}
+
+impl InAws {
+    fn new(field: bool) -> Self {
+        let server = AwsServer::plain();
+        let aws = aws::secrets(&server);
+        Self { server, aws, field }
+    }
+}
+
+impl Subject for InAws {
+    fn store(&self) -> &dyn SecretStore {
+        &self.aws
+    }
+
+    fn reference(&self, name: &str) -> SecretRef {
+        let field = if self.field { "#key" } else { "" };
+        format!("aws-sm://team/{name}{field}").parse().unwrap()
+    }
+
+    fn put(&self, name: &str, value: &str) {
+        let fields = serde_json::json!({ "key": value, "other": "sk-of-another-field" }).to_string();
+        self.server.put(&format!("team/{name}"), if self.field { &fields } else { value });
+    }
+
+    fn remove(&self, name: &str) {
+        self.server.remove(&format!("team/{name}"));
+    }
+
+    fn break_down(&self) -> bool {
+        self.server.set_mode(AwsMode::Failing);
+        true
+    }
+
+    fn mend(&self) {
+        self.server.set_mode(AwsMode::Up);
+    }
+}
+
+#[tokio::test]
+async fn aws_secrets_manager_conforms() {
+    conforms(&InAws::new(true)).await;
+    conforms(&InAws::new(false)).await;
+}
+
+/// A command for each name, which says what is in a file.
+struct ByCommands(TempDir, Commands);
+
+impl ByCommands {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str| shell(&format!("cat {}", folder.path().join(name).display()));
+        let commands = ["a", "b", "c"].map(|name| (name.to_owned(), script(name)));
+        Self(folder, Commands::new(commands.into()))
+    }
+}
+
+impl Subject for ByCommands {
+    fn store(&self) -> &dyn SecretStore {
+        &self.1
+    }
+
+    fn reference(&self, name: &str) -> SecretRef {
+        format!("exec://{name}").parse().unwrap()
+    }
+
+    fn put(&self, name: &str, value: &str) {
+        std::fs::write(self.0.path().join(name), value).unwrap();
+    }
+
+    /// A command cannot say for certain that there is nothing; its owner can.
+    fn remove(&self, name: &str) {
+        std::fs::write(self.0.path().join(name), "").unwrap();
+    }
+
+    fn break_down(&self) -> bool {
+        std::fs::rename(self.0.path().join("a"), self.0.path().join("whole")).unwrap();
+        true
+    }
+
+    fn mend(&self) {
+        std::fs::rename(self.0.path().join("whole"), self.0.path().join("a")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn commands_conform() {
+    conforms(&ByCommands::new()).await;
 }
 
 /// The suite itself: a store that gets one thing wrong does not pass.

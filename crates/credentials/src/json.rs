@@ -72,3 +72,12 @@ impl<'de> Visitor<'de> for FieldVisitor {
         Ok(Field::Other("a map"))
     }
 }
+
+/// A text that may be absent or null, as that.
+pub(crate) fn maybe_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretValue>, D::Error> {
+    match Option::<Field>::deserialize(from)? {
+        None => Ok(None),
+        Some(Field::Text(value)) => Ok(Some(value)),
+        Some(Field::Other(_)) => Err(serde::de::Error::custom("no text")),
+    }
+}

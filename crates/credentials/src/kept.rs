@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use chiton_secret::SecretRef;
+use chiton_secret::{Scheme, SecretRef};
 use tokio::time::Instant;
 
 use crate::{Fault, Fetched, Lifetime, Resolved};
@@ -117,9 +117,9 @@ impl KeptValues {
         self.slots().retain(|_, slot| Arc::strong_count(slot) > 1);
     }
 
-    /// Forgets everything: it came from another server, or by another's right.
-    pub(crate) fn clear(&self) {
-        self.slots().clear();
+    /// Forgets everything of a scheme: it came from another server, or by another's right.
+    pub(crate) fn clear(&self, scheme: Scheme) {
+        self.slots().retain(|reference, _| reference.scheme() != scheme);
     }
 
     fn slot(&self, reference: &SecretRef) -> Arc<Slot> {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use chiton_secret::{Scheme, SecretRef, SecretValue};
 
-use crate::{LocalError, Unusable, VaultError};
+use crate::{AwsError, ExecError, LocalError, Unusable, VaultError};
 
 /// One kind of place where secrets are kept. The conformance suite says what all of them have in common.
 #[async_trait]
@@ -61,9 +61,6 @@ pub struct ResolveError {
 /// What stands in the way of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// This kind of reference is for later.
-    #[error("{0} is not supported yet; use local://, vault://, env:// or file://")]
-    Unsupported(&'static str),
     /// The local store has no such secret.
     #[error("there is no such secret; store it with `chiton secret set {0}`")]
     NoSecret(String),
@@ -81,6 +78,12 @@ pub enum Fault {
     /// Vault does not give it.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// AWS Secrets Manager does not give it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The operator's command does not give it.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// There is a value, but it cannot be used.
     #[error("its value cannot be used: {0}")]
     Unusable(#[from] Unusable),
@@ -92,11 +95,13 @@ impl Fault {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Unsupported(_) | Self::NoSecret(_) | Self::NoVariable | Self::Unusable(_) => true,
+            Self::NoSecret(_) | Self::NoVariable | Self::Unusable(_) => true,
             Self::File(FileFault::Io(error)) => error.kind() == std::io::ErrorKind::NotFound,
             Self::File(FileFault::NotAFile | FileFault::Writable(_)) => true,
             Self::Local(_) => false,
             Self::Vault(error) => error.is_final(),
+            Self::Aws(error) => error.is_final(),
+            Self::Exec(error) => error.is_final(),
         }
     }
 
@@ -104,7 +109,8 @@ impl Fault {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Vault(VaultError::TooMany { retry_after }) => *retry_after,
+            Self::Vault(VaultError::TooMany { retry_after })
+            | Self::Aws(AwsError::TooMany { retry_after, .. }) => *retry_after,
             _ => None,
         }
     }

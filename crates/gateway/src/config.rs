@@ -4,6 +4,9 @@
 //! Unknown keys are errors. What is known but not there yet (`listen` other than `unix`) parses, and is refused by
 //! name where it would be used.
 
+mod aws;
+mod exec;
+mod times;
 mod vault;
 
 use std::{
@@ -19,12 +22,14 @@ use chiton_api::{
     name::DriverName,
     paths::Paths,
 };
-use chiton_credentials::VaultSettings;
+use chiton_credentials::{AwsSettings, ExecCommand, VaultSettings};
 use chiton_llm::PriceRows;
 use chiton_policy::{BaseUrl, BaseUrlError};
-use chiton_secret::{Scheme, SecretRef};
+use chiton_secret::SecretRef;
 use serde::Deserialize;
 
+use aws::AwsSection;
+use exec::ExecSection;
 use vault::{Beside, VaultSection};
 
 /// Why the configuration cannot be used.
@@ -75,7 +80,8 @@ pub(crate) struct Config {
     upstream: UpstreamSection,
     llm: LlmSection,
     vault: Option<VaultSection>,
-    aws: Option<AwsSection>,
+    aws: AwsSection,
+    exec: BTreeMap<String, ExecSection>,
     #[serde(skip)]
     file: PathBuf,
 }
@@ -149,14 +155,6 @@ impl TryFrom<String> for BaseUrlText {
     }
 }
 
-/// `[aws]`, which no reference uses yet: `aws-sm://` is refused by name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AwsSection {
-    region: Option<String>,
-    endpoint_url: Option<String>,
-}
-
 impl Config {
     /// Reads the file in use; without one, everything is as by default.
     pub(crate) fn load(paths: &Paths) -> Result<Self, ConfigError> {
@@ -205,8 +203,14 @@ impl Config {
                 return bad(message);
             }
         }
+        let beside = Beside { resolve: BTreeMap::new(), extra_ca: Vec::new() };
+        let checked =
+            self.aws.settings(beside).map(|_| ()).and_then(|()| exec::commands(&self.exec).map(|_| ()));
+        if let Err(message) = checked {
+            return bad(message);
+        }
         if let Some(reference) = &self.upstream.proxy_credential
-            && matches!(reference.scheme(), Scheme::Vault | Scheme::AwsSm)
+            && reference.scheme().is_refreshed()
         {
             // It is not refreshed while a sandbox runs, and would be used past its time.
             return bad(format!(
@@ -262,14 +266,32 @@ impl Config {
     pub(crate) fn vault(&self) -> Result<Option<VaultSettings>, ConfigError> {
         let Some(vault) = &self.vault else { return Ok(None) };
         let ca = vault.ca().map(|path| self.read_ca(path, "[vault] ca")).transpose()?;
+        let beside = self.beside(ca.is_none())?;
+        vault.settings(ca, beside).map(Some).map_err(|message| self.bad_value(message))
+    }
+
+    /// How AWS is asked, with the files read.
+    pub(crate) fn aws(&self) -> Result<AwsSettings, ConfigError> {
+        self.aws.settings(self.beside(true)?).map_err(|message| self.bad_value(message))
+    }
+
+    /// The commands of `exec://`.
+    pub(crate) fn exec(&self) -> Result<BTreeMap<String, ExecCommand>, ConfigError> {
+        exec::commands(&self.exec).map_err(|message| self.bad_value(message))
+    }
+
+    fn beside(&self, trusts_extra: bool) -> Result<Beside, ConfigError> {
         let mut extra_ca = Vec::new();
-        for path in self.upstream.extra_ca.iter().filter(|_| ca.is_none()) {
+        for path in self.upstream.extra_ca.iter().filter(|_| trusts_extra) {
             extra_ca.push(self.read_ca(path, EXTRA_CA)?);
         }
         let resolve = self.upstream.resolve.iter();
         let resolve = resolve.filter_map(|(name, address)| Some((name.clone(), address.parse().ok()?)));
-        let settings = vault.settings(ca, Beside { resolve: resolve.collect(), extra_ca });
-        settings.map(Some).map_err(|message| ConfigError::Value { path: self.file.clone(), message })
+        Ok(Beside { resolve: resolve.collect(), extra_ca })
+    }
+
+    fn bad_value(&self, message: String) -> ConfigError {
+        ConfigError::Value { path: self.file.clone(), message }
     }
 
     fn read_ca(&self, path: &Path, setting: &'static str) -> Result<String, ConfigError> {

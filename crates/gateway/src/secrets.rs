@@ -54,8 +54,8 @@ impl Secrets {
         reference: &SecretRef,
         freshness: Freshness,
     ) -> Result<Resolved, ResolveError> {
-        if reference.scheme() == Scheme::Vault {
-            self.follow_configuration();
+        if reference.scheme().is_refreshed() {
+            self.follow_configuration(reference.scheme());
         }
         let resolved = self.backends.resolve(reference, freshness).await?;
         if let Some(warning) = &resolved.warning {
@@ -65,20 +65,40 @@ impl Secrets {
     }
 
     /// A configuration with an error changes nothing; it is refused by name where a sandbox is started.
-    fn follow_configuration(&self) {
-        let settings = Config::load(&self.paths).and_then(|config| config.vault());
-        let followed =
-            settings.map(|settings| self.backends.set_vault(settings).map_err(|error| error.to_string()));
-        if let Err(error) = followed.unwrap_or_else(|error| Err(error.to_string())) {
-            tracing::warn!("`[vault]` of the configuration is not followed: {error}");
+    fn follow_configuration(&self, scheme: Scheme) {
+        if let Err(error) = self.followed(scheme) {
+            tracing::warn!("the configuration of {scheme}:// is not followed: {error}");
+        }
+    }
+
+    fn followed(&self, scheme: Scheme) -> Result<(), String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let config = Config::load(&self.paths).map_err(|error| text(&error))?;
+        match scheme {
+            Scheme::Vault => {
+                let settings = config.vault().map_err(|error| text(&error))?;
+                self.backends.set_vault(settings).map_err(|error| text(&error))
+            }
+            Scheme::AwsSm => {
+                self.backends.set_aws(config.aws().map_err(|error| text(&error))?);
+                Ok(())
+            }
+            Scheme::Exec => {
+                self.backends.set_exec(config.exec().map_err(|error| text(&error))?);
+                Ok(())
+            }
+            Scheme::Local | Scheme::Env | Scheme::File => Ok(()),
         }
     }
 
     /// Whether a reference resolves at this moment, and what may be told of its value. Sandboxes that use it get another
     /// value at once.
     pub(crate) async fn test(&self, reference: &SecretRef) -> Result<http::TestedSecret, GatewayError> {
-        if reference.scheme() == Scheme::Vault {
-            Config::load(&self.paths)?.vault()?;
+        match reference.scheme() {
+            Scheme::Vault => drop(Config::load(&self.paths)?.vault()?),
+            Scheme::AwsSm => drop(Config::load(&self.paths)?.aws()?),
+            Scheme::Exec => drop(Config::load(&self.paths)?.exec()?),
+            Scheme::Local | Scheme::Env | Scheme::File => {}
         }
         let tested = self.one(reference, Freshness::Anew).await;
         // One that does not resolve any more is withheld as well.

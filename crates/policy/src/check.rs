@@ -12,7 +12,7 @@ use crate::{
     model::{EnvEntry, Mode, Policy},
     names::Scheme,
     patterns::{BinaryPattern, FileGlob},
-    unsupported::unsupported_at,
+    unsupported::unsupported,
 };
 
 /// A literal that looks like a secret is an error wherever it stands.
@@ -58,8 +58,7 @@ pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Not
         let span = root.at(&["dynamic", "mode"]);
         notes.warning(span, "`mode: audit` lets pass what the rules refuse, and only records it");
     }
-    let place = |index: usize| sites.http.get(index).map_or(index, |site| site.index);
-    for item in unsupported_at(policy, place) {
+    for item in unsupported(policy) {
         let path: Vec<&str> = item.place.iter().map(String::as_str).collect();
         notes.warning(root.at(&path), item.to_string()).help =
             Some("`chiton run` and `chiton policy apply` refuse this policy until it is".to_owned());

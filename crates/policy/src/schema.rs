@@ -116,7 +116,7 @@ fn definitions() -> Value {
         "flag": { "type": ["boolean", "null"] },
         "port": { "type": "integer", "minimum": 1, "maximum": 65535 },
         "host": { "type": "string", "minLength": 1, "pattern": "^[^/@?#]+$" },
-        "secret": { "type": "string", "pattern": "^(local|vault|aws-sm|env|file)://." },
+        "secret": { "type": "string", "pattern": "^(local|vault|aws-sm|env|file|exec)://." },
         "env": { "anyOf": [
             { "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } },
             { "type": "array", "items": { "anyOf": [

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use chiton_secret::{Scheme, SecretRef};
-
 use crate::{
-    model::{Fixed, Gpu, HttpRule, LlmRoute, Policy, Resources, WorkspaceMode},
+    model::{Fixed, Gpu, LlmRoute, Policy, Resources, WorkspaceMode},
     provider::Provider,
 };
 
@@ -34,18 +32,9 @@ impl fmt::Display for Unsupported {
 /// Everything in a policy that is not enforced yet. `run` and `apply` refuse a policy that has any.
 #[must_use]
 pub fn unsupported(policy: &Policy) -> Vec<Unsupported> {
-    unsupported_at(policy, |index| index)
-}
-
-/// The same of a policy from which rules that could not be read are missing: `place` says which one in the document
-/// the rule of an index is.
-pub(crate) fn unsupported_at(policy: &Policy, place: impl Fn(usize) -> usize) -> Vec<Unsupported> {
     let mut found = Found::default();
     found.when(!policy.extends.is_empty(), &["extends"], "");
     fixed(&policy.fixed, &mut found);
-    for (index, rule) in policy.dynamic.http.iter().enumerate() {
-        http(rule, &place(index).to_string(), &mut found);
-    }
     for outer in &policy.dynamic.llm {
         for route in outer.with_fallbacks() {
             llm(route, outer.provider, &mut found);
@@ -83,13 +72,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
     found.when(fixed.gpu != Gpu::None, &["static", "gpu"], "");
 }
 
-fn http(rule: &HttpRule, index: &str, found: &mut Found) {
-    if let Some(scheme) = rule.credential.as_ref().map(|known| known.secret.scheme()) {
-        let place = ["dynamic", "network", "http", index, "credential"];
-        found.when(is_planned(scheme), &place, &format!(": {scheme}://"));
-    }
-}
-
 /// `asked`: whose API the agent speaks.
 fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
     // The name says where it is: `llm_routing[1].fallback[0]`.
@@ -101,15 +83,4 @@ fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
     field(route.provider.facts().is_none(), "provider", &format!(": {}", route.provider));
     let other = !asked.shares_calls_with(route.provider) && !asked.translates_to(route.provider);
     field(other, "provider", &format!(": {} after `{asked}`, which has other calls", route.provider));
-    if let Some(scheme) = route.inject_backend_credential.as_ref().map(SecretRef::scheme) {
-        field(is_planned(scheme), "inject_backend_credential", &format!(": {scheme}://"));
-    }
-}
-
-/// Whether no backend keeps secrets of this scheme yet.
-fn is_planned(scheme: Scheme) -> bool {
-    match scheme {
-        Scheme::AwsSm => true,
-        Scheme::Local | Scheme::Vault | Scheme::Env | Scheme::File => false,
-    }
 }

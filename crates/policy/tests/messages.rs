@@ -76,17 +76,6 @@ fn warnings_of_the_reference_policy() {
 }
 
 #[test]
-fn a_place_is_the_documents_also_beside_rules_that_cannot_be_read() {
-    let text = "dynamic:\n  network:\n    http:\n      - host: '['\n      - host: a.test\n        credential: {secret: 'aws-sm://x', header: x-key}\n";
-    let diagnostics = Policy::parse(text).unwrap_err().render("chiton.yaml", false);
-    assert!(
-        diagnostics.contains("not supported yet: `dynamic.network.http[1].credential: aws-sm://`"),
-        "{diagnostics}"
-    );
-    assert!(diagnostics.contains("chiton.yaml:6:"), "{diagnostics}");
-}
-
-#[test]
 fn a_credential_that_says_too_much_or_too_little() {
     assert_snapshot!(errors(
         "static: {process: {env: {A_TOKEN: x, B_TOKEN: }}}\n\

@@ -11,17 +11,20 @@ pub enum Scheme {
     Local,
     /// `vault://mount/path#field`: HashiCorp Vault or OpenBao, KV.
     Vault,
-    /// `aws-sm://name#key`: AWS Secrets Manager.
+    /// `aws-sm://name#key`: AWS Secrets Manager; `?stage=` or `?version=` before `#` names another version.
     AwsSm,
     /// `env://NAME`: a variable of the gateway's environment.
     Env,
     /// `file:///path`: a file of the gateway's host.
     File,
+    /// `exec://name`: a command of the operator's.
+    Exec,
 }
 
 impl Scheme {
     /// Every scheme, in the order in which help and errors list them.
-    pub const ALL: [Scheme; 5] = [Scheme::Local, Scheme::Vault, Scheme::AwsSm, Scheme::Env, Scheme::File];
+    pub const ALL: [Scheme; 6] =
+        [Scheme::Local, Scheme::Vault, Scheme::AwsSm, Scheme::Env, Scheme::File, Scheme::Exec];
 
     /// The scheme as written before `://`.
     #[must_use]
@@ -32,6 +35,16 @@ impl Scheme {
             Scheme::AwsSm => "aws-sm",
             Scheme::Env => "env",
             Scheme::File => "file",
+            Scheme::Exec => "exec",
+        }
+    }
+
+    /// Whether a value of it holds for a time only, and is asked for again while it is used.
+    #[must_use]
+    pub const fn is_refreshed(self) -> bool {
+        match self {
+            Scheme::Vault | Scheme::AwsSm | Scheme::Exec => true,
+            Scheme::Local | Scheme::Env | Scheme::File => false,
         }
     }
 }
@@ -55,10 +68,12 @@ pub struct SecretRef {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefError {
     /// There is no `://`.
-    #[error("not a secret reference: expected `scheme://…` with one of local, vault, aws-sm, env, file")]
+    #[error(
+        "not a secret reference: expected `scheme://…` with one of local, vault, aws-sm, env, file, exec"
+    )]
     NoScheme,
     /// The scheme is none of ours. Only a short, letter-like scheme is ever repeated.
-    #[error("unknown secret scheme `{0}`: expected one of local, vault, aws-sm, env, file")]
+    #[error("unknown secret scheme `{0}`: expected one of local, vault, aws-sm, env, file, exec")]
     UnknownScheme(String),
     /// Nothing, or something impossible, stands after `://`.
     #[error("a `{scheme}://` reference needs {needs}")]
@@ -110,26 +125,44 @@ impl FromStr for SecretRef {
                 Some((locator, field)) => (locator, Some(field.to_owned())),
                 None => (rest, None),
             },
-            Scheme::Local | Scheme::Env | Scheme::File => (rest, None),
+            Scheme::Local | Scheme::Env | Scheme::File | Scheme::Exec => (rest, None),
         };
         let name = |extra: &[u8]| {
             !locator.is_empty() && locator.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
         };
         let good = match scheme {
-            Scheme::Local => (name(b"-_."), "a name of letters, digits, `-`, `_` and `.`"),
+            Scheme::Local | Scheme::Exec => (name(b"-_."), "a name of letters, digits, `-`, `_` and `.`"),
             Scheme::Env => (name(b"_"), "a variable's name"),
             Scheme::File => (locator.starts_with('/'), "an absolute path, as `file:///path`"),
             Scheme::Vault => {
                 let whole = locator.contains('/') && locator.split('/').all(|segment| !segment.is_empty());
                 (name(b"-_./") && whole, "a mount and a path, as `vault://mount/path`")
             }
-            Scheme::AwsSm => (name(b"-_./+=@:"), "a secret's name"),
+            Scheme::AwsSm => (
+                is_aws(locator),
+                "a secret's name or ARN, and at most one of `?stage=LABEL` and `?version=ID` after it",
+            ),
         };
         if !good.0 || (scheme != Scheme::File && locator.split('/').any(|s| s == ".." || s == ".")) {
             return Err(bad(good.1));
         }
         Ok(Self { scheme, locator: locator.to_owned(), field })
     }
+}
+
+/// `name`, `name?stage=LABEL`, `name?version=ID`. A name has no `?`, and may have an `@`.
+fn is_aws(locator: &str) -> bool {
+    let all = |text: &str, extra: &[u8]| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
+    };
+    let (name, version) = locator.split_once('?').map_or((locator, None), |(name, told)| (name, Some(told)));
+    all(name, b"-_./+=@:")
+        && match version.map(|told| told.split_once('=')) {
+            None => true,
+            Some(Some(("stage", label))) => all(label, b"-_./+=@:"),
+            Some(Some(("version", id))) => all(id, b"-"),
+            Some(_) => false,
+        }
 }
 
 impl fmt::Display for SecretRef {
@@ -164,6 +197,10 @@ mod tests {
             "vault://llm/openai",
             "vault://llm/openai#key",
             "aws-sm://a/b#k",
+            "aws-sm:///prod/a@b+c=d#k",
+            "aws-sm://a?stage=AWSPREVIOUS#k",
+            "aws-sm://arn:aws:secretsmanager:eu-west-1:123456789012:secret:a/b-AbCdEf?version=0f1e2d3c-1",
+            "exec://op-github",
             "env://OPENAI_API_KEY",
             "file:///etc/key",
         ] {
@@ -185,6 +222,13 @@ mod tests {
             "vault://m//p",
             "vault:///m/p",
             "vault://m/p/",
+            "aws-sm://?stage=A",
+            "aws-sm://a?stage=",
+            "aws-sm://a?stage=A&version=b",
+            "aws-sm://a?label=A",
+            "aws-sm://a?version=a/b",
+            "exec:///bin/sh",
+            "exec://a b",
         ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text}");
         }

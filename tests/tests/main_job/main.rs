@@ -1,6 +1,7 @@
 //! The main job: real programs, not written by us, under the reference policy or a narrow variation of it.
 
 mod agents;
+mod aws;
 mod credentials;
 mod curl;
 mod forward;

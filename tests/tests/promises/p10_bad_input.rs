@@ -55,7 +55,6 @@ fn what_is_not_supported_is_refused_by_name() {
         ("static: {resources: {memory: 1GiB}}\n", "resources"),
         ("static: {gpu: all}\n", "gpu"),
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
-        ("dynamic: {network: {http: [{host: h.example, credential: {secret: 'aws-sm://x/y'}}]}}\n", "aws-sm"),
     ];
     for (text, mentions) in cases {
         let file = chiton.policy(text);

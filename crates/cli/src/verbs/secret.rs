@@ -73,7 +73,7 @@ enum Kind {
 /// Its store is asked anew, and sandboxes that use it get what it says.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// A reference as a policy has it: local://NAME, vault://MOUNT/PATH#FIELD, env://NAME, file:///PATH
+    /// A reference as a policy has it: local://NAME, vault://MOUNT/PATH#FIELD, aws-sm://NAME#KEY, exec://NAME, env://NAME, file:///PATH
     reference: String,
 }
 

@@ -11,12 +11,13 @@ use chiton_credentials::{
     vault::{KvVersion, Login, VaultAddress, VaultSettings},
 };
 use chiton_secret::{Scheme, SecretRef};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use super::times::{Span, Times};
 
 const REFRESH: Span = Span(Duration::from_secs(5 * 60));
 const KEEP: Span = Span(Duration::from_secs(60 * 60));
 const TIMEOUT: Span = Span(Duration::from_secs(10));
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where a pod finds the token of its service account.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -87,7 +88,7 @@ fn pod_token() -> PathBuf {
     POD_TOKEN.into()
 }
 
-/// What of `[upstream]` holds for Vault too.
+/// What of `[upstream]` holds for the servers that keep secrets too.
 pub(super) struct Beside {
     /// `resolve`.
     pub(super) resolve: BTreeMap<String, std::net::SocketAddr>,
@@ -112,14 +113,7 @@ impl VaultSection {
             ));
         }
         let (refresh, keep, timeout) = (self.refresh.0, self.keep.0, self.timeout.0);
-        if refresh > keep {
-            return Err(
-                "`[vault] refresh` is longer than `keep`: a value would not be used before it is due".into(),
-            );
-        }
-        if timeout > LONGEST_TIMEOUT {
-            return Err("`[vault] timeout` is longer than a minute: a start would wait for it".into());
-        }
+        Times { refresh, keep, timeout }.check("[vault]")?;
         let roots = match ca {
             Some(pem) => ServerRoots::Only(vec![pem]),
             None => ServerRoots::SystemAnd(beside.extra_ca),
@@ -193,7 +187,7 @@ fn either(
         (None, Some(path)) => file(path, &format!("{section} {file_name}")).map(Some),
         (Some(reference), None) => match reference.scheme() {
             Scheme::Local | Scheme::Env | Scheme::File => Ok(Some(reference.clone())),
-            Scheme::Vault | Scheme::AwsSm => Err(format!(
+            Scheme::Vault | Scheme::AwsSm | Scheme::Exec => Err(format!(
                 "`{section} {name}` is `{reference}`: what opens Vault is kept on this host, so use local://, env:// or file://"
             )),
         },
@@ -222,30 +216,8 @@ fn is_path(text: &str) -> bool {
     text.trim_matches('/').split('/').all(segment)
 }
 
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(80).collect()
-}
-
-/// A time, as `30s`, `5m` or `1h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span(Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let bad = || serde::de::Error::custom("expected a time from `1s` to `24h`, as `30s`, `5m` or `1h`");
-        let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(bad)?;
-        let (count, unit) = text.split_at_checked(at).ok_or_else(bad)?;
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return Err(bad()),
-        };
-        let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(seconds));
-        let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
-        seconds.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(bad)
-    }
 }
 
 #[cfg(test)]

@@ -190,7 +190,10 @@ impl Task {
         let references = chiton_policy::secret_refs(&Document::parse(&policy)?.policy);
         let first = !self.renewal.learned;
         self.renewal.learn(&self.gateway, &references);
-        if references.iter().any(|reference| matches!(reference.scheme(), Scheme::Vault | Scheme::File)) {
+        if references
+            .iter()
+            .any(|reference| reference.scheme().is_refreshed() || reference.scheme() == Scheme::File)
+        {
             self.network.follow_rejected(&self.live);
         }
         // The proxy has what was resolved for it a moment ago; only of what ends must be known when.

@@ -193,9 +193,9 @@ fn secrets_go_to_the_proxy_and_nowhere_else() {
         world.fake.only(|running| running.proxy.as_ref().unwrap().secrets.clone()),
         ["sk-s3cret-value"]
     );
-    let aws = policy.replace("local://openai", "aws-sm://openai");
-    let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"policy": aws})));
-    assert!(problem["detail"].as_str().unwrap().contains("not supported yet"), "{problem}");
+    let exec = policy.replace("local://openai", "exec://openai");
+    let problem = served.refused("POST", "/v1/sandboxes", world.create(json!({"policy": exec})));
+    assert!(problem["detail"].as_str().unwrap().contains("[exec.openai]"), "{problem}");
     served.must("DELETE", "/v1/secrets/openai", Value::Null);
     assert_eq!(served.refused("DELETE", "/v1/secrets/openai", Value::Null)["type"], "not_found");
     assert_nowhere(&world, &served, b"sk-s3cret-value");

@@ -44,8 +44,6 @@ const INSIDE: [&str; 8] =
 #[derive(Debug)]
 pub(crate) struct SitedRule {
     pub(crate) rule: HttpRule,
-    /// Its place among the document's rules, of which some may not be readable.
-    pub(crate) index: usize,
     pub(crate) span: Range<usize>,
     pub(crate) host: Range<usize>,
     pub(crate) paths: Vec<Range<usize>>,
@@ -111,7 +109,6 @@ fn read_rule(node: &Node, index: usize, notes: &mut Notes) -> Option<SitedRule> 
     };
     Some(SitedRule {
         rule,
-        index,
         span: node.span.clone(),
         host: host_span,
         paths: paths.unwrap_or_default().into_iter().map(|(_, span)| span).collect(),
