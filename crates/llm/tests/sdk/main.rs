@@ -4,7 +4,7 @@
 //! A small server stands between an SDK and a scripted backend of the other API. The script of each SDK says what it
 //! saw; requests that went to the backend are held against the types of the backend's SDK, where a field that is not
 //! of them is lost and so found.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
