@@ -159,7 +159,7 @@ fn is_below(usage: &[Place], places: &[Place], path: &[String]) -> bool {
 impl Figures {
     fn take(&mut self, dialect: &Dialect, path: &[String], scalar: &str) {
         if let [key] = path {
-            self.ended |= dialect.ends.iter().any(|end| *end == (key.as_str(), scalar));
+            self.ended |= dialect.ends.contains(&(key.as_str(), scalar));
         }
         // A stream that is no event stream is one list.
         let path = match path {
