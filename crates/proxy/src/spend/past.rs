@@ -46,16 +46,16 @@ impl Past {
             RESERVE if event.time.day() >= self.now.day() => {
                 self.open.insert(event.id, (backend.clone(), Amount::of(llm)));
             }
-            "response" | SETTLE => match llm.call {
-                // One that is not there was of a day that is over.
-                Some(call) => {
-                    if self.open.remove(&call).is_some() {
-                        self.add(backend, Amount::of(llm));
-                    }
+            "response" | SETTLE => {
+                let counts = match llm.call {
+                    // One that is not there was of a day that is over.
+                    Some(call) => self.open.remove(&call).is_some(),
+                    None => event.time.day() >= self.now.day(),
+                };
+                if counts {
+                    self.add(backend, Amount::of(llm));
                 }
-                None if event.time.day() >= self.now.day() => self.add(backend, Amount::of(llm)),
-                None => {}
-            },
+            }
             _ => {}
         }
     }
