@@ -47,10 +47,12 @@ fn show_counts_folders_and_names_the_policy_in_use() {
 #[test]
 fn check_says_what_run_would_refuse() {
     let chiton = Chiton::new(As::User);
-    let route = "{provider: openai, limits: {requests_per_minute: 5}}";
-    let policy = chiton.policy(&format!("{POLICY}dynamic:\n  llm_routing: {route}\n"));
+    let policy = chiton.policy(&format!("{POLICY}dynamic:\n  llm_routing: {{provider: bedrock}}\n"));
     let checked = chiton.run(&["policy", "check", policy.to_str().expect("UTF-8")]).expect_status(0);
-    assert!(checked.stdout.contains("not supported yet: dynamic.llm_routing.limits"), "{checked:?}");
+    assert!(
+        checked.stdout.contains("not supported yet: dynamic.llm_routing.provider: bedrock"),
+        "{checked:?}"
+    );
     let refused = chiton.sandboxed(&policy, &["true"]).expect_status(125);
     assert!(refused.stderr.contains("not supported yet"), "{refused:?}");
 }

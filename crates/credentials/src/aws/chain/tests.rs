@@ -195,13 +195,16 @@ async fn kept_till_shortly_before_they_end_and_asked_for_once() {
     let (one, other) = tokio::join!(aws.chain().credentials(), aws.chain().credentials());
     assert_eq!(one.unwrap(), other.unwrap());
     assert_eq!(host.server.made(), 1, "one asker for all");
+    let id = async || aws.chain().credentials().await.map(|credentials| credentials.access_key_id);
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert_eq!(id().await.unwrap(), "ASIA2", "had anew before they end");
     // Due, and not given: those at hand are used while they hold.
     host.server.give_none(true);
     tokio::time::sleep(Duration::from_millis(2200)).await;
-    assert_eq!(aws.chain().credentials().await.unwrap().access_key_id, "ASIA1");
+    assert_eq!(id().await.unwrap(), "ASIA2");
     tokio::time::sleep(Duration::from_millis(900)).await;
-    let error = aws.chain().credentials().await.unwrap_err();
+    let error = id().await.unwrap_err();
     assert!(matches!(error, ChainError::Refused { .. }), "{error}");
     host.server.give_none(false);
-    assert_eq!(aws.chain().credentials().await.unwrap().access_key_id, "ASIA2");
+    assert_eq!(id().await.unwrap(), "ASIA3");
 }
