@@ -49,6 +49,7 @@ const PYTHON: &[&str] = &[
     "grpcio==1.85.3",
     "boto3==1.44.8",
     "moto==5.2.5",
+    "awscli==1.46.3",
     "flask==3.1.3",
     "flask-cors==6.0.5",
 ];

@@ -14,6 +14,7 @@ mod postgres;
 mod real_model;
 mod sdks;
 mod server;
+mod signed;
 mod stolen;
 mod tcp;
 mod trust;
