@@ -1,3 +1,5 @@
+//! Whole answers and errors, by example.
+
 use http::StatusCode;
 use serde_json::{Value, json};
 

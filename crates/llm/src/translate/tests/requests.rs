@@ -1,3 +1,5 @@
+//! Requests, by example: what becomes of each part, and what is refused by its name.
+
 use serde_json::{Value, json};
 
 use super::{TO_CHAT, Way, refused, sent};
