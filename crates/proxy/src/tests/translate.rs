@@ -174,6 +174,27 @@ async fn what_the_backend_is_given_never_comes_back() {
 }
 
 #[tokio::test]
+async fn a_text_within_a_text_is_cleaned_when_it_is_opened() {
+    let ca = TestCa::new();
+    let escaped: String = SECRET.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect();
+    let answered = move |mut received: Received| {
+        let arguments = format!("{{\"k\":\"{escaped}\"}}");
+        async move {
+            received.body().await;
+            let call =
+                json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+            let said = json!({"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"});
+            json(200, &json!({"id": "x", "model": "m", "choices": [said]}))
+        }
+    };
+    let upstream = Upstream::tls(&ca, &[OPENAI], Router::new().any("/", answered));
+    let bench = MESSAGES.bench(&ca, &upstream, "");
+    let answer = MESSAGES.say(&bench, &request("m", "hi", false)).await;
+    let input = body(&answer)["content"][0]["input"].clone();
+    assert!(input["k"].as_str().unwrap().contains("redacted"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_said_there_reaches_nobody() {
     let ca = TestCa::new();
     for pair in [MESSAGES, CHAT] {

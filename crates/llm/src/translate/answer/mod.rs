@@ -29,7 +29,7 @@ pub struct Answer {
 /// Why an answer cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("the backend's answer is not what its API says: {0}")]
+    #[error("the backend's answer is not what its API says: {}", short(&.0.to_string()))]
     Shape(#[from] serde_json::Error),
     #[error("the backend's answer has {0}, which cannot be translated")]
     Has(&'static str),
@@ -43,8 +43,13 @@ pub(super) enum Unreadable {
 
 impl Unreadable {
     pub(super) fn says(what: &'static str, said: &str) -> Self {
-        Self::Says { what, said: said.chars().take(64).collect::<String>().escape_debug().to_string() }
+        Self::Says { what, said: short(said) }
     }
+}
+
+/// What a backend says may be long.
+fn short(said: &str) -> String {
+    said.chars().take(120).flat_map(char::escape_debug).collect()
 }
 
 pub(super) fn whole(answers: &Answers, status: StatusCode, body: &[u8], now: u64) -> Answer {

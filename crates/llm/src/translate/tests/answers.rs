@@ -1,3 +1,5 @@
+//! Whole answers and errors, by example.
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -119,6 +121,9 @@ fn what_cannot_be_told_is_an_error_of_the_askers() {
     assert_eq!((status, &said["error"]["type"]), (502, &json!("server_error")));
     let html = Answers::to(Api::Chat).whole(StatusCode::OK, b"<html>", 0);
     assert_eq!(html.status, 502);
+    let long = json!({"choices": "x".repeat(5000)});
+    let (status, said) = told(Api::Messages, 200, &long);
+    assert!(status == 502 && said.to_string().len() < 400, "{said}");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Requests, by example: what becomes of each part, and what is refused by its name.
+
 use serde_json::{Value, json};
 
 use super::{TO_CHAT, Way, refused, sent};
@@ -324,6 +326,7 @@ fn what_is_said_twice_or_is_no_object_is_refused() {
         "the body has `messages[0].role` more than once"
     );
     assert!(said("[]").contains("is not a JSON object") && said("{").contains("is not a JSON object"));
+    assert!(said(&format!("\"{}\"", "x".repeat(5000))).len() < 100);
     assert_eq!(said(r#"{"messages":[]}"#), "`model` is missing");
     let long = said(&format!(r#"{{"model":"a","messages":[],"{}\n":1}}"#, "x".repeat(5000)));
     assert!(long.len() < 300 && !long.contains('\n'), "{long}");

@@ -1,3 +1,5 @@
+//! Streams, by example, cut in every way and broken off in every place.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
