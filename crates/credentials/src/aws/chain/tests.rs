@@ -185,10 +185,17 @@ async fn of_the_instance_by_a_sessions_token() {
     assert_eq!(value(&host.with(settings, &there[..1]), "aws-sm://key").await, "sk-in-aws");
 }
 
+/// So many seconds pass. Between, the clock goes on as it does, since sockets do not wait for one that stands.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn kept_till_shortly_before_they_end_and_asked_for_once() {
     let host = Host::new();
-    host.server.instance("role-1").set_holds(3);
+    host.server.instance("role-1").set_holds(3000);
     let url = host.server.url();
     let there = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())];
     let aws = host.with(host.settings(), &there);
@@ -196,13 +203,13 @@ async fn kept_till_shortly_before_they_end_and_asked_for_once() {
     assert_eq!(one.unwrap(), other.unwrap());
     assert_eq!(host.server.made(), 1, "one asker for all");
     let id = async || aws.chain().credentials().await.map(|credentials| credentials.access_key_id);
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    pass(2800).await;
     assert_eq!(id().await.unwrap(), "ASIA2", "had anew before they end");
     // Due, and not given: those at hand are used while they hold.
     host.server.give_none(true);
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    pass(2800).await;
     assert_eq!(id().await.unwrap(), "ASIA2");
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    pass(300).await;
     let error = id().await.unwrap_err();
     assert!(matches!(error, ChainError::Refused { .. }), "{error}");
     host.server.give_none(false);
