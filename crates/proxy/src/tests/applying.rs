@@ -100,7 +100,7 @@ async fn what_does_not_load_changes_nothing() {
     let ca = TestCa::new();
     let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
     let bench = Bench::with(OPEN, &ca, "api.test", &upstream);
-    let unsupported = "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'aws-sm://x'}}";
+    let unsupported = "dynamic: {llm_routing: {provider: openai, fallback: [{provider: google}]}}";
     for bad in ["dynamic: {netwrk: {}}", "{", unsupported] {
         assert!(bench.apply(2, bad).await.is_err(), "{bad}");
     }
