@@ -1,13 +1,14 @@
 //! Whole-process figures for docs/performance.md: `cargo run --release -p chiton-benches [PART…]`.
 //!
-//! Parts: `start`, `proxy`, `peers`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. Each prints medians
-//! beside its peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, `nginx` and `wrk` for `peers`, and the release binary
+//! Parts: `start`, `proxy`, `peers`, `models`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. Each prints medians
+//! beside its peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, `nginx` and `wrk` for `peers` and `models`, and the release binary
 //! (`cargo build --release`). Figures, never a pass or fail.
 
 mod bodies;
 mod client;
 mod figures;
 mod lookup;
+mod models;
 mod network;
 mod peers;
 mod sandbox;
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
         // Runs inside a sandbox, and beside it for the direct connection.
         return client::run(rest);
     }
-    let all = ["start", "proxy", "peers", "bodies", "memory", "apply", "lookup", "npm"].map(str::to_owned);
+    let all = ["start", "proxy", "peers", "models", "bodies", "memory", "apply", "lookup", "npm"]
+        .map(str::to_owned);
     let parts = if arguments.is_empty() { all.to_vec() } else { arguments };
     for part in parts {
         match part.as_str() {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
             "apply" => sandbox::apply(),
             "proxy" => network::proxy(),
             "peers" => peers::peers(),
+            "models" => models::models(),
             "bodies" => bodies::bodies(),
             "lookup" => lookup::lookup(),
             "npm" => lookup::npm_install(),

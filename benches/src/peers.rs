@@ -18,9 +18,11 @@ use crate::sandbox::{POLICY, user};
 const NAME: &str = "bench.example";
 
 /// A way to the server.
-enum Way<'a> {
-    /// An address, from outside of any sandbox.
+pub(crate) enum Way<'a> {
+    /// An address with TLS, from outside of any sandbox.
     Plain(SocketAddr),
+    /// One without.
+    Clear(SocketAddr),
     /// Through the proxy, from inside of one.
     Sandbox(&'a Chiton, PathBuf),
 }
@@ -78,16 +80,29 @@ pub fn peers() {
 
 impl Way<'_> {
     fn wrk(&self, options: &[&str], path: &str) -> String {
-        match self {
-            Way::Plain(address) => {
-                let host = format!("Host: {NAME}");
-                let url = format!("https://{address}{path}");
-                let output = Command::new("wrk").args(options).args(["-H", &host, &url]).output();
-                String::from_utf8_lossy(&output.expect("wrk").stdout).into_owned()
+        self.wrk_to(NAME, options, path, None)
+    }
+
+    /// The report of a run against this host; `script`, of the workspace, says what is asked.
+    pub(crate) fn wrk_to(&self, name: &str, options: &[&str], path: &str, script: Option<&Path>) -> String {
+        let outside = |scheme: &str, address: &SocketAddr| {
+            let (host, url) = (format!("Host: {name}"), format!("{scheme}://{address}{path}"));
+            let mut wrk = Command::new("wrk");
+            wrk.args(options).args(["-H", &host]);
+            if let Some(script) = script {
+                wrk.arg("-s").arg(script);
             }
+            String::from_utf8_lossy(&wrk.arg(&url).output().expect("wrk").stdout).into_owned()
+        };
+        match self {
+            Way::Plain(address) => outside("https", address),
+            Way::Clear(address) => outside("http", address),
             Way::Sandbox(chiton, policy) => {
-                let url = format!("https://{NAME}{path}");
-                let arguments: Vec<&str> = ["wrk"].iter().chain(options).copied().chain([&*url]).collect();
+                let script = script.and_then(Path::file_name).map(|file| Path::new("/workspace").join(file));
+                let script = script.map(|path| path.display().to_string());
+                let (url, script) = (format!("https://{name}{path}"), script.as_deref());
+                let more = script.into_iter().flat_map(|script| ["-s", script]).chain([&*url]);
+                let arguments: Vec<&str> = ["wrk"].iter().chain(options).copied().chain(more).collect();
                 chiton.sandboxed(policy, &arguments).expect_success().stdout
             }
         }
@@ -95,14 +110,14 @@ impl Way<'_> {
 }
 
 /// The word after a label of wrk's report. Errors that it counts are part of the figure.
-fn field(report: &str, label: &str) -> String {
+pub(crate) fn field(report: &str, label: &str) -> String {
     let value = report.split_whitespace().skip_while(|word| *word != label).nth(1);
     let value = value.unwrap_or_else(|| panic!("no {label} in {report}"));
     let failed = report.contains("Non-2xx") || report.contains("Socket errors");
     format!("{value}{}", if failed { " (errors)" } else { "" })
 }
 
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 
@@ -118,10 +133,10 @@ fn prepare(folder: &Path, ca: &TestCa) {
 }
 
 /// A running server; it ends with this.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn nginx(folder: &Path, name: &str, address: SocketAddr, servers: &str) -> Self {
+    pub(crate) fn nginx(folder: &Path, name: &str, address: SocketAddr, servers: &str) -> Self {
         let config = folder.join(format!("{name}.conf"));
         let at = folder.display();
         let text = format!(
@@ -164,11 +179,11 @@ impl Running {
     }
 
     /// None where the program is not installed.
-    fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
+    pub(crate) fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let began = std::time::Instant::now();
         while TcpStream::connect(address).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(30), "{command:?} does not listen");
+            assert!(began.elapsed() < Duration::from_secs(60), "{command:?} does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
         Some(Self(child))
