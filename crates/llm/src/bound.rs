@@ -113,21 +113,34 @@ fn is_set(raw: Option<&RawValue>) -> bool {
 
 /// Whether there are tools. An error where one of them is not the caller's to run.
 fn tools(dialect: &Dialect, object: &Object<'_>) -> Result<bool, BoundError> {
-    object.refuse_repeated("tools")?;
-    let Some(raw) = object.raw("tools").filter(|raw| is_set(Some(raw))) else { return Ok(false) };
-    let wrong = |_| RequestError::WrongType("tools", "a list of objects");
+    let mut any = false;
+    for (place, callers) in dialect.tools {
+        any |= tools_at(place, *callers, object)?;
+    }
+    Ok(any)
+}
+
+fn tools_at(place: Place, callers: CallersTools, object: &Object<'_>) -> Result<bool, BoundError> {
+    let Some((key, rest)) = place.split_first() else { return Ok(false) };
+    object.refuse_repeated(key)?;
+    let Some(raw) = object.raw(key).filter(|raw| is_set(Some(raw))) else { return Ok(false) };
+    if !rest.is_empty() {
+        let wrong = |_| RequestError::WrongType(key, "an object");
+        return tools_at(rest, callers, &serde_json::from_str(raw.get()).map_err(wrong)?);
+    }
+    let wrong = |_| RequestError::WrongType(key, "a list of objects");
     let tools: Vec<Object<'_>> = serde_json::from_str(raw.get()).map_err(wrong)?;
     for tool in &tools {
         tool.refuse_repeated("type")?;
         let kind = tool.raw("type").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let callers = match dialect.callers_tools {
+        let is_callers = match callers {
             CallersTools::Typed { types, untyped } => match &kind {
                 Some(kind) => types.iter().any(|known| TextGlob::new(known).matches(kind.as_bytes())),
                 None => untyped && tool.raw("type").is_none(),
             },
             CallersTools::Keyed(keys) => tool.0.iter().all(|(name, _)| keys.contains(&&**name)),
         };
-        if !callers {
+        if !is_callers {
             let named = kind.or_else(|| tool.0.first().map(|(name, _)| name.to_string())).unwrap_or_default();
             return Err(BoundError::Tool(named.chars().filter(char::is_ascii_graphic).take(60).collect()));
         }
@@ -425,6 +438,40 @@ mod tests {
         ] {
             assert!(bound(provider, path, body).is_ok(), "{body}");
         }
+    }
+
+    #[test]
+    fn a_call_of_bedrock_is_bounded_where_its_own_api_says_so() {
+        const CONVERSE: &str = "/model/{model}/converse";
+        const INVOKE: &str = "/model/{model}/invoke";
+        for (path, body, wanted) in [
+            (CONVERSE, r#"{"inferenceConfig":{"maxTokens":10}}"#, 10),
+            (CONVERSE, r#"{"max_tokens":10}"#, 30_000),
+            (
+                CONVERSE,
+                r#"{"inferenceConfig":{"maxTokens":10},"additionalModelRequestFields":{"max_tokens":70}}"#,
+                70,
+            ),
+            // Whose key it is, its path does not tell.
+            (INVOKE, r#"{"max_tokens":10}"#, 30_000),
+            (INVOKE, r#"{"max_gen_len":40000}"#, 40_000),
+        ] {
+            assert_eq!(output(Provider::Bedrock, path, body), wanted, "{body}");
+        }
+        let good = r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"x"}},{"cachePoint":{"type":"default"}}]}}"#;
+        assert!(bound(Provider::Bedrock, CONVERSE, good).unwrap().input_tokens > AROUND_TOOLS);
+        for (path, body) in [
+            (CONVERSE, r#"{"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding"}}]}}"#),
+            (CONVERSE, r#"{"additionalModelRequestFields":{"tools":[{"type":"web_search_20250305"}]}}"#),
+            (INVOKE, r#"{"tools":[{"type":"web_search_20250305"}]}"#),
+        ] {
+            let error = bound(Provider::Bedrock, path, body).unwrap_err().to_string();
+            assert!(error.contains("runs at the provider"), "{body}: {error}");
+        }
+        let picture = r#"{"messages":[{"content":[{"image":{"source":{"bytes":"AA"}}}]}]}"#;
+        assert_eq!(bound(Provider::Bedrock, CONVERSE, picture).unwrap().input_tokens, 200_000);
+        let tier = r#"{"serviceTier":{"type":"priority"}}"#;
+        assert_eq!(bound(Provider::Bedrock, CONVERSE, tier).unwrap().tier, Some("serviceTier"));
     }
 
     #[test]

@@ -93,6 +93,34 @@ pub(super) const GENERATE: Spends = Spends::Writes(&Writes {
     ..PLAIN
 });
 
+/// `converse` and its stream. What stands in a model's own fields may go over it.
+pub(super) const CONVERSE: Spends = Spends::Writes(&Writes {
+    most: &[&["inferenceConfig", "maxTokens"]],
+    also: &[
+        &["additionalModelRequestFields", "max_tokens"],
+        &["additionalModelRequestFields", "max_completion_tokens"],
+        &["additionalModelRequestFields", "max_new_tokens"],
+        &["additionalModelRequestFields", "max_gen_len"],
+        &["additionalModelRequestFields", "maxTokens"],
+    ],
+    ..PLAIN
+});
+
+/// `invoke` and its stream, in the words of the model's maker: each knows one of these and may pass over the others.
+pub(super) const INVOKE: Spends = Spends::Writes(&Writes {
+    also: &[
+        &["max_tokens"],
+        &["max_completion_tokens"],
+        &["max_gen_len"],
+        &["max_tokens_to_sample"],
+        &["maxTokens"],
+        &["inferenceConfig", "maxTokens"],
+        &["inferenceConfig", "max_new_tokens"],
+        &["textGenerationConfig", "maxTokenCount"],
+    ],
+    ..PLAIN
+});
+
 /// Ollama's own.
 pub(super) const OLLAMA_CALL: Spends =
     Spends::Writes(&Writes { most: &[&["options", "num_predict"]], ..PLAIN });
