@@ -458,7 +458,8 @@ mod tests {
         ] {
             assert_eq!(output(Provider::Bedrock, path, body), wanted, "{body}");
         }
-        let good = r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"x"}},{"cachePoint":{"type":"default"}}]}}"#;
+        let good =
+            r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"x"}},{"cachePoint":{"type":"default"}}]}}"#;
         assert!(bound(Provider::Bedrock, CONVERSE, good).unwrap().input_tokens > AROUND_TOOLS);
         for (path, body) in [
             (CONVERSE, r#"{"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding"}}]}}"#),

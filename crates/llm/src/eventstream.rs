@@ -28,7 +28,9 @@ pub enum Unframed {
     #[error("the response holds a frame of an event stream that is broken")]
     Broken,
     /// A frame is too long.
-    #[error("the response holds a frame of an event stream of over 8 MiB, which cannot be searched for credentials")]
+    #[error(
+        "the response holds a frame of an event stream of over 8 MiB, which cannot be searched for credentials"
+    )]
     TooLong,
     /// It ends within one.
     #[error("the response ends within a frame of an event stream")]

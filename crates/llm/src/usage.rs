@@ -378,7 +378,8 @@ mod tests {
         let spoken = r#"{"contentBlockIndex":0,"delta":{"text":"\"usage\":{\"inputTokens\":9}"}}"#;
         let start = r#"{"type":"message_start","message":{"model":"c","usage":{"input_tokens":6,"output_tokens":1}}}"#;
         let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":6,"outputTokenCount":7,"cacheReadInputTokenCount":3,"cacheWriteInputTokenCount":2}}"#;
-        let frames = [frame("contentBlockDelta", spoken.as_bytes()), frame("metadata", told.as_bytes())].concat();
+        let frames =
+            [frame("contentBlockDelta", spoken.as_bytes()), frame("metadata", told.as_bytes())].concat();
         let chunks = [chunk(start), chunk(stop)].concat();
         for (kind, body) in [
             ("application/json", told.as_bytes()),

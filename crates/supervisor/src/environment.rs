@@ -101,7 +101,11 @@ mod tests {
         assert_eq!(env["AWS_SECRET_ACCESS_KEY"], "chiton-placeholder");
         assert!(!of("'local://aws'").contains_key("AWS_ACCESS_KEY_ID"));
         let routed = "dynamic: {llm_routing: {provider: bedrock, base_url: 'https://a.test'}}";
-        assert_eq!(of_sandbox("demo", of_policy(&Policy::parse(routed).unwrap()), &set(&[]))["AWS_ACCESS_KEY_ID"].len(), 20);
+        assert_eq!(
+            of_sandbox("demo", of_policy(&Policy::parse(routed).unwrap()), &set(&[]))["AWS_ACCESS_KEY_ID"]
+                .len(),
+            20
+        );
     }
 
     #[test]

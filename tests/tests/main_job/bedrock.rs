@@ -57,7 +57,10 @@ fn boto3_converses_by_a_key_that_never_comes_in() {
     let wanted = format!("{greeting} 7\n{greeting}\n").repeat(4) + &format!("{greeting}\n{greeting}\n11\n");
     assert!(outcome.stdout.starts_with(&wanted), "{outcome:?}");
     assert!(outcome.stdout.contains("I see AWS4-HMAC-SHA256 Credential=[redacted]/"), "{outcome:?}");
-    assert!(outcome.stdout.contains("\ncut ") && outcome.stdout.ends_with("refused ClientError 403\n"), "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("\ncut ") && outcome.stdout.ends_with("refused ClientError 403\n"),
+        "{outcome:?}"
+    );
     for part in KEY.split(':') {
         assert!(!outcome.stdout.contains(part) && !outcome.stderr.contains(part), "{outcome:?}");
     }
@@ -68,12 +71,16 @@ fn boto3_converses_by_a_key_that_never_comes_in() {
         assert!(signed.contains("Credential=AKIABACKENDBACKENDBA/"), "{request:?}");
         assert!(signed.contains("/eu-central-1/bedrock/aws4_request"), "{request:?}");
         assert_eq!(request.header("x-amz-security-token"), Some("token-0123456789abcdef"));
-        assert!(!request.contains("STOLEN") && !request.contains("stolen") && !request.contains("CHITON"), "{request:?}");
+        assert!(
+            !request.contains("STOLEN") && !request.contains("stolen") && !request.contains("CHITON"),
+            "{request:?}"
+        );
         assert!(request.target.starts_with("/model/eu.anthropic.claude-test-v1%3A0/"), "{request:?}");
     }
     let events = world.chiton.audit(&[]);
     let used = events.iter().filter(|e| e["llm"]["input_tokens"] == 11 && e["llm"]["output_tokens"] == 7);
-    let used: Vec<_> = used.inspect(|e| assert_eq!(e["llm"]["model"], "eu.anthropic.claude-test-v1:0")).collect();
+    let used: Vec<_> =
+        used.inspect(|e| assert_eq!(e["llm"]["model"], "eu.anthropic.claude-test-v1:0")).collect();
     assert_eq!(used.iter().filter(|e| e["llm"]["cached_tokens"] == bedrock::CACHED).count(), 9, "{used:#?}");
     assert_eq!(used.len(), 11, "{used:#?}");
     assert_eq!(world.chiton.audit(&["--reason", "model_not_allowed"]).len(), 1);

@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn clean_frames_pass_as_they_came() {
         for say in [said, said_in_base64] {
-            let stream = [say("Hello, "), say("s"), say("k-"), say("world"), frame("metadata", b"{}")].concat();
+            let stream =
+                [say("Hello, "), say("s"), say("k-"), say("world"), frame("metadata", b"{}")].concat();
             for piece in [1, 5, 64, stream.len()] {
                 assert_eq!(run(&stream, piece), (stream.clone(), Ok(())), "{piece}");
             }

@@ -162,7 +162,9 @@ impl Scrubber {
             if last {
                 self.decoder.finish()?;
             }
-            if piece.is_empty() && (!last || (self.held.is_empty() && self.events.is_none() && self.frames.is_none())) {
+            if piece.is_empty()
+                && (!last || (self.held.is_empty() && self.events.is_none() && self.frames.is_none()))
+            {
                 return Ok(None);
             }
             let clean = match self.frames.take() {

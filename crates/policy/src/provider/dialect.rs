@@ -212,7 +212,17 @@ pub(super) static BEDROCK: Dialect = Dialect {
     stored: &[&["cacheWriteInputTokens"], &["cache_creation_input_tokens"], &["cacheWriteInputTokenCount"]],
     stored_long: &[&["cache_creation", "ephemeral_1h_input_tokens"]],
     ends: &[("type", "message_stop")],
-    media: &["image", "images", "inputImage", "document", "video", "audio", "source", "s3Location", "image_url"],
+    media: &[
+        "image",
+        "images",
+        "inputImage",
+        "document",
+        "video",
+        "audio",
+        "source",
+        "s3Location",
+        "image_url",
+    ],
     kept: &["promptVariables"],
     runs: &["mcp_servers", "container"],
     tools: &[

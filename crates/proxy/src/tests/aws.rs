@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::*;
 
 const HOST: &str = "files.s3.eu-central-1.amazonaws.com";
-pub(super) const OURS: &str = "AKIABACKENDBACKENDBA:backend/secret+key/0123456789abcdef:token-0123456789abcdef";
+pub(super) const OURS: &str =
+    "AKIABACKENDBACKENDBA:backend/secret+key/0123456789abcdef:token-0123456789abcdef";
 const THEIRS: &str = "AKIACHITONPLACEHOLDR:chiton-placeholder:placeholder-token-0123";
 
 fn key(text: &str) -> Credentials {
