@@ -68,13 +68,14 @@ impl Bound {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    /// Of a body, as it is sent.
+    /// Of a body, as it is sent to these models.
     ///
     /// # Errors
     /// When it says twice what may be said once, or has nothing that bounds it.
     pub fn of(
         facts: &'static ProviderFacts,
         endpoint: &'static Endpoint,
+        models: &[&str],
         windows: Windows,
         body: &[u8],
     ) -> Result<Self, BoundError> {
@@ -100,7 +101,7 @@ impl Bound {
             input_tokens = input_tokens.max(windows.context.unwrap_or(CONTEXT));
         }
         let output_tokens = match writes {
-            Some(writes) => written(writes, &object, windows)?,
+            Some(writes) => written(writes, &object, models, windows)?,
             None => 0,
         };
         Ok(Self { input_tokens, output_tokens, tier: tier(dialect, &object)? })
@@ -149,8 +150,20 @@ fn tools_at(place: Place, callers: CallersTools, object: &Object<'_>) -> Result<
 }
 
 /// What may be written.
-fn written(writes: &Writes, object: &Object<'_>, windows: Windows) -> Result<u64, RequestError> {
-    let most = largest(writes.most, object)?;
+fn written(
+    writes: &Writes,
+    object: &Object<'_>,
+    models: &[&str],
+    windows: Windows,
+) -> Result<u64, RequestError> {
+    let of_all = |glob: &str| {
+        let glob = TextGlob::new(glob);
+        !models.is_empty() && models.iter().all(|model| glob.matches(model.as_bytes()))
+    };
+    let mut most = largest(writes.most, object)?;
+    for (_, place) in writes.most_of.iter().filter(|(glob, _)| of_all(glob)) {
+        most = most.max(number_at(place, object)?);
+    }
     let also = largest(writes.also, object)?.unwrap_or(0);
     let one = most.unwrap_or_else(|| windows.max_output.unwrap_or(OUTPUT)).max(also);
     let answers = largest(writes.answers, object)?.unwrap_or(1).max(1);
@@ -307,7 +320,7 @@ mod tests {
         let facts = provider.facts().unwrap();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == path).unwrap();
         let windows = Windows { context: Some(200_000), max_output: Some(30_000) };
-        Bound::of(facts, endpoint, windows, body.as_bytes())
+        Bound::of(facts, endpoint, &["m"], windows, body.as_bytes())
     }
 
     fn output(provider: Provider, path: &str, body: &str) -> u64 {
@@ -388,7 +401,7 @@ mod tests {
         let facts = Provider::Anthropic.facts().unwrap();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == "/v1/messages").unwrap();
         let media = br#"{"messages":[{"content":[{"type":"image","source":{"type":"url"}}]}]}"#;
-        let bound = Bound::of(facts, endpoint, Windows::default(), media).unwrap();
+        let bound = Bound::of(facts, endpoint, &["m"], Windows::default(), media).unwrap();
         assert_eq!((bound.input_tokens, bound.output_tokens), (CONTEXT, OUTPUT));
         assert_eq!(bound.tokens(), CONTEXT + OUTPUT);
     }
@@ -457,6 +470,20 @@ mod tests {
             (INVOKE, r#"{"max_gen_len":40000}"#, 40_000),
         ] {
             assert_eq!(output(Provider::Bedrock, path, body), wanted, "{body}");
+        }
+        for (models, body, wanted) in [
+            (&["eu.anthropic.x:0"][..], r#"{"max_tokens":10}"#, 10),
+            (&["anthropic.x"], r#"{"max_tokens":10,"max_tokens_to_sample":70}"#, 70),
+            (&["anthropic.x"], r#"{"max_gen_len":10}"#, 30_000),
+            (&["anthropic.x", "meta.y"], r#"{"max_tokens":10}"#, 30_000),
+            (&["meta.anthropic"], r#"{"max_tokens":10}"#, 30_000),
+            (&[], r#"{"max_tokens":10}"#, 30_000),
+        ] {
+            let facts = Provider::Bedrock.facts().unwrap();
+            let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == INVOKE).unwrap();
+            let windows = Windows { context: None, max_output: Some(30_000) };
+            let bound = Bound::of(facts, endpoint, models, windows, body.as_bytes()).unwrap();
+            assert_eq!(bound.output_tokens, wanted, "{models:?} {body}");
         }
         let good =
             r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"x"}},{"cachePoint":{"type":"default"}}]}}"#;

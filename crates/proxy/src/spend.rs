@@ -215,7 +215,7 @@ impl Spend {
                 "{named}, and this call's body cannot be read: it is no plain `application/json` in UTF-8"
             )));
         };
-        let bound = Bound::of(facts, endpoint, windows, body).map_err(|error| match error {
+        let bound = Bound::of(facts, endpoint, &models, windows, body).map_err(|error| match error {
             BoundError::Ambiguous(error) => {
                 Refused::Denied(denial(Reason::AmbiguousRequest, permit, error.to_string()))
             }
