@@ -193,3 +193,43 @@ async fn another_price_is_seen_in_fields_too() {
     let answer = bench.raw(HOST, &call(HOST, "/model/m/invoke", "", BODY)).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_fallback_is_signed_for_its_own_region_and_a_deny_holds_for_it() {
+    const OTHER: &str = "bedrock-runtime.us-east-1.amazonaws.com";
+    let ca = TestCa::new();
+    let busy = |mut received: chiton_testkit::server::Received| async move {
+        received.body().await;
+        chiton_testkit::server::answer(503, "application/json", "{}")
+    };
+    let first = Upstream::tls(&ca, &[HOST], Router::new().any("/", busy));
+    let second = server(&ca, OTHER);
+    let (at, other) = (format!("{HOST}:443"), format!("{OTHER}:443"));
+    for (deny, status) in [("", "200"), ("/model/*/converse", "503")] {
+        let rules = if deny.is_empty() {
+            String::new()
+        } else {
+            format!(", network: {{http: [{{host: {OTHER}, deny: [{{paths: ['{deny}']}}]}}]}}")
+        };
+        let bench = Bench::new(Setup {
+            policy: &format!(
+                "dynamic: {{llm_routing: {{provider: bedrock, base_url: 'https://{HOST}', \
+                 inject_backend_credential: 'local://key', fallback: [{{provider: bedrock, \
+                 base_url: 'https://{OTHER}', inject_backend_credential: 'local://key', \
+                 model_alias: {{'eu.x:0': 'us.x:0'}}}}]}}{rules}}}"
+            ),
+            resolve: vec![(&at, first.address()), (&other, second.address())],
+            roots: vec![ca.pem().to_owned()],
+            credentials: vec![("local://key", OURS, None)],
+            ..Setup::default()
+        });
+        let fields = format!("{JSON}{}", authorization("eu-central-1"));
+        let answer = bench.raw(HOST, &call(HOST, "/model/eu.x%3A0/converse", &fields, BODY)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let seen = second.requests();
+    assert_eq!((seen.len(), seen[0].target.as_str()), (1, "/model/us.x%3A0/converse"));
+    assert!(is_signed_for(&seen[0], OTHER, "us-east-1", BODY), "{seen:?}");
+    nothing_of_theirs(&seen[0]);
+    assert!(first.requests().iter().all(|seen| is_signed_for(seen, HOST, "eu-central-1", BODY)));
+}
