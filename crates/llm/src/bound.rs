@@ -68,13 +68,14 @@ impl Bound {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    /// Of a body, as it is sent.
+    /// Of a body, as it is sent to these models.
     ///
     /// # Errors
     /// When it says twice what may be said once, or has nothing that bounds it.
     pub fn of(
         facts: &'static ProviderFacts,
         endpoint: &'static Endpoint,
+        models: &[&str],
         windows: Windows,
         body: &[u8],
     ) -> Result<Self, BoundError> {
@@ -100,7 +101,7 @@ impl Bound {
             input_tokens = input_tokens.max(windows.context.unwrap_or(CONTEXT));
         }
         let output_tokens = match writes {
-            Some(writes) => written(writes, &object, windows)?,
+            Some(writes) => written(writes, &object, models, windows)?,
             None => 0,
         };
         Ok(Self { input_tokens, output_tokens, tier: tier(dialect, &object)? })
@@ -113,21 +114,34 @@ fn is_set(raw: Option<&RawValue>) -> bool {
 
 /// Whether there are tools. An error where one of them is not the caller's to run.
 fn tools(dialect: &Dialect, object: &Object<'_>) -> Result<bool, BoundError> {
-    object.refuse_repeated("tools")?;
-    let Some(raw) = object.raw("tools").filter(|raw| is_set(Some(raw))) else { return Ok(false) };
-    let wrong = |_| RequestError::WrongType("tools", "a list of objects");
+    let mut any = false;
+    for (place, callers) in dialect.tools {
+        any |= tools_at(place, *callers, object)?;
+    }
+    Ok(any)
+}
+
+fn tools_at(place: Place, callers: CallersTools, object: &Object<'_>) -> Result<bool, BoundError> {
+    let Some((key, rest)) = place.split_first() else { return Ok(false) };
+    object.refuse_repeated(key)?;
+    let Some(raw) = object.raw(key).filter(|raw| is_set(Some(raw))) else { return Ok(false) };
+    if !rest.is_empty() {
+        let wrong = |_| RequestError::WrongType(key, "an object");
+        return tools_at(rest, callers, &serde_json::from_str(raw.get()).map_err(wrong)?);
+    }
+    let wrong = |_| RequestError::WrongType(key, "a list of objects");
     let tools: Vec<Object<'_>> = serde_json::from_str(raw.get()).map_err(wrong)?;
     for tool in &tools {
         tool.refuse_repeated("type")?;
         let kind = tool.raw("type").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let callers = match dialect.callers_tools {
+        let is_callers = match callers {
             CallersTools::Typed { types, untyped } => match &kind {
                 Some(kind) => types.iter().any(|known| TextGlob::new(known).matches(kind.as_bytes())),
                 None => untyped && tool.raw("type").is_none(),
             },
             CallersTools::Keyed(keys) => tool.0.iter().all(|(name, _)| keys.contains(&&**name)),
         };
-        if !callers {
+        if !is_callers {
             let named = kind.or_else(|| tool.0.first().map(|(name, _)| name.to_string())).unwrap_or_default();
             return Err(BoundError::Tool(named.chars().filter(char::is_ascii_graphic).take(60).collect()));
         }
@@ -136,8 +150,20 @@ fn tools(dialect: &Dialect, object: &Object<'_>) -> Result<bool, BoundError> {
 }
 
 /// What may be written.
-fn written(writes: &Writes, object: &Object<'_>, windows: Windows) -> Result<u64, RequestError> {
-    let most = largest(writes.most, object)?;
+fn written(
+    writes: &Writes,
+    object: &Object<'_>,
+    models: &[&str],
+    windows: Windows,
+) -> Result<u64, RequestError> {
+    let of_all = |glob: &str| {
+        let glob = TextGlob::new(glob);
+        !models.is_empty() && models.iter().all(|model| glob.matches(model.as_bytes()))
+    };
+    let mut most = largest(writes.most, object)?;
+    for (_, place) in writes.most_of.iter().filter(|(glob, _)| of_all(glob)) {
+        most = most.max(number_at(place, object)?);
+    }
     let also = largest(writes.also, object)?.unwrap_or(0);
     let one = most.unwrap_or_else(|| windows.max_output.unwrap_or(OUTPUT)).max(also);
     let answers = largest(writes.answers, object)?.unwrap_or(1).max(1);
@@ -294,7 +320,7 @@ mod tests {
         let facts = provider.facts().unwrap();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == path).unwrap();
         let windows = Windows { context: Some(200_000), max_output: Some(30_000) };
-        Bound::of(facts, endpoint, windows, body.as_bytes())
+        Bound::of(facts, endpoint, &["m"], windows, body.as_bytes())
     }
 
     fn output(provider: Provider, path: &str, body: &str) -> u64 {
@@ -375,7 +401,7 @@ mod tests {
         let facts = Provider::Anthropic.facts().unwrap();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == "/v1/messages").unwrap();
         let media = br#"{"messages":[{"content":[{"type":"image","source":{"type":"url"}}]}]}"#;
-        let bound = Bound::of(facts, endpoint, Windows::default(), media).unwrap();
+        let bound = Bound::of(facts, endpoint, &["m"], Windows::default(), media).unwrap();
         assert_eq!((bound.input_tokens, bound.output_tokens), (CONTEXT, OUTPUT));
         assert_eq!(bound.tokens(), CONTEXT + OUTPUT);
     }
@@ -425,6 +451,55 @@ mod tests {
         ] {
             assert!(bound(provider, path, body).is_ok(), "{body}");
         }
+    }
+
+    #[test]
+    fn a_call_of_bedrock_is_bounded_where_its_own_api_says_so() {
+        const CONVERSE: &str = "/model/{model}/converse";
+        const INVOKE: &str = "/model/{model}/invoke";
+        for (path, body, wanted) in [
+            (CONVERSE, r#"{"inferenceConfig":{"maxTokens":10}}"#, 10),
+            (CONVERSE, r#"{"max_tokens":10}"#, 30_000),
+            (
+                CONVERSE,
+                r#"{"inferenceConfig":{"maxTokens":10},"additionalModelRequestFields":{"max_tokens":70}}"#,
+                70,
+            ),
+            // Whose key it is, its path does not tell.
+            (INVOKE, r#"{"max_tokens":10}"#, 30_000),
+            (INVOKE, r#"{"max_gen_len":40000}"#, 40_000),
+        ] {
+            assert_eq!(output(Provider::Bedrock, path, body), wanted, "{body}");
+        }
+        for (models, body, wanted) in [
+            (&["eu.anthropic.x:0"][..], r#"{"max_tokens":10}"#, 10),
+            (&["anthropic.x"], r#"{"max_tokens":10,"max_tokens_to_sample":70}"#, 70),
+            (&["anthropic.x"], r#"{"max_gen_len":10}"#, 30_000),
+            (&["anthropic.x", "meta.y"], r#"{"max_tokens":10}"#, 30_000),
+            (&["meta.anthropic"], r#"{"max_tokens":10}"#, 30_000),
+            (&[], r#"{"max_tokens":10}"#, 30_000),
+        ] {
+            let facts = Provider::Bedrock.facts().unwrap();
+            let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == INVOKE).unwrap();
+            let windows = Windows { context: None, max_output: Some(30_000) };
+            let bound = Bound::of(facts, endpoint, models, windows, body.as_bytes()).unwrap();
+            assert_eq!(bound.output_tokens, wanted, "{models:?} {body}");
+        }
+        let good =
+            r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"x"}},{"cachePoint":{"type":"default"}}]}}"#;
+        assert!(bound(Provider::Bedrock, CONVERSE, good).unwrap().input_tokens > AROUND_TOOLS);
+        for (path, body) in [
+            (CONVERSE, r#"{"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding"}}]}}"#),
+            (CONVERSE, r#"{"additionalModelRequestFields":{"tools":[{"type":"web_search_20250305"}]}}"#),
+            (INVOKE, r#"{"tools":[{"type":"web_search_20250305"}]}"#),
+        ] {
+            let error = bound(Provider::Bedrock, path, body).unwrap_err().to_string();
+            assert!(error.contains("runs at the provider"), "{body}: {error}");
+        }
+        let picture = r#"{"messages":[{"content":[{"image":{"source":{"bytes":"AA"}}}]}]}"#;
+        assert_eq!(bound(Provider::Bedrock, CONVERSE, picture).unwrap().input_tokens, 200_000);
+        let tier = r#"{"serviceTier":{"type":"priority"}}"#;
+        assert_eq!(bound(Provider::Bedrock, CONVERSE, tier).unwrap().tier, Some("serviceTier"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod bound;
 mod credential;
+mod eventstream;
 mod json;
 mod price;
 pub mod redact;

@@ -1,8 +1,12 @@
 //! The usage that a response tells, read as it flows by.
 
 use chiton_policy::{Dialect, Place};
+use http::HeaderMap;
 
-use crate::json::Scanner;
+use crate::{
+    eventstream::{self, Frames},
+    json::Scanner,
+};
 
 /// What a call used, as far as the provider told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,13 +33,26 @@ impl Usage {
     }
 }
 
-/// Reads a response's body, plain JSON or server-sent events, decoded. Memory is bounded; nothing is held up.
+/// Reads a response's body, plain JSON, server-sent events or Amazon's, decoded. Memory is bounded; nothing is held up.
 #[derive(Debug)]
 pub struct UsageReader {
     dialect: &'static Dialect,
     scanner: Scanner,
-    line: Option<Line>,
+    form: Form,
     figures: Figures,
+}
+
+/// What a body is.
+#[derive(Debug)]
+enum Form {
+    /// Documents, one after the other.
+    Plain,
+    /// Server-sent events.
+    Lines(Line),
+    /// Amazon's events.
+    Frames(Frames),
+    /// Nothing that is read: it cannot be, or the head has told it all.
+    Unread,
 }
 
 /// Where in an event stream the reader is.
@@ -69,14 +86,58 @@ impl UsageReader {
     /// For a response whose `content-type` is this.
     #[must_use]
     pub fn new(dialect: &'static Dialect, content_type: Option<&str>) -> Self {
-        let events = content_type.is_some_and(is_event_stream);
-        let line = events.then_some(Line::Field(0));
-        Self { dialect, scanner: Scanner::default(), line, figures: Figures::default() }
+        let form = match content_type {
+            Some(kind) if is_event_stream(kind) => Form::Lines(Line::Field(0)),
+            Some(kind) if eventstream::is_one(kind) => Form::Frames(Frames::default()),
+            Some(_) | None => Form::Plain,
+        };
+        Self { dialect, scanner: Scanner::default(), form, figures: Figures::default() }
+    }
+
+    /// Looks at the fields of the response. Where they tell a figure, the body is not asked.
+    #[must_use]
+    pub fn with_fields(mut self, headers: &HeaderMap) -> Self {
+        let Some(place) = self.dialect.usage.first() else { return self };
+        for (name, key) in self.dialect.fields {
+            let told = headers.get(*name).and_then(|value| value.to_str().ok());
+            if let Some(told) = told.filter(|told| told.parse::<u64>().is_ok()) {
+                let path: Vec<String> = place.iter().chain([key]).map(|key| (*key).to_owned()).collect();
+                self.figures.take(self.dialect, &path, told);
+                self.form = Form::Unread;
+            }
+        }
+        self
     }
 
     /// Looks at the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) {
-        let Some(mut line) = self.line else { return self.scan(bytes) };
+        match std::mem::replace(&mut self.form, Form::Unread) {
+            Form::Plain => {
+                self.scan(bytes);
+                self.form = Form::Plain;
+            }
+            Form::Lines(line) => self.form = Form::Lines(self.lines(line, bytes)),
+            Form::Frames(frames) => self.frames(frames, bytes),
+            Form::Unread => {}
+        }
+    }
+
+    /// Each frame is a document of its own.
+    fn frames(&mut self, mut frames: Frames, bytes: &[u8]) {
+        frames.push(bytes);
+        loop {
+            match frames.next() {
+                Ok(Some(frame)) => {
+                    self.scanner = Scanner::default();
+                    self.scan(&frame.told());
+                }
+                Ok(None) => break self.form = Form::Frames(frames),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn lines(&mut self, mut line: Line, bytes: &[u8]) -> Line {
         let mut rest = bytes;
         while let Some((byte, after)) = rest.split_first() {
             match line {
@@ -95,7 +156,7 @@ impl UsageReader {
                 }
             }
         }
-        self.line = Some(line);
+        line
     }
 
     /// What was told so far.
@@ -171,7 +232,7 @@ impl Figures {
             path => path,
         };
         let Some((figure, within)) = path.split_last() else { return };
-        if within.is_empty() && figure == dialect.model {
+        if within.is_empty() && dialect.model.is_some_and(|model| figure == model) {
             self.model = Some(scalar.to_owned());
         }
         let Ok(tokens) = scalar.parse() else { return };
@@ -267,6 +328,8 @@ mod tests {
                     told.push(("application/json", MESSAGE.to_owned()));
                     told.push(("text/event-stream", format!("data: {{\"message\":{MESSAGE}}}\n\n")));
                 }
+                // Has a test of its own: its answers do not name their model.
+                Provider::Bedrock => continue,
                 Provider::Ollama => {
                     let first = r#"{"model":"m","response":"y","done":false}"#;
                     told.push(("application/json", EMBED.to_owned()));
@@ -280,7 +343,6 @@ mod tests {
                 }
                 Provider::OpenAi
                 | Provider::AzureOpenAi
-                | Provider::Bedrock
                 | Provider::OpenRouter
                 | Provider::Mistral
                 | Provider::OpenAiCompatible => {
@@ -294,6 +356,63 @@ mod tests {
             let facts = provider.facts().unwrap();
             assert!(facts.dialect.input.len() <= PARTS && facts.dialect.output.len() <= PARTS);
         }
+    }
+
+    fn read_bytes(kind: &str, body: &[u8], chunk: usize) -> UsageReader {
+        let mut reader = UsageReader::new(Provider::Bedrock.facts().unwrap().dialect, Some(kind));
+        body.chunks(chunk).for_each(|chunk| reader.push(chunk));
+        reader
+    }
+
+    #[test]
+    fn what_bedrock_tells_plain_and_in_frames() {
+        use chiton_testkit::frames::{chunk, frame};
+        let usage = Usage {
+            input_tokens: Some(11),
+            output_tokens: Some(7),
+            cached_tokens: Some(3),
+            stored_tokens: Some(2),
+            ..Usage::default()
+        };
+        let told = r#"{"usage":{"inputTokens":6,"outputTokens":7,"cacheReadInputTokens":3,"cacheWriteInputTokens":2},"p":"ab"}"#;
+        let spoken = r#"{"contentBlockIndex":0,"delta":{"text":"\"usage\":{\"inputTokens\":9}"}}"#;
+        let start = r#"{"type":"message_start","message":{"model":"c","usage":{"input_tokens":6,"output_tokens":1}}}"#;
+        let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":6,"outputTokenCount":7,"cacheReadInputTokenCount":3,"cacheWriteInputTokenCount":2}}"#;
+        let frames =
+            [frame("contentBlockDelta", spoken.as_bytes()), frame("metadata", told.as_bytes())].concat();
+        let chunks = [chunk(start), chunk(stop)].concat();
+        for (kind, body) in [
+            ("application/json", told.as_bytes()),
+            ("application/vnd.amazon.eventstream", &frames),
+            ("Application/vnd.amazon.eventstream; x=y", &chunks),
+        ] {
+            for chunk in [1, 2, 3, 11, 12, 13, 64, body.len()] {
+                assert_eq!(read_bytes(kind, body, chunk).usage(), usage, "{kind} {chunk}");
+            }
+        }
+        assert!(read_bytes("application/vnd.amazon.eventstream", &chunks, 9).has_ended());
+        // What is broken tells nothing more.
+        let mut broken = frames.clone();
+        broken[20] ^= 1;
+        assert!(!read_bytes("application/vnd.amazon.eventstream", &broken, 7).usage().is_told());
+    }
+
+    #[test]
+    fn what_the_head_tells_goes_before_the_body() {
+        let mut headers = HeaderMap::new();
+        let dialect = Provider::Bedrock.facts().unwrap().dialect;
+        let with = |headers: &HeaderMap| {
+            let mut reader = UsageReader::new(dialect, Some("application/json")).with_fields(headers);
+            reader.push(br#"{"usage":{"input_tokens":5,"output_tokens":9}}"#);
+            let usage = reader.usage();
+            (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        };
+        headers.insert("x-amzn-bedrock-input-token-count", "no".parse().unwrap());
+        assert_eq!(with(&headers), (Some(5), Some(9), None));
+        headers.insert("x-amzn-bedrock-input-token-count", "14".parse().unwrap());
+        headers.insert("x-amzn-bedrock-cache-read-input-token-count", "4".parse().unwrap());
+        headers.insert("x-amzn-bedrock-output-token-count", "36".parse().unwrap());
+        assert_eq!(with(&headers), (Some(18), Some(36), Some(4)));
     }
 
     #[test]

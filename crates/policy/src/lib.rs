@@ -56,7 +56,8 @@ pub use patterns::{
 };
 pub use permit::{LlmGrant, RequestPermit};
 pub use provider::{
-    CallersTools, Conversation, Dialect, Endpoint, Place, Provider, ProviderFacts, Spends, Words, Writes,
+    CallersTools, Conversation, Dialect, Endpoint, Place, Provider, ProviderFacts, Signs, Spends, Words,
+    Writes,
 };
 pub use references::{SentSecret, closed_backend, secret_hosts, secret_refs};
 pub use schema::schema;

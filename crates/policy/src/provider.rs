@@ -9,7 +9,7 @@ pub use conversation::{Conversation, Words};
 pub use dialect::{CallersTools, Dialect};
 pub use spends::{Place, Spends, Writes};
 
-use crate::{patterns::PathPattern, percent};
+use crate::{names::Host, patterns::PathPattern, percent};
 
 /// Whose API a route speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +53,12 @@ pub struct ProviderFacts {
     pub key_header: &'static str,
     /// What stands before the key in that header.
     pub key_prefix: &'static str,
+    /// What a key of Amazon's signs for, where one does: any other goes in the header.
+    pub key_signs: Option<&'static Signs>,
     /// The parameter of the query in which callers may send one instead.
     pub key_parameter: Option<&'static str>,
+    /// The type of a body that does not say its own, where the provider has one.
+    pub body_type: Option<&'static str>,
     /// How it is spoken.
     pub dialect: &'static Dialect,
     /// Keys of a body that name further models, alone or in a list.
@@ -78,6 +82,34 @@ impl ProviderFacts {
     fn calls(&self) -> impl Iterator<Item = String> {
         let calls = self.endpoints.iter().filter(|endpoint| endpoint.calls_model());
         calls.map(|endpoint| format!("{}{}", self.inner, endpoint.path))
+    }
+}
+
+/// What a key of Amazon's signs for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// The service, as it is signed.
+    pub service: &'static str,
+    /// The same as hosts name it, before the region.
+    pub host: &'static str,
+}
+
+impl Signs {
+    /// The region that one of Amazon's hosts names: `HOST.REGION.amazonaws.com` and its kin (`HOST-fips`, endpoints of
+    /// one's own network). None where it names none, as that of a gateway.
+    #[must_use]
+    pub fn region_of<'a>(&self, host: &'a Host) -> Option<&'a str> {
+        let mut labels = host.name()?.split('.');
+        let named = |label: &str| {
+            label.strip_prefix(self.host).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        labels.find(|label| named(label))?;
+        let region = labels.next()?;
+        let rest: Vec<&str> = labels.collect();
+        let rest = rest.strip_prefix(&["vpce"]).unwrap_or(&rest);
+        const AMAZONS: [&[&str]; 4] =
+            [&["amazonaws", "com"], &["amazonaws", "com", "cn"], &["amazonaws", "eu"], &["api", "aws"]];
+        AMAZONS.contains(&rest).then_some(region)
     }
 }
 
@@ -194,10 +226,7 @@ mod tests {
     #[test]
     fn the_table_holds_together() {
         for provider in Provider::ALL {
-            let Some(facts) = provider.facts() else {
-                assert_eq!(provider, Provider::Bedrock);
-                continue;
-            };
+            let facts = provider.facts().unwrap();
             assert!(facts.endpoints.iter().all(|endpoint| endpoint.pattern().is_some()), "{provider}");
             assert!(facts.endpoints.iter().all(|endpoint| endpoint.path.starts_with('/')), "{provider}");
             assert!(facts.backend.is_none_or(|url| url.parse::<BaseUrl>().is_ok()), "{provider}");
@@ -207,6 +236,24 @@ mod tests {
             assert_eq!(facts.key_header, facts.key_header.to_ascii_lowercase());
             assert_eq!(facts.conversation.is_some(), facts.conversation_endpoint().is_some(), "{provider}");
             assert!(facts.conversation_endpoint().is_none_or(|endpoint| !endpoint.model_in_path()));
+        }
+    }
+
+    #[test]
+    fn amazons_hosts_name_their_region() {
+        let signs = Provider::Bedrock.facts().unwrap().key_signs.unwrap();
+        for (host, region) in [
+            ("bedrock-runtime.eu-central-1.amazonaws.com", Some("eu-central-1")),
+            ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),
+            ("bedrock-runtime.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+            ("bedrock-runtime.eu-west-1.api.aws", Some("eu-west-1")),
+            ("vpce-0a-b.bedrock-runtime.us-east-1.vpce.amazonaws.com", Some("us-east-1")),
+            ("bedrock-runtime.corp.test", None),
+            ("bedrock-runtime.eu-central-1.amazonaws.com.corp.test", None),
+            ("s3.eu-central-1.amazonaws.com", None),
+            ("127.0.0.1", None),
+        ] {
+            assert_eq!(signs.region_of(&Host::parse(host).unwrap()), region, "{host}");
         }
     }
 

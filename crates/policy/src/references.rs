@@ -17,7 +17,7 @@ pub struct SentSecret {
     pub host: HostPattern,
     /// Which secret.
     pub secret: SecretRef,
-    /// Where it stands in a request; none on an LLM route, whose provider has a place for it.
+    /// Where it stands in a request; none on an LLM route whose provider has a place for it. One that may sign, does.
     pub place: Option<CredentialPlace>,
 }
 
@@ -44,7 +44,9 @@ pub fn secret_hosts(policy: &Policy) -> Vec<SentSecret> {
     });
     let routes = routes(policy).filter_map(|route| {
         let secret = route.inject_backend_credential.clone()?;
-        Some(SentSecret { host: route.backend()?.host.into(), secret, place: None })
+        let signs = route.behind().facts()?.key_signs.is_some();
+        let place = signs.then_some(CredentialPlace::Aws);
+        Some(SentSecret { host: route.backend()?.host.into(), secret, place })
     });
     let mut seen = HashSet::new();
     rules.chain(routes).filter(|sent| seen.insert(sent.clone())).collect()

@@ -132,6 +132,35 @@ fn a_model_in_the_path_is_judged_by_the_name_that_is_sent() {
 }
 
 #[test]
+fn a_model_of_bedrock_is_read_however_its_colon_is_written() {
+    let host = "https://bedrock-runtime.eu-central-1.amazonaws.com";
+    let routes = policy(&format!(
+        "{{provider: bedrock, base_url: '{host}', models: ['eu.anthropic.*:0'], model_alias: {{fast: 'eu.anthropic.x:0'}}}}"
+    ));
+    for (model, wanted) in [
+        ("eu.anthropic.x%3A0", Ok("eu.anthropic.x%3A0")),
+        ("eu.anthropic.x%3a0", Ok("eu.anthropic.x%3A0")),
+        ("eu.anthropic.x:0", Ok("eu.anthropic.x:0")),
+        ("fast", Ok("eu.anthropic.x%3A0")),
+        ("meta.llama%3A0", Err("model_not_allowed")),
+        // A name with a slash has two readings.
+        ("arn%3Aaws%3Abedrock%3Aeu%3A1%3Ainference-profile%2Feu.anthropic.x%3A0", Err("ambiguous_request")),
+        ("a/b", Err("path_not_allowed")),
+    ] {
+        for end in ["converse", "converse-stream", "invoke", "invoke-with-response-stream", "count-tokens"] {
+            for at in [host, "https://bedrock.llm.internal", "https://llm.internal"] {
+                let asked = format!("POST {at}/model/{model}/{end}");
+                let wanted = wanted.map(|model| format!("{host}/model/{model}/{end}"));
+                assert_eq!(leads(&routes, &asked), wanted.unwrap_or_else(str::to_owned), "{asked}");
+            }
+        }
+    }
+    assert_eq!(leads(&routes, &format!("POST {host}/guardrail/x/version/1/apply")), "path_not_allowed");
+    let parsed = Policy::parse("dynamic: {llm_routing: {provider: bedrock}}").unwrap_err().to_string();
+    assert!(parsed.contains("provider `bedrock` has no address of its own: name its `base_url`"), "{parsed}");
+}
+
+#[test]
 fn a_deny_holds_for_the_path_that_is_sent() {
     let policy = compile(
         &Policy::parse(
@@ -150,8 +179,9 @@ fn a_deny_holds_for_the_path_that_is_sent() {
 #[test]
 fn what_is_not_there_yet_is_named_with_its_place() {
     let parsed = Policy::parse(
-        "dynamic: {llm_routing: [{provider: openai}, {provider: bedrock},\n\
-         {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: google}, {provider: bedrock}]}]}",
+        "dynamic: {llm_routing: [{provider: openai}, {provider: anthropic},\n\
+         {provider: groq, fallback: [{provider: openai}, {provider: anthropic}, {provider: google},\n\
+         {provider: bedrock, base_url: 'https://a.test'}]}]}",
     )
     .unwrap();
     let unsupported: Vec<String> =
@@ -159,9 +189,8 @@ fn what_is_not_there_yet_is_named_with_its_place() {
     assert_eq!(
         unsupported,
         [
-            "dynamic.llm_routing[1].provider: bedrock",
             "dynamic.llm_routing[2].fallback[2].provider: google after `groq`, which has other calls",
-            "dynamic.llm_routing[2].fallback[3].provider: bedrock",
+            "dynamic.llm_routing[2].fallback[3].provider: bedrock after `groq`, which has other calls",
         ]
     );
 }

@@ -8,12 +8,12 @@ use std::{
 
 use chiton_api::control::{Credential, Revised};
 use chiton_llm::redact::{Redactor, Unredactable};
-use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy, model::CredentialPlace};
+use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy, SentSecret, model::CredentialPlace};
 use chiton_secret::{SecretRef, SecretValue};
 use http::{HeaderMap, HeaderName};
 
 use crate::{
-    given::{Gave, Past, Sent},
+    given::{Gave, Past, Placed, Sent},
     inject,
     owners::Led,
 };
@@ -201,8 +201,12 @@ impl Revision {
 
     /// Whether whatever may go to this host is a key that signs, and is not sent itself.
     pub(crate) fn only_signs_for(&self, host: &Host) -> bool {
-        let signs = |place: &Option<CredentialPlace>| *place == Some(CredentialPlace::Aws);
-        self.sent.to(host).all(|(_, place)| signs(place)) && !self.past.gave_to(host)
+        let signs = |(secret, place): &Placed| {
+            let value = self.credential(secret, host);
+            let is_key = |value: &SecretValue| !inject::forms(&CredentialPlace::Aws, value).is_empty();
+            *place == Some(CredentialPlace::Aws) && value.is_none_or(is_key)
+        };
+        self.sent.to(host).all(signs) && !self.past.gave_to(host)
     }
 
     /// Whether every credential that may go to this host could go there by an older revision, with the same value and
@@ -247,12 +251,12 @@ impl Revision {
     }
 }
 
-/// Every value, as it is and as it is written where a rule puts it: a server could say back either.
+/// Every value, as it is and as it is written where a rule or a route puts it: a server could say back either.
 fn values_of(credentials: &[Credential], policy: &Policy) -> Vec<SecretValue> {
     let mut values: Vec<_> = credentials.iter().map(|credential| credential.value.clone()).collect();
-    for placed in policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref()) {
-        let of_it = credentials.iter().filter(|credential| credential.reference == placed.secret);
-        for form in of_it.flat_map(|credential| forms_of(&credential.value, Some(&placed.place))) {
+    for SentSecret { secret, place, .. } in chiton_policy::secret_hosts(policy) {
+        let of_it = credentials.iter().filter(|credential| credential.reference == secret);
+        for form in of_it.flat_map(|credential| forms_of(&credential.value, place.as_ref())) {
             if !values.contains(&form) {
                 values.push(form);
             }

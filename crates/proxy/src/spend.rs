@@ -60,6 +60,8 @@ pub(crate) struct Call<'a> {
     pub(crate) models: &'a [String],
     /// Its body, where it was read and is JSON.
     pub(crate) body: Option<&'a [u8]>,
+    /// The field by which it asks for another price than the standard one.
+    pub(crate) tier: Option<&'static str>,
 }
 
 /// Why a call does not go out.
@@ -213,7 +215,7 @@ impl Spend {
                 "{named}, and this call's body cannot be read: it is no plain `application/json` in UTF-8"
             )));
         };
-        let bound = Bound::of(facts, endpoint, windows, body).map_err(|error| match error {
+        let bound = Bound::of(facts, endpoint, &models, windows, body).map_err(|error| match error {
             BoundError::Ambiguous(error) => {
                 Refused::Denied(denial(Reason::AmbiguousRequest, permit, error.to_string()))
             }
@@ -222,7 +224,7 @@ impl Spend {
             }
         })?;
         if route.limits.usd_per_day.is_some() {
-            let unpriced = match (&priced, bound.tier) {
+            let unpriced = match (&priced, bound.tier.or(call.tier)) {
                 (Err(model), _) => Some(format!("there is no price for `{}`", shown(model))),
                 (Ok(prices), _) if prices.is_empty() => {
                     Some("which model it is for cannot be told".to_owned())

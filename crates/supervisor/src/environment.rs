@@ -26,7 +26,9 @@ pub(crate) fn of_policy(policy: &Policy) -> Environment {
     let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
     let keys = providers.filter_map(|facts| Some((facts.key_variable?, PLACEHOLDER)));
     let credentials = || policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref());
-    let signs = credentials().any(|credential| credential.place == CredentialPlace::Aws);
+    let mut routed = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
+    let signs = routed.any(|facts| facts.key_signs.is_some())
+        || credentials().any(|credential| credential.place == CredentialPlace::Aws);
     let keys = keys.chain(AWS_PLACEHOLDERS.into_iter().filter(|_| signs));
     let variables = credentials().filter_map(|credential| credential.env.as_ref());
     let keys = keys.chain(variables.map(|variable| (variable.as_str(), PLACEHOLDER)));
@@ -98,6 +100,12 @@ mod tests {
         assert_eq!(env["AWS_ACCESS_KEY_ID"].len(), 20);
         assert_eq!(env["AWS_SECRET_ACCESS_KEY"], "chiton-placeholder");
         assert!(!of("'local://aws'").contains_key("AWS_ACCESS_KEY_ID"));
+        let routed = "dynamic: {llm_routing: {provider: bedrock, base_url: 'https://a.test'}}";
+        assert_eq!(
+            of_sandbox("demo", of_policy(&Policy::parse(routed).unwrap()), &set(&[]))["AWS_ACCESS_KEY_ID"]
+                .len(),
+            20
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which host answers what.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod echo;
 pub mod encode;
 pub mod git;

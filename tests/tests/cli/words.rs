@@ -47,10 +47,11 @@ fn show_counts_folders_and_names_the_policy_in_use() {
 #[test]
 fn check_says_what_run_would_refuse() {
     let chiton = Chiton::new(As::User);
-    let policy = chiton.policy(&format!("{POLICY}dynamic:\n  llm_routing: {{provider: bedrock}}\n"));
+    let routing = "{provider: openai, fallback: [{provider: google}]}";
+    let policy = chiton.policy(&format!("{POLICY}dynamic:\n  llm_routing: {routing}\n"));
     let checked = chiton.run(&["policy", "check", policy.to_str().expect("UTF-8")]).expect_status(0);
     assert!(
-        checked.stdout.contains("not supported yet: dynamic.llm_routing.provider: bedrock"),
+        checked.stdout.contains("not supported yet: dynamic.llm_routing.fallback[0].provider: google"),
         "{checked:?}"
     );
     let refused = chiton.sandboxed(&policy, &["true"]).expect_status(125);

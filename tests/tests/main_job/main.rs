@@ -2,6 +2,7 @@
 
 mod agents;
 mod aws;
+mod bedrock;
 mod credentials;
 mod curl;
 mod forward;

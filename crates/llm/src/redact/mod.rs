@@ -4,13 +4,15 @@
 //! [`Scrubber`] that undoes the content's encoding, finds each value verbatim, percent-encoded and
 //! JSON-escaped (any mix, either case, `+` for a space), in base64 and base64url at any alignment and across line
 //! breaks. What it holds back of a text that goes on never depends on the values ([`hold`]). Of event streams, the
-//! texts that are told in pieces are followed as well. Other forms (hexadecimal, reversed, split by
+//! texts that are told in pieces are followed as well. Of Amazon's event streams, whose frames cannot be changed, no frame
+//! with a value passes: the body is cut. Other forms (hexadecimal, reversed, split by
 //! other bytes) are not found.
 
 mod charset;
 mod decode;
 mod events;
 mod find;
+mod frames;
 mod gzip;
 mod hold;
 mod messages;
@@ -25,6 +27,7 @@ use http::HeaderValue;
 pub use charset::{UnknownCharset, Unsearchable, check_charset};
 pub use decode::{ACCEPT_ENCODING, ContentCoding, DecodeError, UnknownCoding};
 pub use events::{QUIET, Unfollowable};
+pub use frames::Unpassable;
 pub use messages::Compressed;
 pub use scrub::{ScrubError, Scrubber};
 

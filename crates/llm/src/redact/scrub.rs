@@ -9,9 +9,10 @@ use super::{
     decode::{ContentCoding, DecodeError, Decoder},
     events::{Events, Unfollowable},
     find::{self, Finder},
+    frames::{Passing, Unpassable},
     messages::{Compressed, Messages},
 };
-use crate::usage::is_event_stream;
+use crate::{eventstream, usage::is_event_stream};
 
 /// One piece of decoded text is at most this long, however well the content was compressed.
 const PIECE: usize = 32 * 1024;
@@ -35,6 +36,8 @@ pub struct Scrubber {
     held: Vec<u8>,
     /// Of an event stream: follows texts from event to event.
     events: Option<Box<Events>>,
+    /// Of Amazon's event streams: lets whole frames pass.
+    frames: Option<Box<Passing>>,
     /// Its messages say how long they are.
     keeps_length: bool,
     /// Of such messages: where they end.
@@ -55,6 +58,9 @@ pub enum ScrubError {
     /// Its events cannot be followed.
     #[error(transparent)]
     Events(#[from] Unfollowable),
+    /// One of its frames may not pass.
+    #[error(transparent)]
+    Frame(#[from] Unpassable),
     /// One of its messages cannot be read.
     #[error(transparent)]
     Message(#[from] Compressed),
@@ -78,6 +84,7 @@ impl Scrubber {
             input: Bytes::new(),
             held: Vec::new(),
             events: None,
+            frames: None,
             keeps_length: false,
             messages: None,
             beginning: None,
@@ -87,7 +94,8 @@ impl Scrubber {
     }
 
     /// For a body of this type, to be said before any of it comes: an event stream's texts are followed from
-    /// event to event, and it comes out by whole lines; in messages of gRPC and Connect, which say how long they and
+    /// event to event, and it comes out by whole lines; of Amazon's, whole frames come out, and one that holds a value is
+    /// an error; in messages of gRPC and Connect, which say how long they and
     /// their parts are, a marker is as long as what it stands for, and nothing is held over a message's end; what begins
     /// as no text does in a charset that can be searched is an error.
     #[must_use]
@@ -95,6 +103,8 @@ impl Scrubber {
         let Some(finder) = &self.finder else { return self };
         let events = content_type.is_some_and(is_event_stream).then(|| Events::new(finder.clone()));
         self.events = events.map(Box::new);
+        let frames = content_type.is_some_and(eventstream::is_one).then(|| Passing::new(finder.clone()));
+        self.frames = frames.map(Box::new);
         self.messages = content_type.and_then(Messages::of);
         self.keeps_length = content_type.is_some_and(is_of_messages);
         self.beginning = Beginning::of(content_type).filter(|_| !self.keeps_length);
@@ -121,6 +131,7 @@ impl Scrubber {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.events.as_ref().is_some_and(|events| events.waits())
+            || self.frames.as_ref().is_some_and(|frames| frames.waits())
     }
 
     /// Nothing has followed for that long: what [`Scrubber::waits`] tells of can be taken.
@@ -135,10 +146,12 @@ impl Scrubber {
     /// followed. The body must be cut.
     #[expect(clippy::should_implement_trait, reason = "it can go on after none, and fail")]
     pub fn next(&mut self) -> Result<Option<Bytes>, ScrubError> {
-        if std::mem::take(&mut self.quiet)
-            && let Some(events) = &mut self.events
-        {
-            let passed = events.quiet();
+        if std::mem::take(&mut self.quiet) {
+            let passed = match (&mut self.events, &mut self.frames) {
+                (Some(events), _) => events.quiet(),
+                (None, Some(frames)) => frames.quiet()?,
+                (None, None) => Bytes::new(),
+            };
             if !passed.is_empty() {
                 return Ok(Some(passed));
             }
@@ -149,15 +162,32 @@ impl Scrubber {
             if last {
                 self.decoder.finish()?;
             }
-            if piece.is_empty() && (!last || (self.held.is_empty() && self.events.is_none())) {
+            if piece.is_empty()
+                && (!last || (self.held.is_empty() && self.events.is_none() && self.frames.is_none()))
+            {
                 return Ok(None);
             }
-            let clean = self.clean(piece, last)?;
-            let clean = self.follow(clean, last)?;
+            let clean = match self.frames.take() {
+                Some(frames) => self.pass(frames, &piece, last)?,
+                None => {
+                    let clean = self.clean(piece, last)?;
+                    self.follow(clean, last)?
+                }
+            };
             if !clean.is_empty() {
                 return Ok(Some(clean));
             }
         }
+    }
+
+    /// Whole frames, as they are. After the last one there are no more.
+    fn pass(&mut self, mut frames: Box<Passing>, piece: &[u8], last: bool) -> Result<Bytes, Unpassable> {
+        if last {
+            return frames.finish();
+        }
+        let passed = frames.push(piece)?;
+        self.frames = Some(frames);
+        Ok(passed)
     }
 
     fn follow(&mut self, clean: Bytes, last: bool) -> Result<Bytes, Unfollowable> {

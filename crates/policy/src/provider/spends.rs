@@ -21,6 +21,8 @@ pub type Place = &'static [&'static str];
 pub struct Writes {
     /// Where the most of one answer stands; every server of the API keeps to each of these.
     pub most: &'static [Place],
+    /// The same where only some models keep to it: a glob of their names, and the place.
+    pub most_of: &'static [(&'static str, Place)],
     /// Where it may stand too, for some servers: it never makes the bound smaller.
     pub also: &'static [Place],
     /// Where it says how many answers are written.
@@ -31,7 +33,8 @@ pub struct Writes {
     pub charged: &'static [&'static str],
 }
 
-const PLAIN: Writes = Writes { most: &[], also: &[], answers: &[], questions: None, charged: &[] };
+const PLAIN: Writes =
+    Writes { most: &[], most_of: &[], also: &[], answers: &[], questions: None, charged: &[] };
 
 /// Chat completions of those who know both names.
 pub(super) const CHAT: Spends = Spends::Writes(&Writes {
@@ -89,6 +92,35 @@ pub(super) const GENERATE: Spends = Spends::Writes(&Writes {
         &["generationConfig", "candidate_count"],
         &["generation_config", "candidateCount"],
         &["generation_config", "candidate_count"],
+    ],
+    ..PLAIN
+});
+
+/// `converse` and its stream. What stands in a model's own fields may go over it.
+pub(super) const CONVERSE: Spends = Spends::Writes(&Writes {
+    most: &[&["inferenceConfig", "maxTokens"]],
+    also: &[
+        &["additionalModelRequestFields", "max_tokens"],
+        &["additionalModelRequestFields", "max_completion_tokens"],
+        &["additionalModelRequestFields", "max_new_tokens"],
+        &["additionalModelRequestFields", "max_gen_len"],
+        &["additionalModelRequestFields", "maxTokens"],
+    ],
+    ..PLAIN
+});
+
+/// `invoke` and its stream, in the words of the model's maker: each knows one of these and may pass over the others.
+pub(super) const INVOKE: Spends = Spends::Writes(&Writes {
+    most_of: &[("anthropic.*", &["max_tokens"]), ("*.anthropic.*", &["max_tokens"])],
+    also: &[
+        &["max_tokens"],
+        &["max_completion_tokens"],
+        &["max_gen_len"],
+        &["max_tokens_to_sample"],
+        &["maxTokens"],
+        &["inferenceConfig", "maxTokens"],
+        &["inferenceConfig", "max_new_tokens"],
+        &["textGenerationConfig", "maxTokenCount"],
     ],
     ..PLAIN
 });

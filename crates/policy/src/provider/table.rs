@@ -1,8 +1,11 @@
 //! The table. Programs, docs and tests walk it; nothing else knows one provider from another.
 
 use super::{
-    Conversation, Endpoint, Provider, ProviderFacts, Spends, Words, dialect,
-    spends::{CHAT, CHAT_OR_OLD, COMPLETE, COMPLETION, GENERATE, MESSAGES, OLD_CHAT, OLLAMA_CALL, RESPONSES},
+    Conversation, Endpoint, Provider, ProviderFacts, Signs, Spends, Words, dialect,
+    spends::{
+        CHAT, CHAT_OR_OLD, COMPLETE, COMPLETION, CONVERSE, GENERATE, INVOKE, MESSAGES, OLD_CHAT, OLLAMA_CALL,
+        RESPONSES,
+    },
 };
 
 pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
@@ -11,8 +14,7 @@ pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
         Provider::Anthropic => Some(&ANTHROPIC),
         Provider::Google => Some(&GOOGLE),
         Provider::AzureOpenAi => Some(&AZURE_OPENAI),
-        // Its requests are signed, which nothing of ours does yet.
-        Provider::Bedrock => None,
+        Provider::Bedrock => Some(&BEDROCK),
         Provider::OpenRouter => Some(&OPENROUTER),
         Provider::Mistral => Some(&MISTRAL),
         Provider::Groq => Some(&GROQ),
@@ -48,7 +50,9 @@ const PLAIN: ProviderFacts = ProviderFacts {
     key_variable: None,
     key_header: "authorization",
     key_prefix: "Bearer ",
+    key_signs: None,
     key_parameter: None,
+    body_type: None,
     dialect: &dialect::OPENAI,
     more_models: &[],
     hidden_models: &[],
@@ -150,6 +154,24 @@ static AZURE_OPENAI: ProviderFacts = ProviderFacts {
         get("/openai/models"),
         get("/openai/v1/models"),
         get("/openai/v1/models/{model}"),
+    ],
+    ..PLAIN
+};
+
+/// Every region has a host, by `base_url`. A key of Amazon's signs, and one of Bedrock's own goes in the header.
+static BEDROCK: ProviderFacts = ProviderFacts {
+    base: "",
+    inner: "",
+    key_signs: Some(&Signs { service: "bedrock", host: "bedrock-runtime" }),
+    body_type: Some("application/json"),
+    dialect: &dialect::BEDROCK,
+    conversation: None,
+    endpoints: &[
+        post("/model/{model}/converse", CONVERSE),
+        post("/model/{model}/converse-stream", CONVERSE),
+        post("/model/{model}/invoke", INVOKE),
+        post("/model/{model}/invoke-with-response-stream", INVOKE),
+        post("/model/{model}/count-tokens", Nothing),
     ],
     ..PLAIN
 };

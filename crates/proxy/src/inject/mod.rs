@@ -228,7 +228,7 @@ impl Cleaning {
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::ACCEPT_RANGES);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind));
+        let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind).with_fields(headers));
         let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
         let told = self.translation.map(|answers| translate::begin(answers, &self.redactors, parts));
         let (filter, whole) = match told {

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use chiton_aws::Claim;
 use chiton_llm::{Asked, PreparedRequest};
 use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit, Spends};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Before, Cleaning, Prepared, Refusal, ask_for_readable, denied, translate, unavailable};
+use super::{Before, Cleaning, Prepared, Refusal, ask_for_readable, aws, denied, translate, unavailable};
 use crate::{
     judge::SentTarget,
     limits,
@@ -26,9 +27,17 @@ pub(super) async fn prepare(
     revision: &Revision,
     prepared: &mut Prepared,
 ) -> Result<(), Refusal> {
+    let facts = grant.backend_facts();
+    // Whoever signs says for whom, before that is taken out.
+    let claim = Claim::of(&prepared.headers, permit.target().query().unwrap_or_default());
     if grant.strip_caller_credentials() {
         chiton_llm::strip_headers(&mut prepared.headers);
         prepared.target = SentTarget::stripped(permit.target(), None);
+    }
+    if let Some(kind) = grant.facts().body_type
+        && !prepared.headers.contains_key(header::CONTENT_TYPE)
+    {
+        prepared.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     // A call that is refused for its model is given nothing.
     let ReadCall { usage_added, models, is_json } = read_call(grant, permit, prepared).await?;
@@ -37,15 +46,22 @@ pub(super) async fn prepare(
     let value = value.map_err(|none| unavailable(permit, none.said(false)))?;
     // Whatever is refused later gives back what is set aside here.
     let body = prepared.body.whole().filter(|_| is_json);
-    prepared.charge = spend.charge(permit, grant, &Call { models: &models, body })?;
+    let tier = facts.dialect.tier_fields.iter().copied().find(|name| prepared.headers.contains_key(*name));
+    prepared.charge = spend.charge(permit, grant, &Call { models: &models, body, tier })?;
     if let Some(value) = value {
-        if chiton_llm::inject(grant.backend_facts(), &mut prepared.headers, value).is_err() {
-            return Err(unavailable(permit, "the route's credential cannot stand in a header"));
+        match facts.key_signs {
+            Some(signs) if !aws::is_bearer(value) => {
+                aws::sign_call(permit, signs, claim, value, prepared).await?;
+            }
+            Some(_) | None if chiton_llm::inject(facts, &mut prepared.headers, value).is_err() => {
+                return Err(unavailable(permit, "the route's credential cannot stand in a header"));
+            }
+            Some(_) | None => {}
         }
         events.injected(permit).map_err(Refusal::NotWritten)?;
     }
     ask_for_readable(&mut prepared.headers, false);
-    let dialect = Some(grant.backend_facts().dialect);
+    let dialect = Some(facts.dialect);
     let usage_added = usage_added && translation.is_none();
     prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added, translation });
     Ok(())

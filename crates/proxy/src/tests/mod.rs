@@ -4,6 +4,7 @@
 mod addresses;
 mod applying;
 mod aws;
+mod bedrock;
 mod control;
 mod credentials;
 mod exchange;
