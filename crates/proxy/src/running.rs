@@ -116,7 +116,8 @@ pub(crate) struct Grant {
     pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
 
-/// What of an LLM route must stay: its name, its backends, and which models it has, of which the call's is not remembered.
+/// What of an LLM route must stay: its name, its backends and as whom each of them is called, and which models it has,
+/// of which the call's is not remembered.
 #[derive(Debug)]
 pub(crate) struct Routed(Arc<LlmRoute>);
 
@@ -125,6 +126,8 @@ impl PartialEq for Routed {
         let stays = |(one, other): (&LlmRoute, &LlmRoute)| {
             (&one.name, one.provider, &one.base_url) == (&other.name, other.provider, &other.base_url)
                 && one.behind() == other.behind()
+                && one.inject_backend_credential == other.inject_backend_credential
+                && one.strip_caller_credentials == other.strip_caller_credentials
                 && (&one.models, &one.model_alias) == (&other.models, &other.model_alias)
         };
         let same_length = self.0.fallback.len() == other.0.fallback.len();

@@ -302,3 +302,32 @@ async fn each_try_is_settled_at_its_own_backend_and_has_its_own_limits() {
     // The second had its two of this minute.
     assert_eq!(bench.denials().len(), 2, "{:?}", bench.denials());
 }
+
+#[tokio::test]
+async fn a_key_that_a_new_revision_takes_from_a_fallback_is_not_given_any_more() {
+    let ca = TestCa::new();
+    let (asked, goes_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let gate = (asked.clone(), goes_on.clone());
+    let slow = move |mut received: Received| {
+        let (asked, goes_on) = gate.clone();
+        async move {
+            received.body().await;
+            asked.add_permits(1);
+            let _on = goes_on.acquire().await.unwrap();
+            json(503, &serde_json::json!({}))
+        }
+    };
+    let one = Upstream::tls(&ca, &[HOST], Router::new().any("/", slow));
+    let (two, three) = (serving(&ca, TWO), serving(&ca, THREE));
+    let bench = bench(&ca, [one.address(), two.address(), three.address()], &policy(""));
+    let changed = async {
+        let _asked = asked.acquire().await.unwrap();
+        let taken = policy("").replace(", inject_backend_credential: 'local://two'", "");
+        assert_ne!(taken, policy(""));
+        assert_eq!(bench.apply(2, &taken).await.unwrap(), 1, "what is cut");
+        goes_on.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(ask(&bench, r#"{"model":"gpt-5","messages":[]}"#), changed);
+    assert_eq!(answer, "");
+    assert_eq!(two.requests(), []);
+}
