@@ -432,6 +432,9 @@ mod tests {
                 "web_search",
             ),
             (Provider::Anthropic, "/v1/messages", r#"{"mcp_servers":[{}]}"#, "`mcp_servers`"),
+            // Another model, at another price.
+            (Provider::Anthropic, "/v1/messages", r#"{"fallbacks":[{"model":"x"}]}"#, "`fallbacks`"),
+            (Provider::OpenAiCompatible, CHAT, r#"{"fallbacks":["x"]}"#, "`fallbacks`"),
             (Provider::Google, GEMINI, r#"{"tools":[{"googleSearch":{}}]}"#, "`googleSearch`"),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"max_tokens":9}"#, "`max_tokens` more"),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"Max_Tokens":9}"#, "another spelling"),

@@ -85,7 +85,7 @@ pub(super) static OPENAI: Dialect = Dialect {
     ],
     media: OPENAI_MEDIA,
     kept: &["previous_response_id", "conversation", "prompt"],
-    runs: &["web_search_options", "plugins", "search_settings", "compound_custom", "documents"],
+    runs: &["web_search_options", "plugins", "search_settings", "compound_custom", "documents", "fallbacks"],
     callers_tools: CallersTools::Typed {
         types: &["function", "custom", "local_shell", "apply_patch", "computer", "computer_use*"],
         untyped: false,
@@ -107,7 +107,7 @@ pub(super) static ANTHROPIC: Dialect = Dialect {
     ends: &[("type", "message_stop")],
     media: &["source", "file_id"],
     kept: &[],
-    runs: &["mcp_servers", "container"],
+    runs: &["mcp_servers", "container", "fallbacks"],
     callers_tools: CallersTools::Typed {
         types: &["custom", "bash_*", "text_editor_*", "computer_*", "memory_*"],
         untyped: true,

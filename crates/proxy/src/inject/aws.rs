@@ -6,12 +6,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use chiton_aws::{
     ChunkResigner, Claim, Credentials, Payload, Signer, ToSign, is_to_be_signed, without_signature,
 };
 use chiton_policy::{Reason, RequestPermit};
 use chiton_secret::SecretValue;
-use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use super::{Prepared, Refusal, denied, route::read_whole, unavailable};
@@ -139,7 +139,8 @@ async fn gives_no_keys(
 
 /// The one action that a query and a form name; none where they could be read in two ways.
 fn action<'a>(query: &'a str, form: &'a str) -> Option<&'a str> {
-    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let is_plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let all = || pairs(query).chain(pairs(form));
     let two_ways = all().any(|(name, value)| !is_plain(name) || value.contains(';'));
     let mut named = all().filter(|(name, _)| name.eq_ignore_ascii_case("action")).map(|(_, value)| value);
