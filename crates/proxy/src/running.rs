@@ -112,6 +112,8 @@ pub(crate) struct Grant {
     pub(crate) allowed_addresses: Vec<String>,
     /// How long the bodies may be: of the request, of the response.
     pub(crate) bodies: [Option<u64>; 2],
+    /// Where it may go: its host, and those of the fallbacks that no rule denies.
+    pub(crate) hosts: Vec<String>,
     /// Which secret was added, and where.
     pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
@@ -142,6 +144,7 @@ impl Grant {
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],
+            hosts: permit.hosts().map(ToString::to_string).collect(),
             credential: credential_of(permit),
         }
     }
