@@ -160,13 +160,19 @@ fn written(
         let glob = TextGlob::new(glob);
         !models.is_empty() && models.iter().all(|model| glob.matches(model.as_bytes()))
     };
-    let mut most = largest(writes.most, object)?;
+    let (mut most, also) = (largest(writes.most, object)?, largest(writes.also, object)?);
     for (_, place) in writes.most_of.iter().filter(|(glob, _)| of_all(glob)) {
         most = most.max(number_at(place, object)?);
     }
-    let also = largest(writes.also, object)?.unwrap_or(0);
-    let one = most.unwrap_or_else(|| windows.max_output.unwrap_or(OUTPUT)).max(also);
-    let answers = largest(writes.answers, object)?.unwrap_or(1).max(1);
+    let all = || windows.max_output.unwrap_or(OUTPUT);
+    let one = match most.max(also) {
+        Said::Unbounded => all(),
+        Said::Nothing | Said::Number(_) => most.number().unwrap_or_else(all).max(also.number().unwrap_or(0)),
+    };
+    let mut answers = 1;
+    for place in writes.answers {
+        answers = answers.max(number_at(place, object)?.number().unwrap_or(1));
+    }
     let mut questions = 1;
     if let Some(key) = writes.questions {
         object.refuse_repeated(key)?;
@@ -182,20 +188,38 @@ fn written(
     Ok(charged.fold(all, u64::saturating_add))
 }
 
+/// What the places of a number say together; the later ones count for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    Nothing,
+    Number(u64),
+    /// None or less: to some servers no bound at all.
+    Unbounded,
+}
+
+impl Said {
+    const fn number(self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(number),
+            Self::Nothing | Self::Unbounded => None,
+        }
+    }
+}
+
 /// The largest of the numbers at these places.
-fn largest(places: &'static [Place], object: &Object<'_>) -> Result<Option<u64>, RequestError> {
-    let mut largest = None;
+fn largest(places: &'static [Place], object: &Object<'_>) -> Result<Said, RequestError> {
+    let mut largest = Said::Nothing;
     for place in places {
         largest = largest.max(number_at(place, object)?);
     }
     Ok(largest)
 }
 
-/// A number, where one stands; a negative one is none: it means that there is no bound.
-fn number_at(place: Place, object: &Object<'_>) -> Result<Option<u64>, RequestError> {
-    let Some((key, rest)) = place.split_first() else { return Ok(None) };
+/// A number, where one stands.
+fn number_at(place: Place, object: &Object<'_>) -> Result<Said, RequestError> {
+    let Some((key, rest)) = place.split_first() else { return Ok(Said::Nothing) };
     object.refuse_repeated(key)?;
-    let Some(raw) = object.raw(key).filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let Some(raw) = object.raw(key).filter(|raw| raw.get() != "null") else { return Ok(Said::Nothing) };
     if !rest.is_empty() {
         let wrong = |_| RequestError::WrongType(key, "an object");
         return match rest {
@@ -206,12 +230,12 @@ fn number_at(place: Place, object: &Object<'_>) -> Result<Option<u64>, RequestEr
     number_in(key, object)
 }
 
-fn number_in(key: &'static str, object: &Object<'_>) -> Result<Option<u64>, RequestError> {
+fn number_in(key: &'static str, object: &Object<'_>) -> Result<Said, RequestError> {
     object.refuse_repeated(key)?;
-    let Some(raw) = object.raw(key).filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let Some(raw) = object.raw(key).filter(|raw| raw.get() != "null") else { return Ok(Said::Nothing) };
     match (raw.get().parse::<u64>(), raw.get().parse::<i64>()) {
-        (Ok(number), _) => Ok(Some(number)),
-        (Err(_), Ok(_)) => Ok(None),
+        (Ok(0), _) | (Err(_), Ok(_)) => Ok(Said::Unbounded),
+        (Ok(number), _) => Ok(Said::Number(number)),
         (Err(_), Err(_)) => Err(RequestError::WrongType(key, "a whole number")),
     }
 }
@@ -336,6 +360,13 @@ mod tests {
             (Provider::OpenAi, CHAT, r#"{"max_tokens":10,"max_completion_tokens":20,"n":3}"#, 60),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":null,"n":0}"#, 30_000),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":-1}"#, 30_000),
+            // To some servers it is no bound, whatever stands beside it.
+            (Provider::OpenAi, CHAT, r#"{"max_tokens":0}"#, 30_000),
+            (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"max_completion_tokens":0}"#, 30_000),
+            (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"max_completion_tokens":-1}"#, 30_000),
+            (Provider::OpenAiCompatible, CHAT, r#"{"max_tokens":1,"max_completion_tokens":-1}"#, 30_000),
+            (Provider::OpenAiCompatible, CHAT, r#"{"max_tokens":5,"n":0,"best_of":3}"#, 15),
+            (Provider::Ollama, "/api/chat", r#"{"options":{"num_predict":0}}"#, 30_000),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"prediction":"0123"}"#, 1 + 6),
             // A key of another endpoint, or of another API, bounds nothing.
             (Provider::OpenAi, CHAT, r#"{"max_output_tokens":10}"#, 30_000),
@@ -427,6 +458,9 @@ mod tests {
                 "web_search",
             ),
             (Provider::Anthropic, "/v1/messages", r#"{"mcp_servers":[{}]}"#, "`mcp_servers`"),
+            // Another model, at another price.
+            (Provider::Anthropic, "/v1/messages", r#"{"fallbacks":[{"model":"x"}]}"#, "`fallbacks`"),
+            (Provider::OpenAiCompatible, CHAT, r#"{"fallbacks":["x"]}"#, "`fallbacks`"),
             (Provider::Google, GEMINI, r#"{"tools":[{"googleSearch":{}}]}"#, "`googleSearch`"),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"max_tokens":9}"#, "`max_tokens` more"),
             (Provider::OpenAi, CHAT, r#"{"max_tokens":1,"Max_Tokens":9}"#, "another spelling"),

@@ -331,6 +331,16 @@ mod tests {
         let hidden = of("{provider: openrouter}", CHAT, r#"{"model":"a","preset":"mine"}"#).unwrap();
         assert_eq!((hidden.names_model, hidden.hidden), (true, Some("preset")));
         assert!(of("{provider: openai}", CHAT, r#"{"model":"a","preset":"mine"}"#).unwrap().hidden.is_none());
+        // The provider, or a gateway, goes on to these by itself.
+        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
+            let policy = Policy::parse("dynamic: {llm_routing: {provider: openai}}").unwrap();
+            for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.calls_model()) {
+                let asked = Asked { facts, endpoint, route: &policy.dynamic.llm[0] };
+                let body = br#"{"model":"a","fallbacks":[{"model":"b"}]}"#;
+                assert_eq!(PreparedRequest::new(asked, body).unwrap().hidden, Some("fallbacks"));
+                assert!(PreparedRequest::new(asked, br#"{"model":"a","Fallbacks":["b"]}"#).is_err());
+            }
+        }
     }
 
     #[test]

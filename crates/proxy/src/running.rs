@@ -112,11 +112,14 @@ pub(crate) struct Grant {
     pub(crate) allowed_addresses: Vec<String>,
     /// How long the bodies may be: of the request, of the response.
     pub(crate) bodies: [Option<u64>; 2],
+    /// Where it may go: its host, and those of the fallbacks that no rule denies.
+    pub(crate) hosts: Vec<String>,
     /// Which secret was added, and where.
     pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
 }
 
-/// What of an LLM route must stay: its name, its backends, and which models it has, of which the call's is not remembered.
+/// What of an LLM route must stay: its name, its backends and as whom each of them is called, and which models it has,
+/// of which the call's is not remembered.
 #[derive(Debug)]
 pub(crate) struct Routed(Arc<LlmRoute>);
 
@@ -125,6 +128,8 @@ impl PartialEq for Routed {
         let stays = |(one, other): (&LlmRoute, &LlmRoute)| {
             (&one.name, one.provider, &one.base_url) == (&other.name, other.provider, &other.base_url)
                 && one.behind() == other.behind()
+                && one.inject_backend_credential == other.inject_backend_credential
+                && one.strip_caller_credentials == other.strip_caller_credentials
                 && (&one.models, &one.model_alias) == (&other.models, &other.model_alias)
         };
         let same_length = self.0.fallback.len() == other.0.fallback.len();
@@ -139,6 +144,7 @@ impl Grant {
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],
+            hosts: permit.hosts().map(ToString::to_string).collect(),
             credential: credential_of(permit),
         }
     }

@@ -116,14 +116,19 @@ impl ChunkResigner {
         let rest: Vec<u8> = self.held.drain(..end + 2).collect();
         let text = std::str::from_utf8(&rest).map_err(|_| ChunkError::Form)?;
         let text = text.strip_suffix("\r\n").ok_or(ChunkError::Form)?;
-        let (mut kept, mut signed) = (String::new(), false);
+        let (mut kept, mut signed) = (String::new(), 0);
         for line in text.split_terminator("\r\n") {
-            signed |= line.starts_with(TRAILER);
-            if !line.starts_with(TRAILER) {
-                kept.push_str(&format!("{}\n", line.trim_end_matches('\n')));
+            // Written anew, each would have another length than was said.
+            if line.contains(['\r', '\n']) {
+                return Err(ChunkError::Form);
+            }
+            match line.strip_prefix(TRAILER) {
+                Some(digits) if digits.len() == 64 => signed += 1,
+                Some(_) => return Err(ChunkError::Form),
+                None => kept.push_str(&format!("{line}\n")),
             }
         }
-        if signed != self.trailer {
+        if signed != usize::from(self.trailer) {
             return Err(ChunkError::Form);
         }
         if self.trailer {
@@ -250,6 +255,20 @@ mod tests {
         ] {
             let mut resigner = ChunkResigner::new(signer("ours", Payload::Chunks), false);
             assert_eq!(resigner.push(&bad).unwrap_err(), error);
+        }
+        let end = format!("0;chunk-signature={}\r\n", "a".repeat(64));
+        let by = format!("x-amz-trailer-signature:{}\r\n", "a".repeat(64));
+        for fields in [
+            // Each would come out longer, or shorter, than it came in.
+            format!("x-amz-checksum-crc32:AA\nGET /other HTTP/1.1\n\r\n{by}"),
+            format!("x-amz-checksum-crc32:AA\n\n\r\n{by}"),
+            format!("x-amz-checksum-crc32:AA\r\n{by}{by}"),
+            format!("x-amz-checksum-crc32:AA\r\n{}", by.replace("aa", "a")),
+            "x-amz-checksum-crc32:AA\r\n".to_owned(),
+        ] {
+            let mut resigner = ChunkResigner::new(signer("ours", Payload::ChunksAndTrailer), true);
+            let error = resigner.push(format!("{end}{fields}\r\n").as_bytes()).unwrap_err();
+            assert_eq!(error, ChunkError::Form, "{fields}");
         }
         for end in 0..good.len() {
             let mut resigner = ChunkResigner::new(signer("ours", Payload::Chunks), false);

@@ -93,7 +93,7 @@ pub(super) static OPENAI: Dialect = Dialect {
     ],
     media: OPENAI_MEDIA,
     kept: &["previous_response_id", "conversation", "prompt"],
-    runs: &["web_search_options", "plugins", "search_settings", "compound_custom", "documents"],
+    runs: &["web_search_options", "plugins", "search_settings", "compound_custom", "documents", "fallbacks"],
     tools: &[(
         TOOLS,
         CallersTools::Typed {
@@ -120,7 +120,7 @@ pub(super) static ANTHROPIC: Dialect = Dialect {
     ends: &[("type", "message_stop")],
     media: &["source", "file_id"],
     kept: &[],
-    runs: &["mcp_servers", "container"],
+    runs: &["mcp_servers", "container", "fallbacks"],
     tools: &[(
         TOOLS,
         CallersTools::Typed {

@@ -55,7 +55,7 @@ const PLAIN: ProviderFacts = ProviderFacts {
     body_type: None,
     dialect: &dialect::OPENAI,
     more_models: &[],
-    hidden_models: &[],
+    hidden_models: &["fallbacks"],
     // Servers like OpenAI's own have the older name of the bound.
     conversation: chat("/chat/completions", "max_tokens"),
     endpoints: &[],
@@ -181,7 +181,7 @@ static OPENROUTER: ProviderFacts = ProviderFacts {
     base: "/api/v1",
     key_variable: Some("OPENROUTER_API_KEY"),
     more_models: &["models"],
-    hidden_models: &["preset", "plugins"],
+    hidden_models: &["preset", "plugins", "fallbacks"],
     endpoints: &[
         asked("/chat/completions", CHAT_OR_OLD),
         asked("/completions", COMPLETION),

@@ -8,12 +8,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use chiton_aws::{
     ChunkResigner, Claim, Credentials, Payload, Scope, Signer, ToSign, is_to_be_signed, without_signature,
 };
 use chiton_policy::{Reason, RequestPermit, Signs};
 use chiton_secret::SecretValue;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 
 use super::{Prepared, Refusal, denied, route::read_whole, unavailable};
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
 };
 
 const CONTENT: &str = "x-amz-content-sha256";
+/// What of STS gives out no keys: everything else there makes some.
+const WITHOUT_KEYS: [&str; 3] = ["GetCallerIdentity", "DecodeAuthorizationMessage", "GetAccessKeyInfo"];
+const FORM: &str = "application/x-www-form-urlencoded";
 /// A signature in a query holds for no longer.
 const LONGEST: u64 = 7 * 24 * 3600;
 
@@ -39,6 +43,7 @@ pub(super) async fn sign(
                     sign it with the placeholder keys of the environment";
         return Err(unavailable(permit, said));
     };
+    gives_no_keys(permit, &claim, query, prepared).await?;
     let expires = claim.in_query.then(|| expires(permit, query)).transpose()?;
     let payload = payload(permit, &claim, prepared).await?;
     chiton_llm::strip_headers(&mut prepared.headers);
@@ -139,13 +144,67 @@ async fn payload(permit: &RequestPermit, claim: &Claim, prepared: &mut Prepared)
             if matches!(body, RequestBody::Empty) {
                 return Ok(Payload::of(b""));
             }
-            let (whole, room) = read_whole(permit, body).await?;
-            let payload = Payload::of(&whole);
-            prepared.body = RequestBody::Whole(Some(whole));
-            prepared.room = room;
-            Ok(payload)
+            Ok(Payload::of(&read(permit, body, prepared).await?))
         }
     }
+}
+
+/// The whole of a body, which stays the request's.
+async fn read(permit: &RequestPermit, body: RequestBody, prepared: &mut Prepared) -> Result<Bytes, Refusal> {
+    let (whole, room) = read_whole(permit, body).await?;
+    prepared.body = RequestBody::Whole(Some(whole.clone()));
+    prepared.room = room.or(prepared.room.take());
+    Ok(whole)
+}
+
+/// Refuses what the server would answer with keys: the agent would hold them, and they work from everywhere.
+async fn gives_no_keys(
+    permit: &RequestPermit,
+    claim: &Claim,
+    query: &str,
+    prepared: &mut Prepared,
+) -> Result<(), Refusal> {
+    let query = without_signature(query);
+    let refused = |said: &str| Err(unavailable(permit, said));
+    if claim.scope.is_s3() && pairs(&query).any(|(name, _)| name == "session" || name.contains('%')) {
+        return refused("`CreateSession` of S3 answers with keys, which are not for the inside");
+    }
+    if !claim.scope.service().eq_ignore_ascii_case("sts") {
+        return Ok(());
+    }
+    let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
+    let whole = match body {
+        RequestBody::Empty => Bytes::new(),
+        body => read(permit, body, prepared).await?,
+    };
+    let mut kinds = prepared.headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_form = kind.eq_ignore_ascii_case(FORM) && kinds.next().is_none();
+    let is_read = whole.is_empty() || is_form && !prepared.headers.contains_key(header::CONTENT_ENCODING);
+    let asked = std::str::from_utf8(&whole).ok().filter(|_| is_read).and_then(|form| action(&query, form));
+    if permit.intent().path() == "/" && asked.is_some_and(|action| WITHOUT_KEYS.contains(&action)) {
+        return Ok(());
+    }
+    refused(
+        "STS answers with keys, which are not for the inside: of it, only `GetCallerIdentity`, \
+         `DecodeAuthorizationMessage` and `GetAccessKeyInfo` are signed, in a query or a form",
+    )
+}
+
+/// The one action that a query and a form name; none where they could be read in two ways.
+fn action<'a>(query: &'a str, form: &'a str) -> Option<&'a str> {
+    let is_plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let all = || pairs(query).chain(pairs(form));
+    let two_ways = all().any(|(name, value)| !is_plain(name) || value.contains(';'));
+    let mut named = all().filter(|(name, _)| name.eq_ignore_ascii_case("action")).map(|(_, value)| value);
+    let only = named.next().filter(|_| !two_ways)?;
+    named.next().is_none().then_some(only)
+}
+
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// How long a signature in the query is to hold.

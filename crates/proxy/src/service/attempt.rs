@@ -121,6 +121,8 @@ impl Service {
             if let Err(error) = self.proxy.events.allowed(&next) {
                 return Ok(unwritten(&error));
             }
+            // What is called stays the same, or the call is cut; a value may be another by now, or gone.
+            let revision = self.proxy.running.revision();
             let other = self.attempt(next, &revision, request.request(), &over).await?;
             tried = self.better(tried, other, &mut exchange);
         }

@@ -202,3 +202,46 @@ async fn what_is_not_signed_is_not_signed_for_it() {
     assert!(answer.contains("x-chiton-denied: ambiguous_request"), "{answer}");
     assert_eq!(upstream.requests(), []);
 }
+
+#[tokio::test]
+async fn what_is_answered_with_keys_is_not_signed() {
+    const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+    let ca = TestCa::new();
+    let upstream = Upstream::tls(&ca, &[HOST], Router::echo());
+    let bench = bench(&ca, &upstream);
+    let ask = async |service: &str, target: &str, kind: &str, body: &str| {
+        let request = signed(service, "POST", target, Payload::of(body.as_bytes()), body);
+        let kind = format!("\r\ncontent-type: {kind}\r\nhost: ");
+        bench.raw(HOST, &request.replacen("\r\nhost: ", &kind, 1)).await
+    };
+    for (target, body) in [
+        ("/", "Action=GetCallerIdentity&Version=2011-06-15"),
+        ("/?Action=GetCallerIdentity&Version=2011-06-15", ""),
+        ("/", "Action=DecodeAuthorizationMessage&EncodedMessage=a%3Bb"),
+    ] {
+        let answer = ask("sts", target, FORM, body).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{body}: {answer}");
+        assert_eq!(upstream.requests().pop().unwrap().body, body.as_bytes());
+    }
+    assert!(ask("s3", "/?prefix=session", FORM, "").await.starts_with("HTTP/1.1 200"));
+    let before = upstream.requests().len();
+    for (service, target, kind, body) in [
+        ("sts", "/", FORM, "Action=GetSessionToken&Version=2011-06-15"),
+        ("sts", "/?Action=AssumeRole&RoleArn=x", FORM, ""),
+        ("STS", "/", FORM, "Action=GetSessionToken"),
+        ("sts", "/?Action=GetCallerIdentity", FORM, "Action=GetSessionToken"),
+        ("sts", "/", FORM, "Action=GetCallerIdentity&Action=GetSessionToken"),
+        ("sts", "/", FORM, "Action=GetCallerIdentity&%41ction=GetSessionToken"),
+        ("sts", "/", FORM, "Action=GetCallerIdentity&a=b;Action=GetSessionToken"),
+        ("sts", "/", FORM, "\u{feff}Action=GetSessionToken"),
+        ("sts", "/", "application/json", "Action=GetCallerIdentity"),
+        ("sts", "/service/S/operation/GetSessionToken", FORM, "Action=GetCallerIdentity"),
+        ("sts", "/", FORM, ""),
+        ("s3express", "/?session", FORM, ""),
+        ("s3", "/?%73ession=", FORM, ""),
+    ] {
+        let answer = ask(service, target, kind, body).await;
+        assert!(answer.contains("x-chiton-denied: credential_unavailable"), "{target} {body}: {answer}");
+    }
+    assert_eq!(upstream.requests().len(), before);
+}

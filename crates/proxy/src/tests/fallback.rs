@@ -302,3 +302,47 @@ async fn each_try_is_settled_at_its_own_backend_and_has_its_own_limits() {
     // The second had its two of this minute.
     assert_eq!(bench.denials().len(), 2, "{:?}", bench.denials());
 }
+
+/// What the second backend got of a call, and what came of that, where a revision came while the first one thought.
+async fn revised_meanwhile(next: &str, keys: &[(&str, &str, Option<Vec<&str>>)]) -> (u64, usize, String) {
+    let ca = TestCa::new();
+    let (asked, goes_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let gate = (asked.clone(), goes_on.clone());
+    let slow = move |mut received: Received| {
+        let (asked, goes_on) = gate.clone();
+        async move {
+            received.body().await;
+            asked.add_permits(1);
+            let _on = goes_on.acquire().await.unwrap();
+            json(503, &serde_json::json!({}))
+        }
+    };
+    let one = Upstream::tls(&ca, &[HOST], Router::new().any("/", slow));
+    let (two, three) = (serving(&ca, TWO), serving(&ca, THREE));
+    let bench = bench(&ca, [one.address(), two.address(), three.address()], &policy(""));
+    let changed = async {
+        let _asked = asked.acquire().await.unwrap();
+        let cut = bench.proxy.apply(Revision::build(revised(2, next, keys)).unwrap()).await;
+        goes_on.add_permits(1);
+        cut
+    };
+    let (answer, cut) = tokio::join!(ask(&bench, r#"{"model":"gpt-5","messages":[]}"#), changed);
+    (cut, two.requests().len(), answer)
+}
+
+#[tokio::test]
+async fn what_a_new_revision_takes_from_a_fallback_is_not_there_any_more() {
+    let (cut, got, answer) = revised_meanwhile(&policy(""), &keys()).await;
+    assert!((cut, got) == (0, 1) && answer.contains(openai::GREETING), "{answer}");
+    // Its key, by the policy.
+    let taken = policy("").replace(", inject_backend_credential: 'local://two'", "");
+    assert_ne!(taken, policy(""));
+    assert_eq!(revised_meanwhile(&taken, &keys()).await, (1, 0, String::new()));
+    // Its host.
+    let denied = policy(&format!("  network: {{http: [{{host: {TWO}, deny: [{{paths: ['/v1/**']}}]}}]}}\n"));
+    assert_eq!(revised_meanwhile(&denied, &keys()).await, (1, 0, String::new()));
+    // Its key, which the operator removed: the next one is asked.
+    let without = [keys()[0].clone(), keys()[2].clone()];
+    let (cut, got, answer) = revised_meanwhile(&policy(""), &without).await;
+    assert!((cut, got) == (0, 0) && answer.contains(openai::GREETING), "{answer}");
+}
