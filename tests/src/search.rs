@@ -42,6 +42,7 @@ for top in ("/etc", "/home", "/tmp", "/workspace", "/run", "/var", "/root", "/de
     for folder, _, files in os.walk(top):
         for name in files:
             path = os.path.join(folder, name)
-            if os.path.isfile(path) and not path.endswith("search.py"): look(path, read(path))
+            # A package brings a key of its own, for its own tests.
+            if os.path.isfile(path) and not path.endswith("search.py") and "/moto_proxy/" not in path: look(path, read(path))
 print("FOUND", found) if found else print("NOTHING")
 "#;

@@ -180,7 +180,7 @@ cut APIStatusError the backend's answer ended before its end
     assert!(asked.iter().all(|request| request.target == "/v1/chat/completions"), "{asked:?}");
     assert_eq!(asked.len(), 8);
     only_the_backends_key(&outcome, &asked, "authorization", "Bearer ");
-    assert!(counted(&world, "anthropic").len() >= 5);
+    assert!(counted(&world, "openai").len() >= 5);
     assert_eq!(world.chiton.audit(&["--reason", "untranslatable"]).len(), 1);
 }
 
@@ -234,6 +234,6 @@ cut APIError the backend's answer ended before its end
     assert!(asked.iter().all(|request| request.target == "/v1/messages"), "{asked:?}");
     assert_eq!(asked.len(), 9);
     only_the_backends_key(&outcome, &asked, "x-api-key", "");
-    assert!(counted(&world, "openai").len() >= 6);
+    assert!(counted(&world, "anthropic").len() >= 6);
     assert_eq!(world.chiton.audit(&["--reason", "untranslatable"]).len(), 1);
 }
