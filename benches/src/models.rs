@@ -87,6 +87,10 @@ fn litellm(folder: &Path, at: SocketAddr, server: SocketAddr) -> Option<Running>
     command.arg("--config").arg(&config).args(["--host", &at.ip().to_string()]);
     // As many workers as the others have.
     command.args(["--port", &at.port().to_string(), "--num_workers", "2"]);
-    command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_LOG", "ERROR");
+    // It does not start without; it is what the client sends.
+    command
+        .env("LITELLM_MASTER_KEY", "sk-mine-0123456789")
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        .env("LITELLM_LOG", "ERROR");
     Running::start(command, at)
 }
