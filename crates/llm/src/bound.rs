@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     fn bound(provider: Provider, path: &str, body: &str) -> Result<Bound, BoundError> {
-        let facts = provider.facts().unwrap();
+        let facts = provider.facts();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == path).unwrap();
         let windows = Windows { context: Some(200_000), max_output: Some(30_000) };
         Bound::of(facts, endpoint, &["m"], windows, body.as_bytes())
@@ -429,7 +429,7 @@ mod tests {
         let tools = r#"{"tools":[{"type":"function"}]}"#;
         assert_eq!(read(tools), tools.len() as u64 + AROUND_TOOLS);
         // Nothing is known of the model.
-        let facts = Provider::Anthropic.facts().unwrap();
+        let facts = Provider::Anthropic.facts();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == "/v1/messages").unwrap();
         let media = br#"{"messages":[{"content":[{"type":"image","source":{"type":"url"}}]}]}"#;
         let bound = Bound::of(facts, endpoint, &["m"], Windows::default(), media).unwrap();
@@ -513,7 +513,7 @@ mod tests {
             (&["meta.anthropic"], r#"{"max_tokens":10}"#, 30_000),
             (&[], r#"{"max_tokens":10}"#, 30_000),
         ] {
-            let facts = Provider::Bedrock.facts().unwrap();
+            let facts = Provider::Bedrock.facts();
             let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == INVOKE).unwrap();
             let windows = Windows { context: None, max_output: Some(30_000) };
             let bound = Bound::of(facts, endpoint, models, windows, body.as_bytes()).unwrap();
@@ -547,8 +547,8 @@ mod tests {
 
     #[test]
     fn every_call_of_every_provider_is_bounded_or_refused() {
-        for provider in Provider::ALL.into_iter().filter(|provider| provider.facts().is_some()) {
-            for endpoint in provider.facts().unwrap().endpoints {
+        for provider in Provider::ALL {
+            for endpoint in provider.facts().endpoints {
                 let bound = bound(provider, endpoint.path, r#"{"model":"m"}"#);
                 match endpoint.spends {
                     Spends::Nothing => assert_eq!(bound.unwrap(), Bound::default()),

@@ -397,7 +397,7 @@ mod tests {
     fn what_is_injected_is_alone_and_marked() {
         let value = SecretValue::new(b"sk-backend".to_vec());
         let broken = SecretValue::new(b"a\r\nx: y".to_vec());
-        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
+        for facts in Provider::ALL.map(Provider::facts) {
             let mut headers = HeaderMap::new();
             for mine in ["mine", "also mine"] {
                 headers.append(facts.key_header, HeaderValue::from_static(mine));
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_callers_key_is_stripped_wherever_a_provider_takes_one() {
-        let all = || Provider::ALL.into_iter().filter_map(Provider::facts);
+        let all = || Provider::ALL.into_iter().map(Provider::facts);
         for facts in all() {
             for name in [facts.key_header.to_owned(), facts.key_header.to_ascii_uppercase()] {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

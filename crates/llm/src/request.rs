@@ -275,7 +275,7 @@ mod tests {
     fn of<'a>(route: &str, path: &str, body: &'a str) -> Result<PreparedRequest<'a>, RequestError> {
         let policy = Policy::parse(&format!("dynamic: {{llm_routing: {route}}}")).unwrap();
         let route = &policy.dynamic.llm[0];
-        let facts = route.provider.facts().unwrap();
+        let facts = route.provider.facts();
         let endpoint = facts.endpoints.iter().find(|endpoint| endpoint.path == path).unwrap();
         PreparedRequest::new(Asked { facts, endpoint, route }, body.as_bytes())
     }
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!((hidden.names_model, hidden.hidden), (true, Some("preset")));
         assert!(of("{provider: openai}", CHAT, r#"{"model":"a","preset":"mine"}"#).unwrap().hidden.is_none());
         // The provider, or a gateway, goes on to these by itself.
-        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
+        for facts in Provider::ALL.map(Provider::facts) {
             let policy = Policy::parse("dynamic: {llm_routing: {provider: openai}}").unwrap();
             for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.calls_model()) {
                 let asked = Asked { facts, endpoint, route: &policy.dynamic.llm[0] };
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn the_usage_is_asked_for_where_the_table_says_so() {
         let body = r#"{"model":"m","stream":true}"#;
-        for facts in Provider::ALL.into_iter().filter_map(Provider::facts) {
+        for facts in Provider::ALL.map(Provider::facts) {
             let policy = Policy::parse("dynamic: {llm_routing: {provider: openai}}").unwrap();
             for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.calls_model()) {
                 let asked = Asked { facts, endpoint, route: &policy.dynamic.llm[0] };

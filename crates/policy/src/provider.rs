@@ -192,23 +192,21 @@ impl Provider {
         }
     }
 
-    /// What is known of it; none where routes to it are not supported yet.
+    /// What is known of it.
     #[must_use]
-    pub fn facts(self) -> Option<&'static ProviderFacts> {
+    pub fn facts(self) -> &'static ProviderFacts {
         table::of(self)
     }
 
-    /// Whether a call of this one can be sent to another as it is: both have its path inside. True of what is not
-    /// supported, which is told elsewhere.
+    /// Whether a call of this one can be sent to another as it is: both have its path inside.
     pub(crate) fn shares_calls_with(self, other: Self) -> bool {
-        let (Some(own), Some(other)) = (self.facts(), other.facts()) else { return true };
-        own.calls().any(|call| other.calls().any(|its| its == call))
+        self.facts().calls().any(|call| other.facts().calls().any(|its| its == call))
     }
 
     /// Whether a route to it must say where its backend is.
     #[must_use]
     pub fn needs_base_url(self) -> bool {
-        self.facts().is_some_and(|facts| facts.host.is_none() && facts.backend.is_none())
+        self.facts().host.is_none() && self.facts().backend.is_none()
     }
 }
 
@@ -226,7 +224,7 @@ mod tests {
     #[test]
     fn the_table_holds_together() {
         for provider in Provider::ALL {
-            let facts = provider.facts().unwrap();
+            let facts = provider.facts();
             assert!(facts.endpoints.iter().all(|endpoint| endpoint.pattern().is_some()), "{provider}");
             assert!(facts.endpoints.iter().all(|endpoint| endpoint.path.starts_with('/')), "{provider}");
             assert!(facts.backend.is_none_or(|url| url.parse::<BaseUrl>().is_ok()), "{provider}");
@@ -241,7 +239,7 @@ mod tests {
 
     #[test]
     fn amazons_hosts_name_their_region() {
-        let signs = Provider::Bedrock.facts().unwrap().key_signs.unwrap();
+        let signs = Provider::Bedrock.facts().key_signs.unwrap();
         for (host, region) in [
             ("bedrock-runtime.eu-central-1.amazonaws.com", Some("eu-central-1")),
             ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),

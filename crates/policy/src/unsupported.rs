@@ -80,7 +80,6 @@ fn llm(route: &LlmRoute, asked: Provider, found: &mut Found) {
         let place: Vec<&str> = std::iter::once("dynamic").chain(steps.clone()).chain([name]).collect();
         found.when(used, &place, detail);
     };
-    field(route.provider.facts().is_none(), "provider", &format!(": {}", route.provider));
     let other = !asked.shares_calls_with(route.provider) && !asked.translates_to(route.provider);
     field(other, "provider", &format!(": {} after `{asked}`, which has other calls", route.provider));
 }

@@ -28,7 +28,7 @@ fn leads(policy: &CompiledPolicy, request: &str) -> String {
 #[test]
 fn every_endpoint_of_the_table_is_reached_by_its_host_and_inside_and_leads_to_its_backend() {
     for provider in Provider::ALL {
-        let Some(facts) = provider.facts() else { continue };
+        let facts = provider.facts();
         for url in [None, Some("https://other.test:8443/deep/v9")] {
             if provider.needs_base_url() && url.is_none() {
                 continue;

@@ -23,11 +23,10 @@ pub(crate) type Environment = BTreeMap<String, String>;
 /// What a policy gives: placeholders for the routed providers' keys and the rules' credentials, and its own values.
 /// What it passes through comes with its value from the caller.
 pub(crate) fn of_policy(policy: &Policy) -> Environment {
-    let providers = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
-    let keys = providers.filter_map(|facts| Some((facts.key_variable?, PLACEHOLDER)));
+    let providers = || policy.dynamic.llm.iter().map(|route| route.provider.facts());
+    let keys = providers().filter_map(|facts| Some((facts.key_variable?, PLACEHOLDER)));
     let credentials = || policy.dynamic.http.iter().filter_map(|rule| rule.credential.as_ref());
-    let mut routed = policy.dynamic.llm.iter().filter_map(|route| route.provider.facts());
-    let signs = routed.any(|facts| facts.key_signs.is_some())
+    let signs = providers().any(|facts| facts.key_signs.is_some())
         || credentials().any(|credential| credential.place == CredentialPlace::Aws);
     let keys = keys.chain(AWS_PLACEHOLDERS.into_iter().filter(|_| signs));
     let variables = credentials().filter_map(|credential| credential.env.as_ref());

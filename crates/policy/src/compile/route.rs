@@ -38,12 +38,12 @@ pub(crate) struct Opened<'a> {
 }
 
 impl CompiledRoute {
-    /// A provider that is not supported has no endpoints to open.
+    /// None where its backend is nowhere.
     pub(super) fn new(route: &LlmRoute) -> Option<Self> {
         let fallbacks = route.fallback.iter().map(|fallback| fallback.inheriting(route));
         let fallbacks = fallbacks.filter_map(|route| Self::new(&route)).map(Arc::new).collect();
-        let (facts, backend) = (route.provider.facts()?, route.backend()?);
-        let behind = route.behind().facts()?;
+        let (facts, backend) = (route.provider.facts(), route.backend()?);
+        let behind = route.behind().facts();
         // What is translated is conversations, and nothing else.
         let only = route.backend_provider.and(facts.conversation);
         let translated = route.backend_provider.and_then(|_| behind.conversation_endpoint());

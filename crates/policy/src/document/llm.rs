@@ -103,7 +103,7 @@ fn read_backend(node: &Node, provider: Provider, notes: &mut Notes) -> Option<Pr
     }
     if !provider.translates_to(backend) {
         let message = format!("calls of `{provider}` are not translated for a backend of `{backend}`");
-        let help = if provider.facts().is_some_and(|facts| facts.conversation.is_some()) {
+        let help = if provider.facts().conversation.is_some() {
             "translated are `anthropic` for a backend that speaks OpenAI's API, and the reverse; for another \
              backend of the same API name its `base_url` alone"
         } else {

@@ -225,13 +225,13 @@ impl LlmRoute {
         self.backend_provider.unwrap_or(self.provider)
     }
 
-    /// Where its requests go; none where the provider is not supported.
+    /// Where its requests go; none where it has to say so and does not.
     #[must_use]
     pub fn backend(&self) -> Option<BaseUrl> {
         if let Some(url) = &self.base_url {
             return Some(url.clone());
         }
-        let facts = self.behind().facts()?;
+        let facts = self.behind().facts();
         match (facts.backend, facts.host) {
             (Some(url), _) => url.parse().ok(),
             (None, Some(host)) => Some(BaseUrl {
@@ -247,7 +247,7 @@ impl LlmRoute {
     /// The host by which programs reach it: the provider's, or the backend's own where the provider has none.
     #[must_use]
     pub fn host(&self) -> Option<Host> {
-        if let Some(host) = self.provider.facts()?.host {
+        if let Some(host) = self.provider.facts().host {
             return Host::parse(host).ok();
         }
         // Another API's backend is not where programs look for this one.

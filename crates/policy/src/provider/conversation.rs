@@ -34,7 +34,7 @@ impl Provider {
     /// Whether conversations in this one's words can be held with a backend of the other.
     #[must_use]
     pub fn translates_to(self, backend: Self) -> bool {
-        let words = |provider: Self| Some(provider.facts()?.conversation?.words);
+        let words = |provider: Self| Some(provider.facts().conversation?.words);
         words(self).zip(words(backend)).is_some_and(|(own, other)| own.is_other_than(other))
     }
 }

@@ -8,18 +8,18 @@ use super::{
     },
 };
 
-pub(super) fn of(provider: Provider) -> Option<&'static ProviderFacts> {
+pub(super) fn of(provider: Provider) -> &'static ProviderFacts {
     match provider {
-        Provider::OpenAi => Some(&OPENAI),
-        Provider::Anthropic => Some(&ANTHROPIC),
-        Provider::Google => Some(&GOOGLE),
-        Provider::AzureOpenAi => Some(&AZURE_OPENAI),
-        Provider::Bedrock => Some(&BEDROCK),
-        Provider::OpenRouter => Some(&OPENROUTER),
-        Provider::Mistral => Some(&MISTRAL),
-        Provider::Groq => Some(&GROQ),
-        Provider::Ollama => Some(&OLLAMA),
-        Provider::OpenAiCompatible => Some(&OPENAI_COMPATIBLE),
+        Provider::OpenAi => &OPENAI,
+        Provider::Anthropic => &ANTHROPIC,
+        Provider::Google => &GOOGLE,
+        Provider::AzureOpenAi => &AZURE_OPENAI,
+        Provider::Bedrock => &BEDROCK,
+        Provider::OpenRouter => &OPENROUTER,
+        Provider::Mistral => &MISTRAL,
+        Provider::Groq => &GROQ,
+        Provider::Ollama => &OLLAMA,
+        Provider::OpenAiCompatible => &OPENAI_COMPATIBLE,
     }
 }
 

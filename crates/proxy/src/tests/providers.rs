@@ -42,7 +42,7 @@ async fn chat(bench: &Bench, body: &str) -> String {
 #[tokio::test]
 async fn with_every_provider_the_callers_keys_go_and_the_backends_comes() {
     let ca = TestCa::new();
-    let all = || Provider::ALL.into_iter().filter_map(|provider| Some((provider, provider.facts()?)));
+    let all = || Provider::ALL.into_iter().map(|provider| (provider, provider.facts()));
     let mut fields = JSON.to_owned();
     let mut query = "a=1".to_owned();
     for (_, facts) in all() {
