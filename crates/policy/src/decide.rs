@@ -232,6 +232,9 @@ fn judge_routes(
 
 /// The fallbacks that a call may go to: each is judged as if it were alone, and one that may not is none.
 fn fallbacks(policy: &CompiledPolicy, led: &Led<'_>, intent: &Intent) -> Vec<RouteGrant> {
+    if led.route.fallbacks.is_empty() {
+        return Vec::new();
+    }
     let inside = format!("{}{}", led.route.facts.inner, led.path);
     let grant = |route: &Arc<CompiledRoute>| {
         let opened = route.opens_call(intent.method().as_str(), &inside)?;

@@ -11,7 +11,7 @@ use std::{
 
 use chiton_llm::UsageReader;
 use chiton_policy::{
-    ConnectIntent, ConnectPermit, Decision, Denial, Intent, LlmRoute, Reason, RequestPermit,
+    ConnectIntent, ConnectPermit, Decision, Denial, Host, Intent, LlmRoute, Reason, RequestPermit,
     model::CredentialPlace,
 };
 use chiton_secret::SecretRef;
@@ -112,16 +112,25 @@ pub(crate) struct Grant {
     pub(crate) allowed_addresses: Vec<String>,
     /// How long the bodies may be: of the request, of the response.
     pub(crate) bodies: [Option<u64>; 2],
-    /// Where it may go: its host, and those of the fallbacks that no rule denies.
-    pub(crate) hosts: Vec<String>,
-    /// Which secret was added, and where.
-    pub(crate) credential: Option<(SecretRef, Option<CredentialPlace>)>,
+    /// Which secret a rule added, and where.
+    pub(crate) credential: Option<(SecretRef, CredentialPlace)>,
 }
 
 /// What of an LLM route must stay: its name, its backends and as whom each of them is called, and which models it has,
 /// of which the call's is not remembered.
 #[derive(Debug)]
-pub(crate) struct Routed(Arc<LlmRoute>);
+pub(crate) struct Routed {
+    route: Arc<LlmRoute>,
+    /// The hosts of the fallbacks that no rule denies.
+    fallbacks: Vec<Host>,
+}
+
+impl Routed {
+    fn of(permit: &RequestPermit) -> Option<Self> {
+        let route = Arc::clone(permit.llm()?.route());
+        Some(Self { route, fallbacks: permit.hosts().skip(1).cloned().collect() })
+    }
+}
 
 impl PartialEq for Routed {
     fn eq(&self, other: &Self) -> bool {
@@ -132,29 +141,21 @@ impl PartialEq for Routed {
                 && one.strip_caller_credentials == other.strip_caller_credentials
                 && (&one.models, &one.model_alias) == (&other.models, &other.model_alias)
         };
-        let same_length = self.0.fallback.len() == other.0.fallback.len();
-        same_length && self.0.with_fallbacks().zip(other.0.with_fallbacks()).all(stays)
+        let same_length = self.route.fallback.len() == other.route.fallback.len();
+        let mut routes = self.route.with_fallbacks().zip(other.route.with_fallbacks());
+        same_length && self.fallbacks == other.fallbacks && routes.all(stays)
     }
 }
 
 impl Grant {
     fn of(permit: &RequestPermit) -> Self {
         Self {
-            llm: permit.llm().map(|grant| Routed(Arc::clone(grant.route()))),
+            llm: Routed::of(permit),
             private_addresses: permit.private_addresses(),
             allowed_addresses: permit.allowed_addresses().iter().map(ToString::to_string).collect(),
             bodies: [permit.most_of_request(), permit.most_of_response()],
-            hosts: permit.hosts().map(ToString::to_string).collect(),
-            credential: credential_of(permit),
+            credential: permit.credential().map(|known| (known.secret.clone(), known.place.clone())),
         }
-    }
-}
-
-/// As whom a request goes.
-fn credential_of(permit: &RequestPermit) -> Option<(SecretRef, Option<CredentialPlace>)> {
-    match permit.llm() {
-        Some(grant) => Some((grant.inject()?.clone(), None)),
-        None => permit.credential().map(|known| (known.secret.clone(), Some(known.place.clone()))),
     }
 }
 
@@ -278,11 +279,12 @@ impl Running {
 
     /// A server answered 401 to a request with the permit's credential.
     fn reject(&self, permit: &RequestPermit) {
-        let Some((reference, _)) = credential_of(permit) else { return };
+        let of_rule = permit.credential().map(|known| &known.secret);
+        let Some(reference) = permit.llm().and_then(|grant| grant.inject()).or(of_rule) else { return };
         let (rejected, told) = &self.rejected;
         let mut known = rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(&reference) {
-            known.push(reference);
+        if !known.contains(reference) {
+            known.push(reference.clone());
         }
         told.notify_one();
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use chiton_aws::{
-    ChunkResigner, Claim, Credentials, Payload, Scope, Signer, ToSign, is_to_be_signed, without_signature,
+    ChunkResigner, Claim, Credentials, Payload, Scope, SignError, Signed, Signer, ToSign, is_to_be_signed,
+    without_signature,
 };
 use chiton_policy::{Reason, RequestPermit, Signs};
 use chiton_secret::SecretValue;
@@ -29,14 +30,13 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// A signature in a query holds for no longer.
 const LONGEST: u64 = 7 * 24 * 3600;
 
+/// Signs a request that a rule allows, as its program has signed it.
 pub(super) async fn sign(
     permit: &RequestPermit,
     value: &SecretValue,
     prepared: &mut Prepared,
 ) -> Result<(), Refusal> {
-    let key = Credentials::parse(value);
-    let key =
-        key.map_err(|none| unavailable(permit, &format!("the rule's credential is no AWS key: {none}")))?;
+    let key = key_of(permit, value, "rule")?;
     let query = permit.intent().query().unwrap_or_default();
     let Some(claim) = Claim::of(&prepared.headers, query) else {
         let said = "the request is not signed for AWS in one way, so that nothing tells its service and region; \
@@ -46,29 +46,11 @@ pub(super) async fn sign(
     gives_no_keys(permit, &claim, query, prepared).await?;
     let expires = claim.in_query.then(|| expires(permit, query)).transpose()?;
     let payload = payload(permit, &claim, prepared).await?;
-    chiton_llm::strip_headers(&mut prepared.headers);
-    let query = without_signature(&chiton_llm::strip_query(query, None));
-    let mut headers = HeaderMap::new();
-    for (name, field) in prepared.headers.iter().filter(|(name, _)| is_to_be_signed(name)) {
-        headers.append(name, field.clone());
-    }
-    let path = permit.intent().path();
-    let (method, authority) = (&prepared.method, permit.authority());
-    let request = ToSign { method, host: &authority, path, query: &query, headers: &headers, payload };
-    let signer = Signer::new(&key, &claim.scope);
-    let unfit = |error: chiton_aws::SignError| unavailable(permit, &error.to_string());
-    let now = SystemTime::now();
-    if let Some(holds) = expires {
-        let query = signer.presign(&request, now, holds).map_err(unfit)?;
-        prepared.target = SentTarget::with_query(path, &query);
-        return Ok(());
-    }
-    let signed = signer.sign(&request, now).map_err(unfit)?;
-    prepared.target = SentTarget::with_query(path, &query);
-    for (name, field) in &signed.headers {
-        prepared.headers.insert(name, field.clone());
-    }
-    if matches!(payload, Payload::Chunks | Payload::ChunksAndTrailer) {
+    let signed =
+        ToBeSigned { signer: Signer::new(&key, &claim.scope), payload, expires }.put(permit, prepared)?;
+    if let Some(signed) = signed
+        && matches!(payload, Payload::Chunks | Payload::ChunksAndTrailer)
+    {
         let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
         let resigner = ChunkResigner::new(signed.into_chunks(), payload == Payload::ChunksAndTrailer);
         prepared.body = RequestBody::Signed(Box::new(SignedBody::new(body, resigner)));
@@ -90,9 +72,7 @@ pub(super) async fn sign_call(
     value: &SecretValue,
     prepared: &mut Prepared,
 ) -> Result<(), Refusal> {
-    let key = Credentials::parse(value);
-    let key =
-        key.map_err(|none| unavailable(permit, &format!("the route's credential is no AWS key: {none}")))?;
+    let key = key_of(permit, value, "route")?;
     let region = signs.region_of(permit.host()).map(str::to_owned);
     let region = region.or_else(|| claim.map(|claim| claim.scope.region().to_owned()));
     let scope = region.and_then(|region| Scope::new(&region, signs.service).ok());
@@ -101,32 +81,52 @@ pub(super) async fn sign_call(
                     with the placeholder keys of the environment";
         return Err(unavailable(permit, said));
     };
-    let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
-    let payload = if matches!(body, RequestBody::Empty) {
-        Payload::of(b"")
-    } else {
-        let (whole, room) = read_whole(permit, body).await?;
-        let payload = Payload::of(&whole);
-        prepared.body = RequestBody::Whole(Some(whole));
-        prepared.room = room.or(prepared.room.take());
-        payload
-    };
-    chiton_llm::strip_headers(&mut prepared.headers);
-    let target = permit.target();
-    let query = without_signature(&chiton_llm::strip_query(target.query().unwrap_or_default(), None));
-    let mut headers = HeaderMap::new();
-    for (name, field) in prepared.headers.iter().filter(|(name, _)| is_to_be_signed(name)) {
-        headers.append(name, field.clone());
-    }
-    let (method, authority, path) = (&prepared.method, permit.authority(), target.path());
-    let request = ToSign { method, host: &authority, path, query: &query, headers: &headers, payload };
-    let signed = Signer::new(&key, &scope).sign(&request, SystemTime::now());
-    let signed = signed.map_err(|error| unavailable(permit, &error.to_string()))?;
-    prepared.target = SentTarget::with_query(path, &query);
-    for (name, field) in &signed.headers {
-        prepared.headers.insert(name, field.clone());
-    }
+    let payload = Payload::of(&read(permit, prepared).await?);
+    ToBeSigned { signer: Signer::new(&key, &scope), payload, expires: None }.put(permit, prepared)?;
     Ok(())
+}
+
+/// The key that a secret holds; `of`: whose credential it is.
+fn key_of(permit: &RequestPermit, value: &SecretValue, of: &str) -> Result<Credentials, Refusal> {
+    let none = |none| unavailable(permit, &format!("the {of}'s credential is no AWS key: {none}"));
+    Credentials::parse(value).map_err(none)
+}
+
+/// How a request is signed.
+struct ToBeSigned<'a> {
+    signer: Signer<'a>,
+    payload: Payload,
+    /// In the query, for so long.
+    expires: Option<Duration>,
+}
+
+impl ToBeSigned<'_> {
+    /// Takes the caller's signature and credentials out, and puts this signature in. None where it is in the query.
+    fn put(self, permit: &RequestPermit, prepared: &mut Prepared) -> Result<Option<Signed>, Refusal> {
+        let Self { signer, payload, expires } = self;
+        chiton_llm::strip_headers(&mut prepared.headers);
+        let target = permit.target();
+        let query = without_signature(&chiton_llm::strip_query(target.query().unwrap_or_default(), None));
+        let mut headers = HeaderMap::new();
+        for (name, field) in prepared.headers.iter().filter(|(name, _)| is_to_be_signed(name)) {
+            headers.append(name, field.clone());
+        }
+        let (method, authority, path) = (&prepared.method, permit.authority(), target.path());
+        let request = ToSign { method, host: &authority, path, query: &query, headers: &headers, payload };
+        let unfit = |error: SignError| unavailable(permit, &error.to_string());
+        let now = SystemTime::now();
+        if let Some(holds) = expires {
+            let query = signer.presign(&request, now, holds).map_err(unfit)?;
+            prepared.target = SentTarget::with_query(path, &query);
+            return Ok(None);
+        }
+        let signed = signer.sign(&request, now).map_err(unfit)?;
+        prepared.target = SentTarget::with_query(path, &query);
+        for (name, field) in &signed.headers {
+            prepared.headers.insert(name, field.clone());
+        }
+        Ok(Some(signed))
+    }
 }
 
 /// What is said of the body. Where the agent says nothing, it is read, as its program has read it.
@@ -139,18 +139,16 @@ async fn payload(permit: &RequestPermit, claim: &Claim, prepared: &mut Prepared)
         (Some(only), None) => only.to_str().ok().and_then(Payload::parse).ok_or_else(unclear),
         (Some(_), Some(_)) => Err(unclear()),
         (None, _) if claim.in_query && claim.scope.is_s3() => Ok(Payload::Unsigned),
-        (None, _) => {
-            let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
-            if matches!(body, RequestBody::Empty) {
-                return Ok(Payload::of(b""));
-            }
-            Ok(Payload::of(&read(permit, body, prepared).await?))
-        }
+        (None, _) => Ok(Payload::of(&read(permit, prepared).await?)),
     }
 }
 
-/// The whole of a body, which stays the request's.
-async fn read(permit: &RequestPermit, body: RequestBody, prepared: &mut Prepared) -> Result<Bytes, Refusal> {
+/// The whole of a body, which stays the request's. What has none keeps none.
+async fn read(permit: &RequestPermit, prepared: &mut Prepared) -> Result<Bytes, Refusal> {
+    if matches!(prepared.body, RequestBody::Empty) {
+        return Ok(Bytes::new());
+    }
+    let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
     let (whole, room) = read_whole(permit, body).await?;
     prepared.body = RequestBody::Whole(Some(whole.clone()));
     prepared.room = room.or(prepared.room.take());
@@ -172,11 +170,7 @@ async fn gives_no_keys(
     if !claim.scope.service().eq_ignore_ascii_case("sts") {
         return Ok(());
     }
-    let body = std::mem::replace(&mut prepared.body, RequestBody::Empty);
-    let whole = match body {
-        RequestBody::Empty => Bytes::new(),
-        body => read(permit, body, prepared).await?,
-    };
+    let whole = read(permit, prepared).await?;
     let mut kinds = prepared.headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -29,7 +29,9 @@ pub(super) async fn prepare(
 ) -> Result<(), Refusal> {
     let facts = grant.backend_facts();
     // Whoever signs says for whom, before that is taken out.
-    let claim = Claim::of(&prepared.headers, permit.target().query().unwrap_or_default());
+    let claim = facts
+        .key_signs
+        .and_then(|_| Claim::of(&prepared.headers, permit.target().query().unwrap_or_default()));
     if grant.strip_caller_credentials() {
         chiton_llm::strip_headers(&mut prepared.headers);
         prepared.target = SentTarget::stripped(permit.target(), None);
