@@ -198,15 +198,12 @@ impl Config {
             if let Some(path) = vault.ca().filter(|path| path.is_relative()) {
                 return bad(format!("`[vault] ca` has `{}`: expected an absolute path", path.display()));
             }
-            let beside = Beside { resolve: BTreeMap::new(), extra_ca: Vec::new() };
-            if let Err(message) = vault.settings(None, beside) {
+            if let Err(message) = vault.settings(None, Beside::default()) {
                 return bad(message);
             }
         }
-        let beside = Beside { resolve: BTreeMap::new(), extra_ca: Vec::new() };
-        let checked =
-            self.aws.settings(beside).map(|_| ()).and_then(|()| exec::commands(&self.exec).map(|_| ()));
-        if let Err(message) = checked {
+        let aws = self.aws.settings(Beside::default()).map(drop);
+        if let Err(message) = aws.and_then(|()| exec::commands(&self.exec).map(drop)) {
             return bad(message);
         }
         if let Some(reference) = &self.upstream.proxy_credential

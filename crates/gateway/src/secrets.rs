@@ -71,24 +71,15 @@ impl Secrets {
         }
     }
 
-    fn followed(&self, scheme: Scheme) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let config = Config::load(&self.paths).map_err(|error| text(&error))?;
+    fn followed(&self, scheme: Scheme) -> Result<(), Box<dyn std::error::Error>> {
+        let config = Config::load(&self.paths)?;
         match scheme {
-            Scheme::Vault => {
-                let settings = config.vault().map_err(|error| text(&error))?;
-                self.backends.set_vault(settings).map_err(|error| text(&error))
-            }
-            Scheme::AwsSm => {
-                self.backends.set_aws(config.aws().map_err(|error| text(&error))?);
-                Ok(())
-            }
-            Scheme::Exec => {
-                self.backends.set_exec(config.exec().map_err(|error| text(&error))?);
-                Ok(())
-            }
-            Scheme::Local | Scheme::Env | Scheme::File => Ok(()),
+            Scheme::Vault => self.backends.set_vault(config.vault()?)?,
+            Scheme::AwsSm => self.backends.set_aws(config.aws()?),
+            Scheme::Exec => self.backends.set_exec(config.exec()?),
+            Scheme::Local | Scheme::Env | Scheme::File => {}
         }
+        Ok(())
     }
 
     /// Whether a reference resolves at this moment, and what may be told of its value. Sandboxes that use it get another

@@ -50,6 +50,9 @@ pub(crate) fn intent(
     }
 }
 
+/// The name of a parameter that cannot be left out.
+pub(crate) struct OtherParameter(pub(crate) String);
+
 /// Path and query as they are sent. A credential may stand in it, so that it is never shown.
 #[derive(Clone)]
 pub(crate) struct SentTarget(Bytes);
@@ -72,12 +75,12 @@ impl SentTarget {
         Self(Bytes::from(format!("{path}{mark}{query}")))
     }
 
-    /// The path alone, where the query has none but these parameters; else the name of another one.
-    pub(crate) fn without_query(intent: &Intent, but: &[&str]) -> Result<Self, String> {
+    /// The path alone, where the query has none but these parameters.
+    pub(crate) fn without_query(intent: &Intent, but: &[&str]) -> Result<Self, OtherParameter> {
         let query = intent.query().map(|query| chiton_llm::strip_query(query, None)).unwrap_or_default();
         let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
         match names.filter(|name| !name.is_empty()).find(|name| !but.contains(name)) {
-            Some(other) => Err(other.to_owned()),
+            Some(other) => Err(OtherParameter(other.to_owned())),
             None => Ok(Self(Bytes::copy_from_slice(intent.path().as_bytes()))),
         }
     }

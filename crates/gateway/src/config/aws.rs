@@ -2,19 +2,13 @@
 //!
 //! Without it everything is as AWS's own tools have it, by their variables and files.
 
-use std::time::Duration;
-
 use chiton_credentials::{AwsSettings, Reach, ServerRoots};
 use serde::Deserialize;
 
 use super::{
-    times::{Span, Times},
+    times::{Span, Times, keep, refresh, timeout},
     vault::{Beside, plain},
 };
-
-const REFRESH: Span = Span(Duration::from_secs(5 * 60));
-const KEEP: Span = Span(Duration::from_secs(60 * 60));
-const TIMEOUT: Span = Span(Duration::from_secs(10));
 
 /// `[aws]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,9 +28,9 @@ impl Default for AwsSection {
             region: None,
             endpoint_url: None,
             profile: None,
-            refresh: REFRESH,
-            keep: KEEP,
-            timeout: TIMEOUT,
+            refresh: refresh(),
+            keep: keep(),
+            timeout: timeout(),
         }
     }
 }
@@ -44,8 +38,7 @@ impl Default for AwsSection {
 impl AwsSection {
     /// What a client needs. The error is about a value, and repeats none that may be secret.
     pub(super) fn settings(&self, beside: Beside) -> Result<AwsSettings, String> {
-        let (refresh, keep, timeout) = (self.refresh.0, self.keep.0, self.timeout.0);
-        Times { refresh, keep, timeout }.check("[aws]")?;
+        let Times { refresh, keep, timeout } = Times::of("[aws]", [self.refresh, self.keep, self.timeout])?;
         let endpoint = self.endpoint_url.as_ref().map(|url| url.parse()).transpose();
         let endpoint = endpoint.map_err(|error| format!("`[aws] endpoint_url`: {error}"))?;
         if let Some(region) = self.region.as_ref().filter(|region| !is_region(region)) {

@@ -1,18 +1,14 @@
 //! `[exec.NAME]` of `config.toml`: the commands that `exec://NAME` runs.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use chiton_credentials::ExecCommand;
 use serde::Deserialize;
 
 use super::{
-    times::{Span, Times},
+    times::{Span, Times, keep, refresh, timeout},
     vault::plain,
 };
-
-const REFRESH: Span = Span(Duration::from_secs(5 * 60));
-const KEEP: Span = Span(Duration::from_secs(60 * 60));
-const TIMEOUT: Span = Span(Duration::from_secs(10));
 
 /// `[exec.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -27,18 +23,6 @@ pub(super) struct ExecSection {
     keep: Span,
     #[serde(default = "timeout")]
     timeout: Span,
-}
-
-const fn refresh() -> Span {
-    REFRESH
-}
-
-const fn keep() -> Span {
-    KEEP
-}
-
-const fn timeout() -> Span {
-    TIMEOUT
 }
 
 /// What each of them runs.
@@ -59,8 +43,7 @@ impl ExecSection {
             ));
         }
         let section = format!("[exec.{name}]");
-        let (refresh, keep, timeout) = (self.refresh.0, self.keep.0, self.timeout.0);
-        Times { refresh, keep, timeout }.check(&section)?;
+        let Times { refresh, keep, timeout } = Times::of(&section, [self.refresh, self.keep, self.timeout])?;
         let whole =
             "expected the program by its whole path and then its words, as `[\"/usr/bin/op\", \"read\", …]`";
         let Some((program, arguments)) = self.command.split_first() else {

@@ -28,6 +28,21 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// When a value is asked for again, where nothing is said.
+pub(super) const fn refresh() -> Span {
+    Span(Duration::from_secs(5 * 60))
+}
+
+/// How long one is used that is not given again.
+pub(super) const fn keep() -> Span {
+    Span(Duration::from_secs(60 * 60))
+}
+
+/// How long one is waited for.
+pub(super) const fn timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
 /// How long a value holds, and how long it is waited for.
 pub(super) struct Times {
     pub(super) refresh: Duration,
@@ -36,16 +51,17 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// That they go together.
-    pub(super) fn check(&self, section: &str) -> Result<(), String> {
-        if self.refresh > self.keep {
+    /// Of a section, where they go together: `refresh`, `keep`, `timeout`.
+    pub(super) fn of(section: &str, spans: [Span; 3]) -> Result<Self, String> {
+        let [refresh, keep, timeout] = spans.map(|Span(time)| time);
+        if refresh > keep {
             return Err(format!(
                 "`{section} refresh` is longer than `keep`: a value would not be used before it is due"
             ));
         }
-        if self.timeout > LONGEST_TIMEOUT {
+        if timeout > LONGEST_TIMEOUT {
             return Err(format!("`{section} timeout` is longer than a minute: a start would wait for it"));
         }
-        Ok(())
+        Ok(Self { refresh, keep, timeout })
     }
 }

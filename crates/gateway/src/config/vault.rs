@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use chiton_credentials::{
@@ -13,11 +12,8 @@ use chiton_credentials::{
 use chiton_secret::{Scheme, SecretRef};
 use serde::Deserialize;
 
-use super::times::{Span, Times};
+use super::times::{Span, Times, keep, refresh, timeout};
 
-const REFRESH: Span = Span(Duration::from_secs(5 * 60));
-const KEEP: Span = Span(Duration::from_secs(60 * 60));
-const TIMEOUT: Span = Span(Duration::from_secs(10));
 /// Where a pod finds the token of its service account.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -64,18 +60,6 @@ struct KubernetesSection {
     mount: String,
 }
 
-const fn refresh() -> Span {
-    REFRESH
-}
-
-const fn keep() -> Span {
-    KEEP
-}
-
-const fn timeout() -> Span {
-    TIMEOUT
-}
-
 fn approle() -> String {
     "approle".to_owned()
 }
@@ -89,6 +73,7 @@ fn pod_token() -> PathBuf {
 }
 
 /// What of `[upstream]` holds for the servers that keep secrets too.
+#[derive(Default)]
 pub(super) struct Beside {
     /// `resolve`.
     pub(super) resolve: BTreeMap<String, std::net::SocketAddr>,
@@ -112,8 +97,7 @@ impl VaultSection {
                 plain(namespace)
             ));
         }
-        let (refresh, keep, timeout) = (self.refresh.0, self.keep.0, self.timeout.0);
-        Times { refresh, keep, timeout }.check("[vault]")?;
+        let Times { refresh, keep, timeout } = Times::of("[vault]", [self.refresh, self.keep, self.timeout])?;
         let roots = match ca {
             Some(pem) => ServerRoots::Only(vec![pem]),
             None => ServerRoots::SystemAnd(beside.extra_ca),

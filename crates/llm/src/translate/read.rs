@@ -192,6 +192,16 @@ impl<'a, 'p> Fields<'a, 'p> {
         serde_json::from_str(raw.get()).map(Some).map_err(|_| self.place.key(key).wrong("a list"))
     }
 
+    /// Each entry of a list, said in other words.
+    pub(super) fn each(
+        &mut self,
+        key: &str,
+        say: fn(&RawValue, &Place<'_>) -> Result<String, Untranslatable>,
+    ) -> Result<Vec<String>, Untranslatable> {
+        let (entries, place) = (self.list(key)?.unwrap_or_default(), self.place.key(key));
+        entries.into_iter().enumerate().map(|(index, entry)| say(entry, &place.item(index))).collect()
+    }
+
     /// An object that is passed on as it is.
     pub(super) fn object(&mut self, key: &str) -> Result<Option<&'a str>, Untranslatable> {
         match self.take(key).map(RawValue::get) {

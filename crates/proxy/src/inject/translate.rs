@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{Prepared, Refusal, denied, route};
 use crate::{
-    judge::SentTarget,
+    judge::{OtherParameter, SentTarget},
     message::{Aborted, BodyError, RequestBody, Response, ResponseBody},
     revision::Redactors,
 };
@@ -75,7 +75,7 @@ pub(super) fn request(
         return Err(refused("only a body of `application/json` in UTF-8, not encoded, can be translated"));
     }
     let target = SentTarget::without_query(permit.target(), &EDITIONS);
-    prepared.target = target.map_err(|name| {
+    prepared.target = target.map_err(|OtherParameter(name)| {
         refused(&format!(
             "the query's `{}` cannot be translated; leave it out",
             crate::refuse::quoted(name.as_bytes())

@@ -5,7 +5,7 @@ mod of_messages;
 mod usage;
 
 pub(super) use of_chat::{Thought, stop_of};
-pub(super) use of_messages::finish_of;
+pub(super) use of_messages::{Block, finish_of};
 pub(super) use usage::{ChatUsage, Figures, MessagesUsage};
 
 use http::StatusCode;

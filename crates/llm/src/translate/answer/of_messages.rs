@@ -16,15 +16,16 @@ struct Message<'a> {
     usage: Option<MessagesUsage>,
 }
 
+/// A part of what is said, whole or as a stream begins it.
 #[derive(Deserialize)]
-struct Block<'a> {
+pub(in crate::translate) struct Block<'a> {
     #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-    id: Option<String>,
-    name: Option<String>,
+    pub(in crate::translate) kind: String,
+    pub(in crate::translate) text: Option<String>,
+    pub(in crate::translate) id: Option<String>,
+    pub(in crate::translate) name: Option<String>,
     #[serde(borrow)]
-    input: Option<&'a RawValue>,
+    pub(in crate::translate) input: Option<&'a RawValue>,
 }
 
 /// What a stop is called.

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Out, Told};
 use crate::translate::{
-    answer::{ErrorSaid, Figures, MessagesUsage, Unreadable, finish_of, status_of},
+    answer::{Block, ErrorSaid, Figures, MessagesUsage, Unreadable, finish_of, status_of},
     write::{Obj, list},
 };
 
@@ -26,17 +26,6 @@ struct Start {
     id: Option<String>,
     model: Option<String>,
     usage: Option<MessagesUsage>,
-}
-
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-    id: Option<String>,
-    name: Option<String>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -45,7 +45,8 @@ pub(super) fn request(
     let stops = fields.list("stop_sequences")?.filter(|stops| !stops.is_empty());
     let stops = stops.map(|stops| list(&stops.iter().map(|stop| stop.get()).collect::<Vec<_>>()));
     let stream = fields.flag("stream")?.unwrap_or(false);
-    let tools = fields.take("tools").map(|raw| tools::all(raw, &root.key("tools"))).transpose()?.flatten();
+    let tools = fields.each("tools", tools::tool)?;
+    let tools = (!tools.is_empty()).then(|| list(&tools));
     let choice = fields.take("tool_choice").map(|raw| tools::choice(raw, &root.key("tool_choice")));
     let choice = choice.transpose()?.unwrap_or_default();
     if let Some(raw) = fields.take("context_management") {

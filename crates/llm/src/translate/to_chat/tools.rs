@@ -3,17 +3,9 @@
 use serde_json::value::RawValue;
 
 use super::{Fields, Place, TO, Untranslatable, fates};
-use crate::translate::write::{Obj, list};
+use crate::translate::write::Obj;
 
-/// None where the list is empty.
-pub(super) fn all(raw: &RawValue, place: &Place<'_>) -> Result<Option<String>, Untranslatable> {
-    let tools: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| place.wrong("a list"))?;
-    let tools = tools.into_iter().enumerate().map(|(index, raw)| tool(raw, &place.item(index)));
-    let tools: Vec<String> = tools.collect::<Result<_, _>>()?;
-    Ok((!tools.is_empty()).then(|| list(&tools)))
-}
-
-fn tool(raw: &RawValue, place: &Place<'_>) -> Result<String, Untranslatable> {
+pub(super) fn tool(raw: &RawValue, place: &Place<'_>) -> Result<String, Untranslatable> {
     let mut fields = Fields::of(raw, place, TO)?;
     if fields.word("type")?.is_some_and(|kind| kind != "custom") {
         return Err(place.key("type").refused(TO, "only tools with a schema of their own are known there"));

@@ -38,7 +38,8 @@ pub(super) fn request(body: &[u8]) -> Result<Translated, Untranslatable> {
     let effort = effort(&mut fields)?;
     let format = fields.take("response_format").map(|raw| format(raw, &root.key("response_format")));
     let format = format.transpose()?.flatten();
-    let tools = fields.take("tools").map(|raw| tools::all(raw, &root.key("tools"))).transpose()?.flatten();
+    let tools = fields.each("tools", tools::tool)?;
+    let tools = (!tools.is_empty()).then(|| list(&tools));
     let choice = tools::choice(&mut fields, tools.is_some())?;
     fields.settle(fates::CHAT)?;
 
