@@ -28,6 +28,10 @@ print(key['AccessKeyId'] + ':' + key['SecretAccessKey'])
 const BOTO: &str = r#"
 import boto3, os
 print(os.environ["AWS_ACCESS_KEY_ID"], boto3.client("sts").get_caller_identity()["Arn"])
+try:
+    print(boto3.client("sts").get_session_token()["Credentials"])
+except Exception:
+    print("no keys")
 s3 = boto3.client("s3")
 s3.create_bucket(Bucket="files", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
 s3.put_object(Bucket="files", Key="a b/\u00fc+x.txt", Body=b"hello " * 1000, Metadata={"note": "two  spaces"})
@@ -110,9 +114,11 @@ fn boto3_and_the_cli_are_signed_by_a_key_that_never_comes_in() {
     world.chiton.write_workspace("task.py", BOTO);
     let signed = ", credential: {aws: 'local://aws'}";
     let outcome = amazon.run(signed, "/usr/bin/python3 task.py; env; rm big back").expect_success();
-    let wanted = "AKIACHITONPLACEHOLDR arn:aws:iam::123456789012:user/agent\n6000\nTrue\nTrue\n\
+    let wanted = "AKIACHITONPLACEHOLDR arn:aws:iam::123456789012:user/agent\nno keys\n6000\nTrue\nTrue\n\
                   ['a b/\u{fc}+x.txt', 'big']\n{'k': 'v'}\n";
     assert!(outcome.stdout.starts_with(wanted), "{outcome:?}");
+    let refused = world.chiton.audit(&["--reason", "credential_unavailable"]);
+    assert_eq!(refused.len(), 1, "STS answers with keys: {refused:#?}");
     let cli = amazon.run(signed, CLI).expect_success();
     assert!(cli.stdout.starts_with("arn:aws:iam::123456789012:user/agent\n"), "{cli:?}");
     assert!(cli.stdout.contains("9000000 cli"), "{cli:?}");
