@@ -3,7 +3,7 @@
 //! Money is counted in millionths of a millionth of a dollar, so that one token at a price of six decimals is a whole
 //! number. Nothing is rounded, and what does not fit is the largest amount there is: it is over every limit.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use chiton_policy::{Provider, TextGlob};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -64,7 +64,7 @@ pub struct PriceRows(BTreeMap<String, Price>);
 )]
 pub struct BadName(String);
 
-/// Every price that is known: the operator's, then ours.
+/// Every price that is known: the operator's, which are here, then ours.
 #[derive(Clone, Debug)]
 pub struct Prices(Vec<Row>);
 
@@ -176,20 +176,24 @@ struct Tier {
     output: PerMillion,
 }
 
+impl PriceRows {
+    /// The longest name is the nearest.
+    fn nearest_first(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.0.iter().filter_map(|(name, price)| Row::new(name, *price)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.model.len()));
+        rows
+    }
+}
+
+/// What came with the program, read with the first call that has a price: most sandboxes never make one. A test reads it.
+static OURS: LazyLock<Vec<Row>> =
+    LazyLock::new(|| toml::from_str::<PriceRows>(BUILT_IN).unwrap_or_default().nearest_first());
+
 impl Prices {
     /// What the operator says, and for the rest what came with the program.
     #[must_use]
     pub fn with(operators: &PriceRows) -> Self {
-        // The table is a part of the program: a test reads it.
-        let built_in: PriceRows = toml::from_str(BUILT_IN).unwrap_or_default();
-        let rows = |rows: &PriceRows| {
-            let mut rows: Vec<Row> =
-                rows.0.iter().filter_map(|(name, price)| Row::new(name, *price)).collect();
-            // The longest name is the nearest.
-            rows.sort_by_key(|row| std::cmp::Reverse(row.model.len()));
-            rows
-        };
-        Self(rows(operators).into_iter().chain(rows(&built_in)).collect())
+        Self(operators.nearest_first())
     }
 
     /// What a model costs. One with a date at its end costs what it does without, where no row names it.
@@ -197,7 +201,7 @@ impl Prices {
     pub fn of(&self, provider: Provider, model: &str) -> Option<&Price> {
         let known = |model: &str| {
             let of_it = |row: &&Row| row.provider == provider && row.glob.matches(model.as_bytes());
-            self.0.iter().find(of_it).map(|row| &row.price)
+            self.0.iter().chain(&*OURS).find(of_it).map(|row| &row.price)
         };
         known(model).or_else(|| known(undated(model)?))
     }
