@@ -123,6 +123,9 @@ pub struct FilesystemPolicy {
     pub own_folders: Vec<PathBuf>,
     /// The policy file in use, where it lies in the workspace: protected like `.git/config`.
     pub policy_file: Option<PathBuf>,
+    /// Whether the system's folders are an image's: all of them enter, where of a host's only some do.
+    #[serde(default)]
+    pub image: bool,
     /// The certificate (PEM) of the sandbox's own authority, added to every trust store inside.
     pub authority_pem: String,
     /// Variables of the caller that the policy passes through, and `-e`, already resolved to values.

@@ -1,9 +1,10 @@
 //! The thin main: joins the roles, and is the only place that names concrete drivers.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::{Path, PathBuf}, process::ExitCode, sync::Arc};
 
-use chiton_driver_native::{NativeConfig, NativeDriver};
-use chiton_gateway::{MakeDriver, Options};
+use chiton_driver_container::Engine;
+use chiton_driver_host::Proxies;
+use chiton_gateway::{MakeDrivers, Options};
 
 fn main() -> ExitCode {
     // Before anything else: these two must carry no thread, no handler and nothing of the command line.
@@ -16,10 +17,17 @@ fn main() -> ExitCode {
 
 /// `chiton gateway serve`.
 fn serve(config: Option<PathBuf>) -> ExitCode {
-    let native: MakeDriver = Box::new(|paths| {
+    let make: MakeDrivers = Box::new(|paths, sockets| {
         // Still this very program after a newer one took its name.
-        let executable = PathBuf::from("/proc/self/exe");
-        Ok(Arc::new(NativeDriver::new(NativeConfig { runtime: paths.runtime.clone(), executable })))
+        let executable = Path::new("/proc/self/exe");
+        let runtime = &paths.runtime;
+        let proxies = Proxies::ahead(executable, runtime);
+        let container = |engine| Arc::new(chiton_driver_container::driver(engine, runtime, Arc::clone(&proxies)));
+        vec![
+            Arc::new(chiton_driver_native::driver(runtime, executable, Arc::clone(&proxies))),
+            container(Engine::docker(sockets.docker)),
+            container(Engine::podman(sockets.podman)),
+        ]
     });
-    chiton_gateway::run(&Options { config }, vec![native])
+    chiton_gateway::run(&Options { config }, make)
 }

@@ -58,8 +58,19 @@ pub struct PlanInputs {
     pub own_folders: Vec<PathBuf>,
     /// The policy file in use, as seen inside, where it lies in the workspace.
     pub policy_file: Option<PathBuf>,
+    /// Whose files the system's folders are.
+    pub system: System,
     /// The certificate (PEM) of the sandbox's authority.
     pub authority_pem: String,
+}
+
+/// Whose files the system's folders are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum System {
+    /// This machine's: what programs need enters, by name.
+    Host,
+    /// An image's, which `/` shows: everything enters but what a sandbox has of its own.
+    Image,
 }
 
 impl PlanInputs {
@@ -75,6 +86,7 @@ impl PlanInputs {
             extra_read_only: Vec::new(),
             own_folders: Vec::new(),
             policy_file: None,
+            system: System::Host,
             authority_pem: String::new(),
         }
     }

@@ -1,15 +1,22 @@
 //! The native compute driver: namespaces on the host's own kernel, rootless or as root.
 //!
-//! For each sandbox a folder `<runtime>/sandboxes/<id>/` with the supervisor's and the proxy's sockets and a
-//! record of their processes, so that every gateway after this one finds them. Both are `chiton` itself,
-//! each in a session of its own with exactly the descriptors that it shall have.
+//! Supervisors are processes of this host; everything else is [`chiton_driver_host`]'s.
 
-mod driver;
-mod folder;
 mod host_id;
-mod process;
-mod proxy;
-mod supervisor;
-mod wire;
+mod platform;
 
-pub use crate::driver::{NativeConfig, NativeDriver};
+use std::{path::Path, sync::Arc};
+
+use chiton_driver_host::{HostDriver, Proxies};
+
+pub use crate::platform::{Native, Place};
+
+/// Launches sandboxes on this host.
+pub type NativeDriver = HostDriver<Native>;
+
+/// A driver whose records are in this runtime directory (mode 0700); `executable` is the `chiton` that is started as
+/// supervisor, `/proc/self/exe` for this very one.
+#[must_use]
+pub fn driver(runtime: &Path, executable: &Path, proxies: Arc<Proxies>) -> NativeDriver {
+    HostDriver::new(Native { executable: executable.to_owned() }, runtime.join("sandboxes"), proxies)
+}

@@ -15,6 +15,9 @@ pub struct SandboxSpec {
     pub name: String,
     /// The host folder that is `/workspace` inside, canonical.
     pub workspace: PathBuf,
+    /// The image whose files are the sandbox's system; none for the host's own.
+    #[serde(default)]
+    pub image: Option<String>,
     /// Where the supervisor appends the main program's output (session frames, see `chiton_api::frame`).
     pub log: PathBuf,
     /// Where the supervisor appends its events, one JSON object a line.
@@ -45,6 +48,8 @@ pub struct Capabilities {
     pub resources: bool,
     /// `static.gpu`.
     pub gpu: bool,
+    /// A sandbox's system is an image's, and one must be named.
+    pub images: bool,
 }
 
 /// Why a driver could not do what was asked.

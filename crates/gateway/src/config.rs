@@ -82,6 +82,8 @@ pub(crate) struct Config {
     vault: Option<VaultSection>,
     aws: AwsSection,
     exec: BTreeMap<String, ExecSection>,
+    docker: EngineSection,
+    podman: EngineSection,
     #[serde(skip)]
     file: PathBuf,
 }
@@ -99,6 +101,22 @@ impl Default for GatewaySection {
     fn default() -> Self {
         Self { listen: vec!["unix".into()], default_driver: DriverName::Native, tls: None }
     }
+}
+
+/// `[docker]` and `[podman]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EngineSection {
+    socket: Option<PathBuf>,
+}
+
+/// Where container engines listen, where the operator says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineSockets {
+    /// `[docker] socket`.
+    pub docker: Option<PathBuf>,
+    /// `[podman] socket`.
+    pub podman: Option<PathBuf>,
 }
 
 /// `[gateway.tls]`, which no listener uses yet.
@@ -156,6 +174,11 @@ impl TryFrom<String> for BaseUrlText {
 }
 
 impl Config {
+    /// Where container engines listen, read once at the gateway's start.
+    pub(crate) fn engine_sockets(&self) -> EngineSockets {
+        EngineSockets { docker: self.docker.socket.clone(), podman: self.podman.socket.clone() }
+    }
+
     /// Reads the file in use; without one, everything is as by default.
     pub(crate) fn load(paths: &Paths) -> Result<Self, ConfigError> {
         let Some(file) = paths.config_file() else { return Ok(Self::default()) };

@@ -20,8 +20,8 @@ mod serve;
 mod socket;
 
 pub use audit::AuditError;
-pub use config::ConfigError;
-pub use serve::{MakeDriver, Options, ServeError, run};
+pub use config::{ConfigError, EngineSockets};
+pub use serve::{MakeDrivers, Options, ServeError, run};
 
 #[cfg(test)]
 mod tests;

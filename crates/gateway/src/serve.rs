@@ -3,7 +3,7 @@
 use std::{fs, io, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use chiton_api::paths::{Paths, PathsError};
-use chiton_driver::{ComputeDriver, DriverError};
+use chiton_driver::ComputeDriver;
 use chiton_store::{Store, StoreError};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     audit::{AuditError, AuditLog, tail},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, EngineSockets},
     error::{GatewayError, one_line},
     gateway::{Gateway, Parts},
     http::router,
@@ -27,7 +27,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LONGEST_LOG: u64 = 16 << 20;
 
 /// Makes a driver. Called inside a tokio runtime.
-pub type MakeDriver = Box<dyn FnOnce(&Paths) -> Result<Arc<dyn ComputeDriver>, DriverError> + Send>;
+pub type MakeDrivers = Box<dyn FnOnce(&Paths, EngineSockets) -> Vec<Arc<dyn ComputeDriver>> + Send>;
 
 /// How the gateway is started.
 #[derive(Clone, Debug, Default)]
@@ -57,9 +57,6 @@ pub enum ServeError {
     /// The local secrets.
     #[error(transparent)]
     Secrets(#[from] chiton_credentials::LocalError),
-    /// A driver.
-    #[error("the driver cannot be used: {0}")]
-    Driver(#[from] DriverError),
     /// What was left cannot be told.
     #[error("{0}")]
     Reconcile(String),
@@ -77,7 +74,7 @@ pub enum ServeError {
 /// and ends, when another gateway answers already); what keeps it from serving is one line on standard error
 /// that begins with `error: `. Standard error is the log.
 #[must_use]
-pub fn run(options: &Options, drivers: Vec<MakeDriver>) -> ExitCode {
+pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
     // Values pass through this process: no core file, no other process's look into its memory.
     let _ = chiton_sys::process::set_undumpable();
     // Out of the session of the terminal that it was started from; a process that leads a group stays.
@@ -102,13 +99,14 @@ pub fn run(options: &Options, drivers: Vec<MakeDriver>) -> ExitCode {
     }
 }
 
-async fn serve(options: &Options, drivers: Vec<MakeDriver>) -> Result<(), ServeError> {
+async fn serve(options: &Options, drivers: MakeDrivers) -> Result<(), ServeError> {
     let paths = Paths::current(options.config.clone())?;
     paths.prepare()?;
     keep_log_short(&paths);
-    Config::load(&paths)?.check_listen()?;
+    let config = Config::load(&paths)?;
+    config.check_listen()?;
     let Some(locks) = socket::lock(&paths)? else { return another(&paths).await };
-    let made = drivers.into_iter().map(|make| make(&paths)).collect::<Result<Vec<_>, _>>()?;
+    let made = drivers(&paths, config.engine_sockets());
     let gateway = open(paths, made).await?;
     reconcile(&gateway).await.map_err(|error| ServeError::Reconcile(error.to_string()))?;
     let listener = socket::listen(&gateway.paths.socket())?;

@@ -17,6 +17,9 @@ use crate::StoreError;
 pub struct Spec {
     /// The host folder that is `/workspace` inside, canonical.
     pub workspace: PathBuf,
+    /// The image whose files are its system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The caller's home.
     pub home: PathBuf,
     /// The policy file in use.

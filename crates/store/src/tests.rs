@@ -26,6 +26,7 @@ fn new(n: u8, name: &str) -> NewSandbox {
             policy_file: None,
             argv: vec!["true".into()],
             env: BTreeMap::from([("TOKEN".into(), "t0ken".into())]),
+            image: None,
             extra_read_only: vec![],
         },
         policy: "{}".into(),

@@ -11,7 +11,7 @@ use chiton_confine::{
     capture::{self, CapturedListeners},
     locks::{self, AgentLocks},
     namespaces,
-    plan::plan,
+    plan::{System, plan},
     view::View,
 };
 use rustix::process::Pid;
@@ -82,6 +82,7 @@ impl Confinement for Kernel {
             workspace: sent.workspace.clone(),
             caller_home: sent.home.clone(),
             extra_read_only: sent.extra_read_only.clone(),
+            system: if sent.image { System::Image } else { System::Host },
             own_folders: sent.own_folders.clone(),
             policy_file: rules.policy_file.clone(),
             authority_pem: sent.authority_pem.clone(),

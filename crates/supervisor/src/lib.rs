@@ -11,6 +11,7 @@ mod ending;
 mod environment;
 mod events;
 mod failure;
+mod hand_over;
 mod init;
 mod judge;
 mod kernel;
@@ -32,8 +33,9 @@ mod standings;
 
 use std::process::ExitCode;
 
-/// The hidden subcommand `chiton supervisor`. For the first lines of the process: it takes the descriptors
-/// of [`chiton_api::descriptors`] and forks, so that there may be no thread and no other descriptor yet.
+/// The hidden subcommand `chiton supervisor [SOCKET]`. For the first lines of the process: it takes the descriptors
+/// of [`chiton_api::descriptors`] and forks, so that there may be no thread and no other descriptor yet. With a
+/// socket's path, as the first process of a container, it fetches them there.
 #[must_use]
 pub fn run() -> ExitCode {
     match outer::run() {

@@ -45,7 +45,9 @@ impl Links {
     /// The user namespace was entered: from now on the gateway's uid looks as it does from there.
     pub(crate) fn set_gate_for(&mut self, identity: Identity) {
         match identity {
-            Identity::Caller => {}
+            // Only its own id is mapped.
+            Identity::Caller if self.gate.uid == rustix::process::geteuid().as_raw() => {}
+            Identity::Caller => self.gate.uid = OVERFLOW_ID,
             Identity::Mapped { .. } => self.gate.uid = OVERFLOW_ID,
         }
     }

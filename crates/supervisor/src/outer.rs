@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use chiton_api::{
@@ -21,7 +22,8 @@ use rustix::{
 
 use crate::{
     confinement::Confinement,
-    init::{Init, Papers},
+    hand_over,
+    init::{self, Init},
     kernel::Kernel,
     links::{Gate, Links},
     log::Log,
@@ -30,32 +32,51 @@ use crate::{
 
 const SIGCHLD: i32 = 17;
 
-/// What the driver left open for us.
+/// What the driver gives us.
 #[derive(Debug)]
-struct Inherited {
+pub(crate) struct Papers {
+    pub(crate) listener: OwnedFd,
+    pub(crate) log: OwnedFd,
+    pub(crate) events: OwnedFd,
+    pub(crate) exit_file: OwnedFd,
+}
+
+impl Papers {
+    fn inherited() -> io::Result<Self> {
+        Ok(Self {
+            listener: inherited(descriptors::SUPERVISOR_CONTROL)?,
+            log: inherited(descriptors::SUPERVISOR_LOG)?,
+            events: inherited(descriptors::SUPERVISOR_EVENTS)?,
+            exit_file: inherited(descriptors::SUPERVISOR_EXIT)?,
+        })
+    }
+}
+
+/// The whole life of the supervisor.
+pub(crate) fn run() -> io::Result<()> {
+    let (papers, gate) = match std::env::args_os().nth(2) {
+        Some(socket) => hand_over::fetch(Path::new(&socket))?,
+        None => (Papers::inherited()?, Gate { uid: geteuid().as_raw(), inside: false }),
+    };
+    let Papers { listener, log, events, exit_file } = papers;
+    let links = Links::new(listener, gate)?;
+    match Prologue::new(links, Kernel::default()).run()? {
+        Some(viewed) => part(viewed, Left { log, events, exit_file }),
+        None => Ok(()),
+    }
+}
+
+/// What the two processes share out.
+#[derive(Debug)]
+struct Left {
     log: OwnedFd,
     events: OwnedFd,
     exit_file: OwnedFd,
 }
 
-/// The whole life of the supervisor.
-pub(crate) fn run() -> io::Result<()> {
-    let listener = inherited(descriptors::SUPERVISOR_CONTROL)?;
-    let left = Inherited {
-        log: inherited(descriptors::SUPERVISOR_LOG)?,
-        events: inherited(descriptors::SUPERVISOR_EVENTS)?,
-        exit_file: inherited(descriptors::SUPERVISOR_EXIT)?,
-    };
-    let links = Links::new(listener, Gate { uid: geteuid().as_raw(), inside: false })?;
-    match Prologue::new(links, Kernel::default()).run()? {
-        Some(viewed) => part(viewed, left),
-        None => Ok(()),
-    }
-}
-
 /// The two processes part. The one inside has the connections, this one judges; a socket between them
 /// carries the listeners of the filters, and shows each when the other is gone.
-fn part<C: Confinement>(viewed: Viewed<C>, left: Inherited) -> io::Result<()> {
+fn part<C: Confinement>(viewed: Viewed<C>, left: Left) -> io::Result<()> {
     let (ours, inside) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     match fork_into_pid_namespace()? {
@@ -103,5 +124,5 @@ fn be_init<C: Confinement>(
         viewed.links.flush();
         return Err(io::Error::other::<Failure>(failure));
     }
-    Init::new(viewed, Papers { signals, partner, log, exit_file }).run()
+    Init::new(viewed, init::Papers { signals, partner, log, exit_file }).run()
 }

@@ -65,6 +65,9 @@ pub struct DriverStatus {
     pub resources: bool,
     /// `static.gpu`.
     pub gpu: bool,
+    /// A sandbox's system is an image's, and one must be named.
+    #[serde(default)]
+    pub images: bool,
 }
 
 /// Whether the audit log can be written.

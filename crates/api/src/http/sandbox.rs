@@ -87,6 +87,9 @@ pub struct CreateRequest {
     /// Which driver; without one the configured default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverName>,
+    /// The image whose files are the sandbox's system; for drivers with images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The program and its arguments; at least one.
     pub argv: Vec<String>,
     /// Values for the variables that the policy passes through by name, and of `-e`. Kept with the
@@ -227,6 +230,9 @@ pub struct SandboxDetail {
     /// As in a list.
     #[serde(flatten)]
     pub sandbox: Sandbox,
+    /// The image whose files are its system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The policy file that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

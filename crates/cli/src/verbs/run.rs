@@ -39,10 +39,10 @@ pub(crate) struct RunArgs {
     /// The folder that is /workspace inside
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     workspace: PathBuf,
-    /// What runs it: native
+    /// What runs it: native, docker or podman
     #[arg(long, value_name = "DRIVER")]
     driver: Option<String>,
-    /// An image (not supported yet)
+    /// The image whose files the sandbox sees, for docker and podman
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// A variable for the agent: K=V, or K to pass the caller's on (repeatable)
@@ -87,10 +87,6 @@ impl RunArgs {
     }
 
     fn request(self, session: Session) -> Result<CreateRequest, CliError> {
-        if let Some(image) = self.image {
-            return Err(CliError::new(format!("`--image {image}`: images are not supported yet"))
-                .hint("leave --image out: the sandbox sees this machine's /usr, read-only"));
-        }
         let source = Source::find(self.policy.as_deref())?;
         let policy = source.checked()?;
         if let Some(said) = source.said() {
@@ -107,6 +103,7 @@ impl RunArgs {
             policy: source.text().to_owned(),
             policy_file: source.file(),
             home,
+            image: self.image,
             driver: self.driver.as_deref().map(parse_driver).transpose()?,
             argv: self.command,
             env,
@@ -160,9 +157,10 @@ fn parse_name(name: &str) -> Result<SandboxName, CliError> {
 fn parse_driver(name: &str) -> Result<DriverName, CliError> {
     let driver = name.parse().map_err(|e: chiton_api::name::NameError| CliError::new(e.to_string()))?;
     match driver {
-        DriverName::Native => Ok(driver),
-        DriverName::Docker | DriverName::Podman | DriverName::Microvm | DriverName::Kubernetes => {
-            Err(CliError::new(format!("`--driver {name}`: not supported yet")).hint("--driver native"))
+        DriverName::Native | DriverName::Docker | DriverName::Podman => Ok(driver),
+        DriverName::Microvm | DriverName::Kubernetes => {
+            Err(CliError::new(format!("`--driver {name}`: not supported yet"))
+                .hint("--driver native, docker or podman"))
         }
     }
 }

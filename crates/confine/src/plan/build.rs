@@ -40,6 +40,7 @@ pub fn plan(
         return Err(PlanError::NoLandlock);
     }
     let folders = folders(rules, inputs)?;
+    let programs = system::programs(inputs.system)?;
     let temporary = Private::of(rules);
     let seccomp = SeccompPlan::new(rules.blocked_calls.iter().copied(), facts.wait_killable());
     refuse_unstartable(&seccomp)?;
@@ -48,9 +49,9 @@ pub fn plan(
         identity: inputs.identity,
         uid: inputs.uid,
         gid: inputs.gid,
-        view: view(rules, inputs, &folders, temporary)?,
+        view: view(rules, inputs, (&programs, &folders), temporary)?,
         limits: LIMITS,
-        landlock: landlock(facts, &folders, temporary),
+        landlock: landlock(facts, (&programs, &folders), temporary),
         seccomp,
         folders: FolderRequest { folders, forbidden: inputs.own_folders.clone() },
     })
@@ -130,10 +131,10 @@ fn refuse_broad(path: &Path, inputs: &PlanInputs) -> Result<(), PlanError> {
 fn view(
     rules: &StaticRules,
     inputs: &PlanInputs,
-    folders: &[Folder],
+    (programs, folders): (&[PathBuf], &[Folder]),
     temporary: Private,
 ) -> Result<Vec<Step>, PlanError> {
-    let mut steps = system::steps()?;
+    let mut steps = system::steps(programs)?;
     steps.extend(etc::steps(inputs)?);
     let memory = |path: &str, bytes, mode, read_only| Step::Memory {
         path: PathBuf::from(path),
@@ -152,10 +153,14 @@ fn view(
     Ok(steps)
 }
 
-fn landlock(facts: &HostFacts, folders: &[Folder], temporary: Private) -> LandlockPlan {
+fn landlock(
+    facts: &HostFacts,
+    (programs, folders): (&[PathBuf], &[Folder]),
+    temporary: Private,
+) -> LandlockPlan {
     let mut rules = vec![(PathBuf::from("/"), Right::List)];
-    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"];
-    rules.extend(system.map(|path| (PathBuf::from(path), Right::Read)));
+    rules.extend(programs.iter().cloned().map(|path| (path, Right::Read)));
+    rules.push((PathBuf::from("/etc"), Right::Read));
     rules.extend(["/dev", "/proc"].map(|path| (PathBuf::from(path), Right::Device)));
     let temporary = if temporary == Private::Writable { Right::Write } else { Right::Read };
     rules.push((PathBuf::from("/tmp"), temporary));

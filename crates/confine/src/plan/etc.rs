@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     plan::{
-        HOME, PlanError, PlanInputs, RESOLVER, TRUST_BUNDLE, USER,
+        HOME, PlanError, PlanInputs, RESOLVER, System, TRUST_BUNDLE, USER,
         system::{as_on_host, repeat},
     },
     view::{Source, Step},
@@ -82,6 +82,25 @@ const TAKEN_BELOW: &[&str] = &["ssl/openssl.cnf", "pki/tls/openssl.cnf"];
 /// The same for names that carry a version.
 const TAKEN_BY_PREFIX: &[&str] = &["python", "java", "openmpi"];
 
+/// What is written anew, or assembled by name, whatever an image has there.
+const WRITTEN: &[&str] = &[
+    "passwd",
+    "passwd-",
+    "shadow",
+    "shadow-",
+    "group",
+    "group-",
+    "gshadow",
+    "gshadow-",
+    "hostname",
+    "hosts",
+    "resolv.conf",
+    "nsswitch.conf",
+    "mtab",
+    "ssl",
+    "pki",
+];
+
 /// Where hosts keep their bundle of trusted roots: Debian and Alpine, Fedora, SUSE, BSD's name.
 const BUNDLES: &[&str] = &[
     TRUST_BUNDLE,
@@ -100,7 +119,7 @@ const JAVA_ROOTS: &str = "/etc/ssl/certs/java/cacerts";
 
 /// Everything under `/etc`.
 pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
-    let mut steps = taken()?;
+    let mut steps = taken(inputs.system)?;
     steps.push(Step::Link { path: "/etc/mtab".into(), target: "/proc/self/mounts".into() });
     steps.extend(written(inputs));
     steps.extend(trust(&inputs.authority_pem));
@@ -108,13 +127,18 @@ pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
 }
 
 /// What the host has of the lists, by one reading of its folder.
-fn taken() -> Result<Vec<Step>, PlanError> {
+fn taken(system: System) -> Result<Vec<Step>, PlanError> {
     let etc = Path::new("/etc");
     let failed = |source| PlanError::Host { path: etc.to_owned(), source };
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(etc).map_err(failed)? {
+    let entries = match fs::read_dir(etc) {
+        // An image may have none.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        entries => Some(entries.map_err(failed)?),
+    };
+    for entry in entries.into_iter().flatten() {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_str().is_some_and(is_taken) {
+        if entry.file_name().to_str().is_some_and(|name| is_taken(name, system)) {
             found.insert(entry.path(), entry.metadata().map_err(failed)?);
         }
     }
@@ -134,7 +158,10 @@ fn is_copied(about: &fs::Metadata) -> bool {
     about.is_file() && about.len() <= 32 << 10 && about.mode() & 0o777 == 0o644 && about.uid() == 0
 }
 
-fn is_taken(name: &str) -> bool {
+fn is_taken(name: &str, system: System) -> bool {
+    if system == System::Image {
+        return !WRITTEN.contains(&name);
+    }
     TAKEN.contains(&name) || TAKEN_BY_PREFIX.iter().any(|prefix| name.starts_with(prefix))
 }
 

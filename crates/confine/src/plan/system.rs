@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    plan::PlanError,
+    plan::{PlanError, System},
     view::{Source, Step},
 };
 
@@ -31,13 +31,36 @@ const LINKS: &[(&str, &str)] = &[
     ("/var/run", "/run"),
 ];
 
-/// All of it.
-pub(super) fn steps() -> Result<Vec<Step>, PlanError> {
-    let mut steps = Vec::new();
-    for path in PROGRAMS {
-        steps.extend(as_on_host(Path::new(path))?);
+/// What of an image's root is the sandbox's own, or assembled by name.
+const NOT_TAKEN: &[&str] =
+    &["proc", "sys", "dev", "run", "tmp", "etc", "var", "home", "mnt", "media", "boot", "lost+found", "workspace"];
+
+/// The folders of programs and libraries, and of whatever else an image brings.
+pub(super) fn programs(system: System) -> Result<Vec<PathBuf>, PlanError> {
+    let mut paths: Vec<PathBuf> = PROGRAMS.iter().map(PathBuf::from).collect();
+    if system == System::Image {
+        let root = Path::new("/");
+        let failed = |source| PlanError::Host { path: root.to_owned(), source };
+        for entry in fs::read_dir(root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let taken = name.to_str().is_some_and(|name| !name.starts_with('.') && !NOT_TAKEN.contains(&name));
+            if taken && !paths.contains(&entry.path()) {
+                paths.push(entry.path());
+            }
+        }
     }
-    steps.extend(EMPTY.iter().map(|path| Step::Folder(PathBuf::from(path))));
+    Ok(paths)
+}
+
+/// All of it.
+pub(super) fn steps(programs: &[PathBuf]) -> Result<Vec<Step>, PlanError> {
+    let mut steps = Vec::new();
+    for path in programs {
+        steps.extend(as_on_host(path)?);
+    }
+    let taken = |path: &str| programs.iter().any(|program| program == Path::new(path));
+    steps.extend(EMPTY.iter().filter(|path| !taken(path)).map(|path| Step::Folder(PathBuf::from(path))));
     steps.push(Step::Folder(PathBuf::from("/dev")));
     for node in NODES {
         steps.push(Step::Mount { path: PathBuf::from(node), source: Source::Device(PathBuf::from(node)) });

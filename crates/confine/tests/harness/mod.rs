@@ -159,6 +159,7 @@ impl Setup {
             workspace: self.workspace.clone(),
             caller_home: "/home/caller".into(),
             extra_read_only: Vec::new(),
+            system: chiton_confine::plan::System::Host,
             own_folders: self.own_folders.clone(),
             policy_file: None,
             authority_pem: self.authority.clone(),

@@ -63,6 +63,7 @@ impl Sources {
             policy_file: None,
             argv: vec![],
             env: Default::default(),
+            image: None,
             extra_read_only: vec![],
         };
         let new = NewSandbox {

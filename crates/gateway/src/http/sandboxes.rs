@@ -66,6 +66,7 @@ pub(super) async fn show(
     let spec = record.spec.clone();
     Ok(Json(SandboxDetail {
         sandbox: sandbox(record),
+        image: spec.image,
         policy_file: spec.policy_file,
         extra_read_only: spec.extra_read_only,
         env: spec.env.into_keys().collect(),

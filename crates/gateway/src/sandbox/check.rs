@@ -52,10 +52,14 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     let workspace = limits.folder("the workspace", &request.workspace)?;
     let extra = request.extra_read_only.iter().map(|path| limits.shown_inside("the read-only path", path));
     let extra_read_only = extra.collect::<Result<_, _>>()?;
-    check_host_paths(&limits, &document, &home)?;
+    check_image(&*driver, request.image.as_deref())?;
+    if request.image.is_none() {
+        check_host_paths(&limits, &document, &home)?;
+    }
     let policy_file = request.policy_file.as_ref().and_then(|path| policy_file(path, &workspace));
     let spec = Spec {
         workspace,
+        image: request.image.clone(),
         home,
         policy_file,
         argv: request.argv.clone(),
@@ -82,7 +86,9 @@ pub(super) fn check_record(
     for path in &spec.extra_read_only {
         limits.existing("the read-only path", path)?;
     }
-    check_host_paths(&limits, document, &spec.home)?;
+    if spec.image.is_none() {
+        check_host_paths(&limits, document, &spec.home)?;
+    }
     let config = Config::load(&gateway.paths)?;
     document.check_backends(&config)?;
     Unresolved::of(&config)
@@ -141,6 +147,22 @@ fn told(record: &Record) -> Told<'_> {
     Told { layer: Layer::Credential, ..Told::of(record, "resolve") }
 }
 
+/// Whether the driver's sandboxes have the system that was asked for.
+fn check_image(driver: &dyn ComputeDriver, image: Option<&str>) -> Result<(), GatewayError> {
+    let name = driver.name();
+    match (driver.capabilities().images, image) {
+        (true, Some(_)) | (false, None) => Ok(()),
+        (false, Some(image)) => Err(GatewayError::BadRequest(format!(
+            "`--image {image}`: the driver `{name}` has no images, its sandboxes see this machine's /usr: add \
+             --driver docker or --driver podman, or leave --image out"
+        ))),
+        (true, None) => Err(GatewayError::BadRequest(format!(
+            "the driver `{name}` needs an image for the sandbox's files: add --image IMAGE"
+        ))),
+    }
+}
+
+/// Of a sandbox whose system is the host's: an image's paths are looked up in the image, when it starts.
 fn check_host_paths(limits: &Limits, document: &Document, home: &Path) -> Result<(), GatewayError> {
     for path in document.host_paths(home) {
         limits.existing("the policy's path", &path)?;

@@ -83,6 +83,7 @@ fn sandbox_spec(record: &Record, folder: &Path) -> SandboxSpec {
         id: record.id.clone(),
         name: record.name.to_string(),
         workspace: record.spec.workspace.clone(),
+        image: record.spec.image.clone(),
         log: folder.join("log"),
         supervisor_events: folder.join("supervisor.events"),
         proxy_events: folder.join("proxy.events"),
@@ -104,6 +105,7 @@ fn filesystem_policy(
         extra_read_only: spec.extra_read_only.clone(),
         own_folders: gateway.paths.own_folders(),
         policy_file: spec.policy_file.clone(),
+        image: spec.image.is_some(),
         authority_pem,
         env: spec.env.clone(),
     }

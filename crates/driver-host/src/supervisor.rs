@@ -1,14 +1,14 @@
-//! Starting a sandbox's supervisor, and asking it.
+//! What a sandbox's supervisor holds, and asking it.
 
-use std::{io, os::fd::AsFd, os::fd::OwnedFd, path::Path};
+use std::{io, os::fd::OwnedFd};
 
 use chiton_api::control::{CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
 use tokio::net::UnixStream;
 
 use crate::{
-    folder::{self, Folder, Record, SUPERVISOR},
-    process::{self, Held},
+    folder::{self, Folder, SUPERVISOR},
+    platform::Papers,
     wire,
 };
 
@@ -19,29 +19,20 @@ pub(crate) struct Captured {
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-/// Starts the supervisor, and writes it down.
-pub(crate) fn start(executable: &Path, folder: &Folder, record: &mut Record) -> Result<Held> {
-    let spec = &record.spec;
+/// Opens what a supervisor holds of the host.
+pub(crate) fn papers(folder: &Folder, spec: &SandboxSpec) -> Result<Papers> {
     let failed = |doing| move |source| DriverError::Io { doing, source };
-    let listener = folder.listen(SUPERVISOR).map_err(failed("cannot listen in the runtime directory"))?;
-    let log = folder::append_to(&spec.log).map_err(failed("cannot open the sandbox's log"))?;
-    let events =
-        folder::append_to(&spec.supervisor_events).map_err(failed("cannot open the sandbox's event file"))?;
-    let exit = folder::write_anew(&spec.exit).map_err(failed("cannot open the sandbox's exit file"))?;
-    let descriptors = [listener.as_fd(), log.as_fd(), events.as_fd(), exit.as_fd()];
-    let (id, held) = process::start(executable, c"supervisor", &descriptors)
-        .map_err(failed("cannot start the sandbox's supervisor"))?;
-    record.supervisor = Some(id);
-    if let Err(e) = folder.write_record(record) {
-        let _ = held.kill();
-        return Err(failed("cannot write the sandbox's record")(e));
-    }
-    Ok(held)
+    Ok(Papers {
+        listener: folder.listen(SUPERVISOR).map_err(failed("cannot listen in the runtime directory"))?,
+        log: folder::append_to(&spec.log).map_err(failed("cannot open the sandbox's log"))?,
+        events: folder::append_to(&spec.supervisor_events)
+            .map_err(failed("cannot open the sandbox's event file"))?,
+        exit: folder::write_anew(&spec.exit).map_err(failed("cannot open the sandbox's exit file"))?,
+    })
 }
 
 /// Has it make the namespaces and the captured network.
-pub(crate) async fn create(folder: &Folder, spec: &SandboxSpec, host_id: Option<u32>) -> Result<Captured> {
-    let identity = host_id.map_or(Identity::Caller, |host_id| Identity::Mapped { host_id });
+pub(crate) async fn create(folder: &Folder, spec: &SandboxSpec, identity: Identity) -> Result<Captured> {
     let request = SupervisorRequest::Create(CreateSandbox { name: spec.name.clone(), identity });
     captured(ask(folder, &spec.id, &request).await?)
 }

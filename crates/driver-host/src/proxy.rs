@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
@@ -25,9 +25,9 @@ pub(crate) struct Spare {
     folder: Folder,
 }
 
-/// Where proxies are started.
+/// Where proxies are started; the drivers of one gateway share it.
 #[derive(Debug)]
-pub(crate) struct Proxies {
+pub struct Proxies {
     executable: PathBuf,
     /// A folder for each spare; another gateway's leftovers are recognised by their records.
     spares: PathBuf,
@@ -51,13 +51,32 @@ pub(crate) enum AttachError {
 }
 
 impl Proxies {
-    pub(crate) fn new(executable: &Path, runtime: &Path) -> Self {
+    /// Proxies of this program, and a first one ahead. In a tokio runtime.
+    #[must_use]
+    pub fn ahead(executable: &Path, runtime: &Path) -> Arc<Self> {
+        let proxies = Arc::new(Self::new(executable, runtime));
+        proxies.clear_leftovers();
+        proxies.refill_soon();
+        proxies
+    }
+
+    fn new(executable: &Path, runtime: &Path) -> Self {
         let spares = runtime.join("spares");
         Self { executable: executable.to_owned(), spares, next: Mutex::default() }
     }
 
+    /// Starts the next proxy ahead, in the background. A failure shows when one is needed.
+    pub(crate) fn refill_soon(self: &Arc<Self>) {
+        let proxies = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = proxies.refill() {
+                tracing::warn!(%error, "cannot start a proxy ahead");
+            }
+        });
+    }
+
     /// Ends what an earlier gateway left waiting.
-    pub(crate) fn clear_leftovers(&self) {
+    fn clear_leftovers(&self) {
         for entry in fs::read_dir(&self.spares).into_iter().flatten().flatten() {
             let folder = Folder::at(entry.path());
             if let Some(held) = folder.spare_record().and_then(ProcessId::hold) {
@@ -68,7 +87,7 @@ impl Proxies {
     }
 
     /// Starts the next spare, where none waits.
-    pub(crate) fn refill(&self) -> io::Result<()> {
+    fn refill(&self) -> io::Result<()> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if next.closed || next.spare.as_ref().is_some_and(|spare| !spare.held.has_ended()) {
             return Ok(());
@@ -81,7 +100,7 @@ impl Proxies {
     }
 
     /// No spare any more.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.closed = true;
         if let Some(spare) = next.spare.take() {

@@ -16,7 +16,7 @@ use chiton_driver::{
 
 use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
-    host_id::host_id,
+    platform::{Platform, Starting},
     process::ProcessId,
     proxy::{AttachError, Proxies},
     supervisor::{self, Captured},
@@ -25,73 +25,43 @@ use crate::{
 
 /// After the grace of a `stop`, so long the supervisor may take before it is killed.
 const STUBBORN: Duration = Duration::from_secs(5);
-/// How long the outer supervisor may write its last events once init is gone.
-const LAST_EVENTS: Duration = Duration::from_secs(1);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit { code: 137 };
 
-/// Where and with what the driver works.
-#[derive(Clone, Debug)]
-pub struct NativeConfig {
-    /// The runtime directory, mode 0700.
-    pub runtime: PathBuf,
-    /// The `chiton` that is started as supervisor and proxy; `/proc/self/exe` for this very one.
-    pub executable: PathBuf,
-}
-
-/// Launches sandboxes on this host.
+/// Launches sandboxes of one platform on this host.
 #[derive(Debug)]
-pub struct NativeDriver {
-    config: NativeConfig,
+pub struct HostDriver<P: Platform> {
+    platform: P,
     folders: Folders,
     proxies: Arc<Proxies>,
     /// Listeners of sandboxes that wait for their first proxy.
     captured: Mutex<HashMap<SandboxId, Captured>>,
-    /// One at a time picks its id and writes it down.
+    /// One at a time picks its place and writes it down.
     creating: tokio::sync::Mutex<()>,
 }
 
-impl NativeDriver {
-    /// A driver, and a first proxy ahead. In a tokio runtime.
+impl<P: Platform> HostDriver<P> {
+    /// A driver whose sandboxes have their folders in `folders`, which is this driver's alone.
     #[must_use]
-    pub fn new(config: NativeConfig) -> Self {
-        let proxies = Arc::new(Proxies::new(&config.executable, &config.runtime));
-        proxies.clear_leftovers();
-        let folders = Folders::new(&config.runtime);
-        let driver = Self {
-            config,
-            folders,
-            proxies,
-            captured: Mutex::default(),
-            creating: tokio::sync::Mutex::default(),
-        };
-        driver.refill();
-        driver
+    pub fn new(platform: P, folders: PathBuf, proxies: Arc<Proxies>) -> Self {
+        let folders = Folders::new(folders);
+        let (captured, creating) = Default::default();
+        Self { platform, folders, proxies, captured, creating }
     }
 
-    /// Starts the next proxy ahead, in the background. A failure shows when one is needed.
-    fn refill(&self) {
-        let proxies = Arc::clone(&self.proxies);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = proxies.refill() {
-                tracing::warn!(%error, "cannot start a proxy ahead");
-            }
-        });
-    }
-
-    fn records(&self) -> impl Iterator<Item = Record> {
+    fn records(&self) -> impl Iterator<Item = Record<P::Place>> {
         let ids = self.folders.all().unwrap_or_default();
         ids.into_iter().filter_map(|id| self.folders.of(&id).record())
     }
 
-    fn of(&self, handle: &SandboxHandle) -> Result<(Folder, Record)> {
+    fn of(&self, handle: &SandboxHandle) -> Result<(Folder, Record<P::Place>)> {
         let folder = self.folders.of(&handle.id);
         let record = folder.record().ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
         Ok((folder, record))
     }
 
     /// Changes what is written down about a sandbox; one change at a time.
-    fn update(&self, handle: &SandboxHandle, change: impl FnOnce(&mut Record)) -> Result<()> {
+    fn update(&self, handle: &SandboxHandle, change: impl FnOnce(&mut Record<P::Place>)) -> Result<()> {
         let _one_at_a_time = self.captured();
         let (folder, mut record) = self.of(handle)?;
         change(&mut record);
@@ -105,38 +75,27 @@ impl NativeDriver {
 
     async fn try_create(&self, spec: &SandboxSpec, folder: &Folder) -> Result<Captured> {
         let one_at_a_time = self.creating.lock().await;
-        let io = |source| DriverError::Io { doing: "cannot make the sandbox's folder", source };
-        let host_id = rustix::process::geteuid().is_root().then(|| {
-            let taken: Vec<u32> = self.records().filter_map(|record| record.host_id).collect();
-            host_id(&spec.id, &taken)
-        });
-        folder.make().map_err(io)?;
-        let mut record = Record { spec: spec.clone(), host_id, supervisor: None, init: None, proxy: None };
-        folder.write_record(&record).map_err(io)?;
-        supervisor::start(&self.config.executable, folder, &mut record)?;
+        let io = |doing| move |source| DriverError::Io { doing, source };
+        let others: Vec<_> = self.records().map(|record| record.place).collect();
+        let place = self.platform.place(spec, &others).await?;
+        folder.make().map_err(io("cannot make the sandbox's folder"))?;
+        let write = |place: &P::Place| {
+            let record = Record { spec: spec.clone(), proxy: None, place: place.clone() };
+            folder.write_record(&record).map_err(io("cannot write the sandbox's record"))
+        };
+        write(&place)?;
+        let identity = self.platform.identity(&place);
         drop(one_at_a_time);
-        supervisor::create(folder, spec, host_id).await
+        let papers = supervisor::papers(folder, spec)?;
+        self.platform.start(Starting { folder, papers: &papers, place, write: &write }).await?;
+        drop(papers);
+        supervisor::create(folder, spec, identity).await
     }
 
-    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see. Init
-    /// goes first, and with it everything inside; the outer supervisor then writes its last events and ends.
-    async fn end(record: &Record) -> Result<()> {
-        let io = |source| DriverError::Io { doing: "cannot end the sandbox's processes", source };
-        // Before the view stands init is not written down.
-        let children = record.supervisor.map(ProcessId::children).unwrap_or_default();
-        let inside: Vec<_> = children.into_iter().chain(record.init).filter_map(ProcessId::hold).collect();
-        for held in &inside {
-            held.kill().map_err(io)?;
-        }
-        if let Some(outer) = record.supervisor.and_then(ProcessId::hold) {
-            if record.init.is_some() {
-                let _ = tokio::time::timeout(LAST_EVENTS, outer.ended()).await;
-            }
-            outer.end().await.map_err(io)?;
-        }
-        for held in inside {
-            held.end().await.map_err(io)?;
-        }
+    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see.
+    async fn end(&self, record: &Record<P::Place>) -> Result<()> {
+        self.platform.end(&record.place).await?;
+        let io = |source| DriverError::Io { doing: "cannot end the sandbox's proxy", source };
         match record.proxy.and_then(ProcessId::hold) {
             Some(proxy) => {
                 proxy.ask_to_end().await;
@@ -172,9 +131,7 @@ impl NativeDriver {
                 SupervisorReply::Exited(exit) => {
                     drop(link);
                     // It ends by itself once every session has the last of the output, or takes no more of it.
-                    if let Some(init) = record.init.and_then(ProcessId::hold) {
-                        let _ = init.ended().await;
-                    }
+                    self.platform.settled(&record.place).await;
                     Ok(exit)
                 }
                 _ => Err(supervisor::unexpected()),
@@ -197,19 +154,19 @@ impl NativeDriver {
 }
 
 #[async_trait]
-impl ComputeDriver for NativeDriver {
+impl<P: Platform> ComputeDriver for HostDriver<P> {
     fn name(&self) -> DriverName {
-        DriverName::Native
+        self.platform.name()
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { live_denied_paths: true, transparent_capture: true, resources: false, gpu: false }
+        self.platform.capabilities()
     }
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
-        let handle = SandboxHandle { driver: DriverName::Native, id: spec.id.clone() };
+        let handle = SandboxHandle { driver: self.name(), id: spec.id.clone() };
         let folder = self.folders.of(&spec.id);
-        if folder.record().is_some() {
+        if folder.record::<P::Place>().is_some() {
             // A start that was cut short, or the last run of the same sandbox.
             self.destroy_sandbox(&handle).await?;
         }
@@ -229,7 +186,7 @@ impl ComputeDriver for NativeDriver {
         self.captured().remove(&handle.id);
         let folder = self.folders.of(&handle.id);
         if let Some(record) = folder.record() {
-            Self::end(&record).await?;
+            self.end(&record).await?;
         }
         folder
             .remove()
@@ -256,7 +213,7 @@ impl ComputeDriver for NativeDriver {
         // Written down before it knows anything: a gateway after this one ends it.
         self.update(handle, |record| record.proxy = Some(spare.id()))?;
         let enforcing = spare.attach(&folder, config, &descriptors).await;
-        self.refill();
+        self.proxies.refill_soon();
         enforcing.map_err(|error| match error {
             AttachError::Io(doing, source) => DriverError::Io { doing, source },
             AttachError::Refused(failure) => failure.into(),
@@ -268,18 +225,20 @@ impl ComputeDriver for NativeDriver {
     }
 
     async fn inject_filesystem_policy(&self, handle: &SandboxHandle, policy: FilesystemPolicy) -> Result<()> {
+        let (_, record) = self.of(handle)?;
+        let policy = self.platform.seen_from(&record.place, policy)?;
         let SupervisorReply::Viewed(_) =
             self.simple(handle, &SupervisorRequest::View(Box::new(policy))).await?
         else {
             return Err(supervisor::unexpected());
         };
-        self.update(handle, |record| {
-            record.init = record.supervisor.and_then(|outer| outer.children().first().copied());
-        })
+        self.update(handle, |record| self.platform.viewed(&mut record.place))
     }
 
     async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {
-        self.session(handle, &SupervisorRequest::Launch(launch.clone())).await
+        let (_, record) = self.of(handle)?;
+        let launch = self.platform.launched(&record.place, launch);
+        self.session(handle, &SupervisorRequest::Launch(launch)).await
     }
 
     async fn attach(&self, handle: &SandboxHandle) -> Result<Link> {
@@ -298,7 +257,7 @@ impl ComputeDriver for NativeDriver {
             return answer;
         }
         let (_, record) = self.of(handle)?;
-        Self::end(&Record { proxy: None, ..record.clone() }).await?;
+        self.platform.end(&record.place).await?;
         Ok(supervisor::written_exit(&record.spec).unwrap_or(KILLED))
     }
 
@@ -310,7 +269,11 @@ impl ComputeDriver for NativeDriver {
     }
 
     async fn report(&self, handle: &SandboxHandle) -> Result<EnforcementReport> {
-        self.status(handle).await?.report.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))
+        let (_, record) = self.of(handle)?;
+        let report = self.status(handle).await?.report;
+        let mut report = report.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
+        report.layers.splice(0..0, self.platform.layer(&record.place));
+        Ok(report)
     }
 
     async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link> {
@@ -322,7 +285,7 @@ impl ComputeDriver for NativeDriver {
         let io = |source| DriverError::Io { doing: "cannot read the runtime directory", source };
         let mut running = Vec::new();
         for id in self.folders.all().map_err(io)? {
-            let handle = SandboxHandle { driver: DriverName::Native, id };
+            let handle = SandboxHandle { driver: self.name(), id };
             match self.status(&handle).await {
                 Ok(_) => running.push(handle),
                 Err(error) => {

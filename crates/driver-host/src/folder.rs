@@ -16,7 +16,7 @@ use std::{
 
 use chiton_driver::{SandboxId, SandboxSpec};
 use rustix::fs::{Mode, OFlags};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::process::ProcessId;
@@ -29,35 +29,32 @@ const RECORD: &str = "record.json";
 
 /// What is written down about a running sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct Record<Place> {
     /// What it was made from.
     pub(crate) spec: SandboxSpec,
-    /// Its id on the host, where it has one of its own.
-    pub(crate) host_id: Option<u32>,
-    /// Its outer supervisor.
-    pub(crate) supervisor: Option<ProcessId>,
-    /// The first process inside, once the view stands.
-    pub(crate) init: Option<ProcessId>,
     /// Its proxy.
     pub(crate) proxy: Option<ProcessId>,
+    /// What its platform says of it.
+    #[serde(flatten)]
+    pub(crate) place: Place,
 }
 
-/// The folder of one sandbox.
+/// The folder of one sandbox: its sockets, its record, and what its platform keeps there.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     path: PathBuf,
 }
 
-/// All folders of this driver: `<runtime>/sandboxes`.
+/// All folders of a driver.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
     path: PathBuf,
 }
 
 impl Folders {
-    /// In this runtime directory.
-    pub(crate) fn new(runtime: &Path) -> Self {
-        Self { path: runtime.join("sandboxes") }
+    /// In this directory.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// The folder of a sandbox, whether it exists or not.
@@ -96,12 +93,16 @@ impl Folder {
     }
 
     /// Where one of its files is.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// A socket that listens in it.
-    pub(crate) fn listen(&self, name: &str) -> io::Result<UnixListener> {
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn listen(&self, name: &str) -> io::Result<UnixListener> {
         let (_held, path) = self.short(name)?;
         UnixListener::bind(path)
     }
@@ -113,12 +114,12 @@ impl Folder {
     }
 
     /// What is written down; none where nothing is.
-    pub(crate) fn record(&self) -> Option<Record> {
+    pub(crate) fn record<Place: DeserializeOwned>(&self) -> Option<Record<Place>> {
         serde_json::from_slice(&fs::read(self.file(RECORD)).ok()?).ok()
     }
 
     /// Writes it down, whole or not at all.
-    pub(crate) fn write_record(&self, record: &Record) -> io::Result<()> {
+    pub(crate) fn write_record(&self, record: &Record<impl Serialize>) -> io::Result<()> {
         self.write_json(record)
     }
 

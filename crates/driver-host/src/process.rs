@@ -23,19 +23,22 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// A process: its number, and when it started, which no other process of this number shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ProcessId {
+pub struct ProcessId {
     pid: i32,
     started: u64,
 }
 
 /// A process that is held: its number cannot be used again for another one meanwhile.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     pidfd: OwnedFd,
 }
 
 /// Starts `chiton ROLE` with these descriptors from 3 up. Once it has ended it is reaped in the background.
-pub(crate) fn start(
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn start(
     executable: &Path,
     role: &CStr,
     descriptors: &[BorrowedFd<'_>],
@@ -54,7 +57,8 @@ pub(crate) fn start(
 
 impl ProcessId {
     /// Holds the process, where it still is this one.
-    pub(crate) fn hold(self) -> Option<Held> {
+    #[must_use]
+    pub fn hold(self) -> Option<Held> {
         let pid = Pid::from_raw(self.pid)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
         // Compared after it is held: from here on the number stays this process's.
@@ -62,7 +66,8 @@ impl ProcessId {
     }
 
     /// Its children at this moment.
-    pub(crate) fn children(self) -> Vec<ProcessId> {
+    #[must_use]
+    pub fn children(self) -> Vec<ProcessId> {
         let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
         let pids = listed.unwrap_or_default();
         let pids = pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
@@ -75,12 +80,15 @@ impl ProcessId {
 
 impl Held {
     /// Kills it. One that has ended is fine.
-    pub(crate) fn kill(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where it may not be.
+    pub fn kill(&self) -> io::Result<()> {
         self.send(Signal::KILL)
     }
 
     /// Asks it to end, and waits a little until it has.
-    pub(crate) async fn ask_to_end(&self) {
+    pub async fn ask_to_end(&self) {
         if self.send(Signal::TERM).is_ok() {
             let _ = tokio::time::timeout(LAST_WORDS, self.ended()).await;
         }
@@ -94,14 +102,18 @@ impl Held {
     }
 
     /// Whether it has ended.
-    pub(crate) fn has_ended(&self) -> bool {
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
         let mut fds = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn ended(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where it does not, for ten seconds.
+    pub async fn ended(&self) -> io::Result<()> {
         let watched = watch(&self.pidfd)?;
         match tokio::time::timeout(DEATH, watched.readable()).await {
             Ok(ready) => ready.map(drop),
@@ -110,7 +122,10 @@ impl Held {
     }
 
     /// Kills it and waits for its end.
-    pub(crate) async fn end(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As [`Held::kill`] and [`Held::ended`].
+    pub async fn end(&self) -> io::Result<()> {
         self.kill()?;
         self.ended().await
     }

@@ -1,0 +1,105 @@
+//! What Docker and Podman differ in.
+
+use std::{env, path::PathBuf};
+
+use chiton_driver::DriverName;
+
+/// One engine on this machine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    kind: Kind,
+    /// Where it is asked, in the order in which they are tried.
+    pub(crate) sockets: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Docker,
+    Podman,
+}
+
+impl Engine {
+    /// Docker Engine: at `socket`, or where it listens by default, as root's and as a user's own.
+    #[must_use]
+    pub fn docker(socket: Option<PathBuf>) -> Self {
+        let defaults = [Some(PathBuf::from("/var/run/docker.sock")), of_user("docker.sock")];
+        Self { kind: Kind::Docker, sockets: one_or(socket, defaults) }
+    }
+
+    /// Podman: at `socket`, or where it listens by default: for an ordinary user its own, for root the system's.
+    #[must_use]
+    pub fn podman(socket: Option<PathBuf>) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        let own = of_user("podman/podman.sock").filter(|_| !root);
+        let defaults = [own, root.then(|| PathBuf::from("/run/podman/podman.sock"))];
+        Self { kind: Kind::Podman, sockets: one_or(socket, defaults) }
+    }
+
+    /// Which driver it is.
+    #[must_use]
+    pub fn name(&self) -> DriverName {
+        match self.kind {
+            Kind::Docker => DriverName::Docker,
+            Kind::Podman => DriverName::Podman,
+        }
+    }
+
+    /// How its service is started.
+    pub(crate) fn mend(&self) -> &'static str {
+        match self.kind {
+            Kind::Docker => "sudo systemctl start docker",
+            Kind::Podman => "systemctl --user enable --now podman.socket",
+        }
+    }
+
+    /// Which key of `config.toml` names another socket.
+    pub(crate) fn setting(&self) -> &'static str {
+        match self.kind {
+            Kind::Docker => "[docker] socket",
+            Kind::Podman => "[podman] socket",
+        }
+    }
+
+    /// How the profile is given: Docker takes its text, Podman reads a file on its own side.
+    pub(crate) fn takes_profile_as_text(&self) -> bool {
+        self.kind == Kind::Docker
+    }
+
+    /// In which user namespace the container is: one where the ids of the host are themselves.
+    pub(crate) fn user_namespace(&self) -> String {
+        let rootless = !rustix::process::geteuid().is_root();
+        match self.kind {
+            Kind::Podman if rootless => "keep-id".to_owned(),
+            Kind::Docker | Kind::Podman => "host".to_owned(),
+        }
+    }
+
+    /// How the masks over `/proc` are left out, which keep a `/proc` of the sandbox's own from being mounted. The
+    /// agent sees that one, with our masks, and never the container's.
+    pub(crate) fn unmasked(&self) -> Unmasked {
+        match self.kind {
+            Kind::Docker => Unmasked::EmptyLists,
+            Kind::Podman => Unmasked::Option("unmask=ALL"),
+        }
+    }
+}
+
+/// See [`Engine::unmasked`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unmasked {
+    /// `MaskedPaths` and `ReadonlyPaths` are empty.
+    EmptyLists,
+    /// One of `SecurityOpt`.
+    Option(&'static str),
+}
+
+fn of_user(socket: &str) -> Option<PathBuf> {
+    env::var_os("XDG_RUNTIME_DIR").map(|folder| PathBuf::from(folder).join(socket))
+}
+
+fn one_or(socket: Option<PathBuf>, defaults: [Option<PathBuf>; 2]) -> Vec<PathBuf> {
+    match socket {
+        Some(socket) => vec![socket],
+        None => defaults.into_iter().flatten().collect(),
+    }
+}

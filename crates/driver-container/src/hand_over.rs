@@ -1,0 +1,54 @@
+//! Giving the supervisor what it holds of the host: through one socket, which takes one connection and is gone.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use chiton_driver_host::{Folder, Papers};
+use tokio::net::UnixListener;
+
+use crate::user::User;
+
+/// The socket, in the folder that is mounted.
+pub(crate) const SOCKET: &str = "hand-over.sock";
+const FOLDER: &str = "hand-over";
+
+/// How long the first process may take until it asks.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A socket that nobody has connected to yet.
+#[derive(Debug)]
+pub(crate) struct HandOver {
+    /// The folder with it, and nothing else.
+    pub(crate) folder: PathBuf,
+    listener: UnixListener,
+}
+
+impl HandOver {
+    /// In the sandbox's folder, which nobody else can reach. Only the container is given what is made here.
+    pub(crate) fn open(sandbox: &Folder) -> io::Result<Self> {
+        let folder = sandbox.file(FOLDER);
+        fs::DirBuilder::new().mode(0o711).create(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+        let listener = sandbox.listen(&format!("{FOLDER}/{SOCKET}"))?;
+        listener.set_nonblocking(true)?;
+        fs::set_permissions(folder.join(SOCKET), fs::Permissions::from_mode(0o666))?;
+        Ok(Self { folder, listener: UnixListener::from_std(listener)? })
+    }
+
+    /// Waits for the container's first process and gives it the papers.
+    pub(crate) async fn give(self, papers: &Papers, user: User) -> io::Result<()> {
+        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
+        let (link, _) = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        fs::remove_file(self.folder.join(SOCKET))?;
+        if link.peer_cred()?.uid() != user.uid {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "somebody else asked for its papers"));
+        }
+        chiton_sys::descriptors::send(&link, &[0], &papers.descriptors())?;
+        // Nothing comes back: its end shows that they were taken, or that the process is gone.
+        tokio::time::timeout(PATIENCE, link.readable()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}

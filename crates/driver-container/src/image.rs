@@ -1,0 +1,50 @@
+//! What an image says of itself.
+
+use bollard::Docker;
+use chiton_driver::{DriverError, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Engine,
+    client::{failed, is_missing},
+};
+
+/// What of an image a sandbox is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Image {
+    /// Its digest: what is run, whatever its name stands for later.
+    pub(crate) id: String,
+    /// Its variables, `K=V`.
+    pub(crate) env: Vec<String>,
+    /// What a main program is the argument of.
+    pub(crate) entrypoint: Vec<String>,
+    /// Where programs start, where the policy gives no workspace.
+    pub(crate) directory: Option<String>,
+}
+
+/// Looks an image up. It is not pulled: whoever names it decides that.
+pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Result<Image> {
+    let driver = engine.name();
+    let found = docker.inspect_image(name).await.map_err(|error| {
+        if is_missing(&error) {
+            return DriverError::Unsupported(format!(
+                "the image `{name}` is not on this machine: `{driver} pull {name}` brings it"
+            ));
+        }
+        failed(engine, "look the image up")(error)
+    })?;
+    let made_for = (found.os.as_deref().unwrap_or("linux"), found.architecture.as_deref().unwrap_or("amd64"));
+    if !matches!(made_for, ("linux", "amd64" | "")) {
+        return Err(DriverError::Unsupported(format!(
+            "the image `{name}` is for {} on {}: sandboxes run images for linux on amd64",
+            made_for.0, made_for.1
+        )));
+    }
+    let config = found.config.unwrap_or_default();
+    Ok(Image {
+        id: found.id.unwrap_or_else(|| name.to_owned()),
+        env: config.env.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        directory: config.working_dir.filter(|path| !path.is_empty()),
+    })
+}

@@ -1,0 +1,38 @@
+//! The Docker and Podman compute drivers.
+//!
+//! A container is the outer box: an image's files, no network, no capability, an ordinary user of the host, a seccomp
+//! profile of ours. Its first process is `chiton` itself, brought in read-only, which builds inside exactly what the
+//! native driver builds on the host: the same supervisor, the same namespaces, view, capture, Landlock and seccomp
+//! (docs/decisions/0036). The proxy stays outside, where the native driver has it; listeners are handed over through
+//! the one socket that is mounted. So the promises are the same by construction.
+//!
+//! Docker and Podman are asked by the same API (Podman answers Docker's); what they differ in is [`Engine`].
+
+mod client;
+mod container;
+mod engine;
+mod hand_over;
+mod image;
+mod platform;
+mod profile;
+mod user;
+
+use std::{path::Path, sync::Arc};
+
+use chiton_driver_host::{HostDriver, Proxies};
+
+pub use crate::{
+    engine::Engine,
+    platform::{Container, Place},
+};
+
+/// Launches sandboxes in an engine's containers.
+pub type ContainerDriver = HostDriver<Container>;
+
+/// A driver whose records are in this runtime directory (mode 0700), for this engine. The engine is asked when a
+/// sandbox is made or ended, not before.
+#[must_use]
+pub fn driver(engine: Engine, runtime: &Path, proxies: Arc<Proxies>) -> ContainerDriver {
+    let folders = runtime.join(engine.name().as_str());
+    HostDriver::new(Container::new(engine, folders.clone()), folders.join("sandboxes"), proxies)
+}

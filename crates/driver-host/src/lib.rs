@@ -1,0 +1,21 @@
+//! Drives sandboxes whose kernel is this host's.
+//!
+//! For each sandbox a folder `<runtime>/<where>/<id>/` with the supervisor's and the proxy's sockets and a record, so
+//! that every gateway after this one finds what runs. The supervisor and the proxy are `chiton` itself. Drivers
+//! differ in how a supervisor is started and how all is ended: that is their [`Platform`].
+
+mod driver;
+mod folder;
+mod platform;
+mod process;
+mod proxy;
+mod supervisor;
+mod wire;
+
+pub use crate::{
+    driver::HostDriver,
+    folder::Folder,
+    platform::{Papers, Platform, Starting},
+    process::{Held, ProcessId, start},
+    proxy::Proxies,
+};

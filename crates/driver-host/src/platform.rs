@@ -1,0 +1,120 @@
+//! What a driver of this host's kernel adds to what all of them share.
+
+use std::{
+    fmt,
+    fs::File,
+    os::{fd::AsFd as _, fd::BorrowedFd, unix::net::UnixListener},
+};
+
+use async_trait::async_trait;
+use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
+use chiton_driver::{Capabilities, DriverName, Result, SandboxSpec};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::Folder;
+
+/// How one platform starts supervisors, and ends everything.
+#[async_trait]
+pub trait Platform: fmt::Debug + Send + Sync + 'static {
+    /// What is written down about a sandbox besides its spec and its proxy: by it another gateway finds and ends
+    /// what runs.
+    type Place: fmt::Debug + Clone + Serialize + DeserializeOwned + Send + Sync;
+
+    /// Which driver it is.
+    fn name(&self) -> DriverName;
+
+    /// Which promises it keeps on this machine.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The place of a sandbox that is not started yet, while the places of all others cannot change. Whatever can be
+    /// refused is refused here.
+    ///
+    /// # Errors
+    /// What this platform does not do, by name.
+    async fn place(&self, spec: &SandboxSpec, others: &[Self::Place]) -> Result<Self::Place>;
+
+    /// Starts the supervisor with what it is given, and says where it is as soon as there is something to end.
+    ///
+    /// # Errors
+    /// What could not be started, and why. What was started is in the place.
+    async fn start(&self, starting: Starting<'_, Self::Place>) -> Result<()>;
+
+    /// Who the agent is.
+    fn identity(&self, place: &Self::Place) -> Identity;
+
+    /// The static half as the supervisor there sees it: paths of the host become paths of its place.
+    ///
+    /// # Errors
+    /// What names a path that does not exist there.
+    fn seen_from(&self, _place: &Self::Place, policy: FilesystemPolicy) -> Result<FilesystemPolicy> {
+        Ok(policy)
+    }
+
+    /// The main program as it is started there.
+    fn launched(&self, _place: &Self::Place, launch: &Launch) -> Launch {
+        launch.clone()
+    }
+
+    /// What else is known once the view stands.
+    fn viewed(&self, _place: &mut Self::Place) {}
+
+    /// What it enforces itself, for the report.
+    fn layer(&self, _place: &Self::Place) -> Option<LayerReport> {
+        None
+    }
+
+    /// Waits until the first process inside has ended by itself, for a moment at most.
+    async fn settled(&self, place: &Self::Place);
+
+    /// Ends the supervisor and everything inside. May be repeated.
+    ///
+    /// # Errors
+    /// What could not be ended.
+    async fn end(&self, place: &Self::Place) -> Result<()>;
+}
+
+/// What a supervisor is started with.
+pub struct Starting<'a, Place> {
+    /// The sandbox's folder in the runtime directory.
+    pub folder: &'a Folder,
+    /// Where its connections arrive, its log, its events and its exit: descriptors 3 to 6 of
+    /// [`chiton_api::descriptors`].
+    pub papers: &'a Papers,
+    /// Where it is; to be kept with [`Starting::keep`] after each change.
+    pub place: Place,
+    /// Writes the place down.
+    pub(crate) write: &'a (dyn Fn(&Place) -> Result<()> + Sync),
+}
+
+impl<Place: fmt::Debug> fmt::Debug for Starting<'_, Place> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Starting").field("folder", self.folder).field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<Place> Starting<'_, Place> {
+    /// Writes the place down as it is now.
+    ///
+    /// # Errors
+    /// Where it cannot be written: what was started must then be ended by who started it.
+    pub fn keep(&self) -> Result<()> {
+        (self.write)(&self.place)
+    }
+}
+
+/// What the supervisor holds of the host.
+#[derive(Debug)]
+pub struct Papers {
+    pub(crate) listener: UnixListener,
+    pub(crate) log: File,
+    pub(crate) events: File,
+    pub(crate) exit: File,
+}
+
+impl Papers {
+    /// In the order of their numbers.
+    #[must_use]
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
+        [self.listener.as_fd(), self.log.as_fd(), self.events.as_fd(), self.exit.as_fd()]
+    }
+}

@@ -1,0 +1,98 @@
+//! The supervisor as a process of this host, in a session of its own with exactly the descriptors that it shall
+//! have.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use chiton_api::control::Identity;
+use chiton_driver::{Capabilities, DriverError, DriverName, Result, SandboxSpec};
+use chiton_driver_host::{Platform, ProcessId, Starting};
+use serde::{Deserialize, Serialize};
+
+use crate::host_id::host_id;
+
+/// How long the outer supervisor may write its last events once init is gone.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// Starts supervisors on this host.
+#[derive(Debug)]
+pub struct Native {
+    /// The `chiton` that is started; `/proc/self/exe` for this very one.
+    pub executable: PathBuf,
+}
+
+/// A sandbox's processes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// Its id on the host, where it has one of its own.
+    host_id: Option<u32>,
+    /// Its outer supervisor.
+    supervisor: Option<ProcessId>,
+    /// The first process inside, once the view stands.
+    init: Option<ProcessId>,
+}
+
+#[async_trait]
+impl Platform for Native {
+    type Place = Place;
+
+    fn name(&self) -> DriverName {
+        DriverName::Native
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { live_denied_paths: true, transparent_capture: true, resources: false, gpu: false, images: false }
+    }
+
+    async fn place(&self, spec: &SandboxSpec, others: &[Place]) -> Result<Place> {
+        let host_id = rustix::process::geteuid().is_root().then(|| {
+            let taken: Vec<u32> = others.iter().filter_map(|place| place.host_id).collect();
+            host_id(&spec.id, &taken)
+        });
+        Ok(Place { host_id, ..Place::default() })
+    }
+
+    async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
+        let started =
+            chiton_driver_host::start(&self.executable, c"supervisor", &starting.papers.descriptors());
+        let (id, held) = started
+            .map_err(|source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source })?;
+        starting.place.supervisor = Some(id);
+        starting.keep().inspect_err(|_| drop(held.kill()))
+    }
+
+    fn identity(&self, place: &Place) -> Identity {
+        place.host_id.map_or(Identity::Caller, |host_id| Identity::Mapped { host_id })
+    }
+
+    fn viewed(&self, place: &mut Place) {
+        place.init = place.supervisor.and_then(|outer| outer.children().first().copied());
+    }
+
+    async fn settled(&self, place: &Place) {
+        if let Some(init) = place.init.and_then(ProcessId::hold) {
+            let _ = init.ended().await;
+        }
+    }
+
+    /// Init goes first, and with it everything inside; the outer supervisor then writes its last events and ends.
+    async fn end(&self, place: &Place) -> Result<()> {
+        let io = |source| DriverError::Io { doing: "cannot end the sandbox's processes", source };
+        // Before the view stands init is not written down.
+        let children = place.supervisor.map(ProcessId::children).unwrap_or_default();
+        let inside: Vec<_> = children.into_iter().chain(place.init).filter_map(ProcessId::hold).collect();
+        for held in &inside {
+            held.kill().map_err(io)?;
+        }
+        if let Some(outer) = place.supervisor.and_then(ProcessId::hold) {
+            if place.init.is_some() {
+                let _ = tokio::time::timeout(LAST_EVENTS, outer.ended()).await;
+            }
+            outer.end().await.map_err(io)?;
+        }
+        for held in inside {
+            held.end().await.map_err(io)?;
+        }
+        Ok(())
+    }
+}
