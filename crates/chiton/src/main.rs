@@ -1,6 +1,10 @@
 //! The thin main: joins the roles, and is the only place that names concrete drivers.
 
-use std::{path::{Path, PathBuf}, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use chiton_driver_container::Engine;
 use chiton_driver_host::Proxies;
@@ -22,7 +26,8 @@ fn serve(config: Option<PathBuf>) -> ExitCode {
         let executable = Path::new("/proc/self/exe");
         let runtime = &paths.runtime;
         let proxies = Proxies::ahead(executable, runtime);
-        let container = |engine| Arc::new(chiton_driver_container::driver(engine, runtime, Arc::clone(&proxies)));
+        let container =
+            |engine| Arc::new(chiton_driver_container::driver(engine, runtime, Arc::clone(&proxies)));
         vec![
             Arc::new(chiton_driver_native::driver(runtime, executable, Arc::clone(&proxies))),
             container(Engine::docker(sockets.docker)),

@@ -5,15 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
-};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
-use crate::{
-    Engine, Place,
-    engine::Unmasked,
-    profile,
-};
+use crate::{Engine, Place, engine::Unmasked, profile};
 
 /// Marks what is ours: the value is the sandbox's id.
 pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";

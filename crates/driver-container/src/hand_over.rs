@@ -45,10 +45,15 @@ impl HandOver {
         let (link, _) = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         fs::remove_file(self.folder.join(SOCKET))?;
         if link.peer_cred()?.uid() != user.uid {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "somebody else asked for its papers"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "somebody else asked for its papers",
+            ));
         }
         chiton_sys::descriptors::send(&link, &[0], &papers.descriptors())?;
         // Nothing comes back: its end shows that they were taken, or that the process is gone.
-        tokio::time::timeout(PATIENCE, link.readable()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(PATIENCE, link.readable())
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -112,13 +112,15 @@ impl Container {
         Ok(found.id.filter(|_| ours))
     }
 
-    async fn hand_over(&self, docker: &Docker, starting: &Starting<'_, Place>, hand_over: HandOver) -> Result<()> {
+    async fn hand_over(
+        &self,
+        docker: &Docker,
+        starting: &Starting<'_, Place>,
+        hand_over: HandOver,
+    ) -> Result<()> {
         let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
-        docker
-            .start_container(id, None)
-            .await
-            .map_err(failed(&self.engine, "start the container"))?;
+        docker.start_container(id, None).await.map_err(failed(&self.engine, "start the container"))?;
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
             given = hand_over.give(starting.papers, place.user) => given.map_err(|error| self.not_here(&error)),
@@ -203,7 +205,8 @@ impl Platform for Container {
             )));
         }
         let inside = |path: &PathBuf| {
-            path.strip_prefix(&place.workspace).map_or_else(|_| path.clone(), |below| Path::new(WORKSPACE).join(below))
+            path.strip_prefix(&place.workspace)
+                .map_or_else(|_| path.clone(), |below| Path::new(WORKSPACE).join(below))
         };
         let mut env = policy.env;
         for (name, value) in place.image.env.iter().filter_map(|variable| variable.split_once('=')) {

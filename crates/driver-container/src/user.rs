@@ -1,10 +1,6 @@
 //! Who the container's processes are on the host: never its root.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use chiton_driver::{DriverError, Result};
 use serde::{Deserialize, Serialize};

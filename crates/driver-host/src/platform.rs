@@ -88,7 +88,10 @@ pub struct Starting<'a, Place> {
 
 impl<Place: fmt::Debug> fmt::Debug for Starting<'_, Place> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Starting").field("folder", self.folder).field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Starting")
+            .field("folder", self.folder)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
     }
 }
 

@@ -41,7 +41,13 @@ impl Platform for Native {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { live_denied_paths: true, transparent_capture: true, resources: false, gpu: false, images: false }
+        Capabilities {
+            live_denied_paths: true,
+            transparent_capture: true,
+            resources: false,
+            gpu: false,
+            images: false,
+        }
     }
 
     async fn place(&self, spec: &SandboxSpec, others: &[Place]) -> Result<Place> {

@@ -32,8 +32,21 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// What of an image's root is the sandbox's own, or assembled by name.
-const NOT_TAKEN: &[&str] =
-    &["proc", "sys", "dev", "run", "tmp", "etc", "var", "home", "mnt", "media", "boot", "lost+found", "workspace"];
+const NOT_TAKEN: &[&str] = &[
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "tmp",
+    "etc",
+    "var",
+    "home",
+    "mnt",
+    "media",
+    "boot",
+    "lost+found",
+    "workspace",
+];
 
 /// The folders of programs and libraries, and of whatever else an image brings.
 pub(super) fn programs(system: System) -> Result<Vec<PathBuf>, PlanError> {
@@ -44,7 +57,8 @@ pub(super) fn programs(system: System) -> Result<Vec<PathBuf>, PlanError> {
         for entry in fs::read_dir(root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let taken = name.to_str().is_some_and(|name| !name.starts_with('.') && !NOT_TAKEN.contains(&name));
+            let taken =
+                name.to_str().is_some_and(|name| !name.starts_with('.') && !NOT_TAKEN.contains(&name));
             if taken && !paths.contains(&entry.path()) {
                 paths.push(entry.path());
             }

@@ -41,7 +41,7 @@ pub(super) const DEVICE: MountAttrFlags =
 
 /// Where the tree hangs in the host's view until it is entered: the first of these that is a folder. Not above
 /// `/proc`, which must stay in sight.
-const BASES: &[&str] = &["/tmp", "/mnt", "/var", "/usr"];
+const BASES: &[&str] = &["/tmp", "/mnt", "/var", "/usr", "/run"];
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags =

@@ -43,7 +43,8 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<Status> 
 }
 
 fn driver_status(driver: &dyn ComputeDriver) -> DriverStatus {
-    let Capabilities { live_denied_paths, transparent_capture, resources, gpu, images } = driver.capabilities();
+    let Capabilities { live_denied_paths, transparent_capture, resources, gpu, images } =
+        driver.capabilities();
     DriverStatus { name: driver.name(), live_denied_paths, transparent_capture, resources, gpu, images }
 }
 

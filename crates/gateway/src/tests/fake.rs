@@ -245,7 +245,13 @@ impl ComputeDriver for Fake {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { live_denied_paths: true, transparent_capture: true, resources: false, gpu: false, images: false }
+        Capabilities {
+            live_denied_paths: true,
+            transparent_capture: true,
+            resources: false,
+            gpu: false,
+            images: false,
+        }
     }
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
