@@ -25,7 +25,13 @@ const LEVELS: &[&[&str]] = &[
         "chiton-driver",
         "chiton-store",
     ],
-    &["chiton-proxy", "chiton-supervisor", "chiton-driver-native"],
+    &[
+        "chiton-proxy",
+        "chiton-supervisor",
+        "chiton-driver-host",
+        "chiton-driver-native",
+        "chiton-driver-container",
+    ],
     &["chiton-gateway", "chiton-cli", "chiton"],
 ];
 
@@ -41,6 +47,8 @@ const SAME_LEVEL: &[(&str, &str)] = &[
     ("chiton-tls", "chiton-sys"),
     ("chiton-driver", "chiton-api"),
     ("chiton-store", "chiton-api"),
+    ("chiton-driver-native", "chiton-driver-host"),
+    ("chiton-driver-container", "chiton-driver-host"),
     ("chiton-cli", "chiton-gateway"),
     ("chiton", "chiton-cli"),
     ("chiton", "chiton-gateway"),

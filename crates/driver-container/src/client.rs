@@ -1,6 +1,6 @@
 //! Asking the engine.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
 use chiton_driver::{DriverError, Result};
@@ -10,29 +10,71 @@ use crate::Engine;
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
 
-/// A connection to the engine, at the version of the API that both speak.
-pub(crate) async fn connect(engine: &Engine) -> Result<Docker> {
-    let name = engine.name();
-    let mut tried = Vec::new();
-    for socket in &engine.sockets {
-        match try_connect(socket).await {
-            Ok(docker) => return Ok(docker),
-            Err(error) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
-        }
-    }
-    let tried = if tried.is_empty() { "no socket is known".to_owned() } else { tried.join("; ") };
-    Err(DriverError::Unsupported(format!(
-        "the driver `{name}` cannot reach its engine ({tried}): start it (`{}`), or name its socket with `{}` in \
-         config.toml",
-        engine.mend(),
-        engine.setting()
-    )))
+/// An engine, asked over its socket.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) engine: Engine,
+    /// The last one that answered.
+    known: tokio::sync::Mutex<Option<Arc<Known>>>,
 }
 
-async fn try_connect(socket: &Path) -> std::result::Result<Docker, Error> {
+/// An engine that answered.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// At the version of the API that both speak; every request is a connection of its own.
+    pub(crate) docker: Docker,
+    /// Its name and version, for people.
+    pub(crate) about: String,
+}
+
+impl Client {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine, known: tokio::sync::Mutex::default() }
+    }
+
+    /// The engine, where it answers.
+    ///
+    /// # Errors
+    /// It does not: where it was looked for, and what to do.
+    pub(crate) async fn get(&self) -> Result<Arc<Known>> {
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.as_ref()
+            && known.docker.ping().await.is_ok()
+        {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(self.find().await?);
+        *known = Some(Arc::clone(&found));
+        Ok(found)
+    }
+
+    async fn find(&self) -> Result<Known> {
+        let engine = &self.engine;
+        let mut tried = Vec::new();
+        for socket in &engine.sockets {
+            match try_connect(socket).await {
+                Ok((docker, version)) => {
+                    return Ok(Known { docker, about: format!("{} {version}", engine.name()) });
+                }
+                Err(error) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
+            }
+        }
+        let tried = if tried.is_empty() { "no socket is known".to_owned() } else { tried.join("; ") };
+        Err(DriverError::Unsupported(format!(
+            "the driver `{}` cannot reach its engine ({tried}): start it (`{}`), or name its socket with `{}` in \
+             config.toml",
+            engine.name(),
+            engine.mend(),
+            engine.setting()
+        )))
+    }
+}
+
+async fn try_connect(socket: &Path) -> std::result::Result<(Docker, String), Error> {
     let path = socket.to_string_lossy();
-    let docker = Docker::connect_with_unix(&path, PATIENCE, API_DEFAULT_VERSION)?;
-    docker.negotiate_version().await
+    let docker = Docker::connect_with_unix(&path, PATIENCE, API_DEFAULT_VERSION)?.negotiate_version().await?;
+    let version = docker.version().await?.version.unwrap_or_default();
+    Ok((docker, version))
 }
 
 /// What the engine said, as an error of the driver.

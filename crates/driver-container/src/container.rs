@@ -41,13 +41,17 @@ pub(crate) fn order(engine: &Engine, place: &Place, given: &Given<'_>) -> Contai
         // The image's own start, checks and folder are not the first process's.
         entrypoint: Some(vec![program]),
         cmd: Some(vec!["supervisor".to_owned(), socket]),
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        healthcheck: place.image.checked.then(no_check),
         working_dir: Some("/".to_owned()),
         network_disabled: Some(true),
         labels: Some(HashMap::from([(SANDBOX.to_owned(), given.id.to_owned())])),
         host_config: Some(host(engine, given)),
         ..ContainerCreateBody::default()
     }
+}
+
+fn no_check() -> HealthConfig {
+    HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
 fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {

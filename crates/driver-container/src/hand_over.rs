@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use chiton_driver_host::{Folder, Papers};
+use chiton_driver_host::{Folder, Papers, ProcessId};
 use tokio::net::UnixListener;
 
 use crate::user::User;
@@ -39,21 +39,21 @@ impl HandOver {
         Ok(Self { folder, listener: UnixListener::from_std(listener)? })
     }
 
-    /// Waits for the container's first process and gives it the papers.
-    pub(crate) async fn give(self, papers: &Papers, user: User) -> io::Result<()> {
+    /// Waits for the container's first process, gives it the papers, and says which process of this host it is.
+    pub(crate) async fn give(self, papers: &Papers, user: User) -> io::Result<ProcessId> {
         let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
         let (link, _) = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         fs::remove_file(self.folder.join(SOCKET))?;
-        if link.peer_cred()?.uid() != user.uid {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "somebody else asked for its papers",
-            ));
+        let peer = link.peer_cred()?;
+        if peer.uid() != user.uid {
+            let text = "somebody else asked for its papers";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
+        // A process of another kernel has no number here.
+        let process = ProcessId::of(peer.pid().unwrap_or_default())?;
         chiton_sys::descriptors::send(&link, &[0], &papers.descriptors())?;
         // Nothing comes back: its end shows that they were taken, or that the process is gone.
-        tokio::time::timeout(PATIENCE, link.readable())
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let taken = tokio::time::timeout(PATIENCE, link.readable()).await;
+        taken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(|()| process)
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,13 +12,13 @@ use bollard::{
 };
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
 use chiton_driver::{Capabilities, DriverError, DriverName, Result, SandboxSpec};
-use chiton_driver_host::{Platform, Starting};
+use chiton_driver_host::{Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Engine,
-    client::{connect, failed, is_in_progress, is_missing},
+    client::{Client, failed, is_in_progress, is_missing},
     container::{self, Given, OWN, SANDBOX, WORKSPACE},
     hand_over::HandOver,
     image::{self, Image},
@@ -27,13 +26,10 @@ use crate::{
     user::User,
 };
 
-/// How long a container whose main program has ended may take to end.
-const SETTLING: Duration = Duration::from_secs(10);
-
 /// Starts supervisors in an engine's containers.
 #[derive(Debug)]
 pub struct Container {
-    engine: Engine,
+    client: Client,
     /// What all sandboxes share: this program's copy, the profile.
     folder: PathBuf,
 }
@@ -47,6 +43,8 @@ pub struct Place {
     name: String,
     /// What the engine calls it, once it exists.
     container: Option<String>,
+    /// Its first process, once it has begun.
+    process: Option<ProcessId>,
     /// Which engine, with its version.
     engine: String,
     pub(crate) user: User,
@@ -56,7 +54,7 @@ pub struct Place {
 
 impl Container {
     pub(crate) fn new(engine: Engine, folder: PathBuf) -> Self {
-        Self { engine, folder }
+        Self { client: Client::new(engine), folder }
     }
 
     /// This program as a file that the engine can mount: itself, or, where another has taken its name, a copy.
@@ -95,9 +93,9 @@ impl Container {
             profile: self.profile().map_err(io)?,
         };
         let options = CreateContainerOptionsBuilder::default().name(&place.name).build();
-        let order = container::order(&self.engine, place, &given);
+        let order = container::order(&self.client.engine, place, &given);
         let made = docker.create_container(Some(options), order).await;
-        Ok(made.map_err(failed(&self.engine, "make the container"))?.id)
+        Ok(made.map_err(failed(&self.client.engine, "make the container"))?.id)
     }
 
     /// The container of this place, if there is one: another's of the same name is not touched.
@@ -105,7 +103,7 @@ impl Container {
         let asked = place.container.as_ref().unwrap_or(&place.name);
         let found = match docker.inspect_container(asked, None).await {
             Err(error) if is_missing(&error) => return Ok(None),
-            found => found.map_err(failed(&self.engine, "look a container up"))?,
+            found => found.map_err(failed(&self.client.engine, "look a container up"))?,
         };
         let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
         let ours = labels.get(SANDBOX).is_some_and(|id| *id == place.sandbox);
@@ -117,10 +115,10 @@ impl Container {
         docker: &Docker,
         starting: &Starting<'_, Place>,
         hand_over: HandOver,
-    ) -> Result<()> {
+    ) -> Result<ProcessId> {
         let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
-        docker.start_container(id, None).await.map_err(failed(&self.engine, "start the container"))?;
+        docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
             given = hand_over.give(starting.papers, place.user) => given.map_err(|error| self.not_here(&error)),
@@ -132,7 +130,7 @@ impl Container {
                     Some(Err(error)) => format!(" ({})", crate::client::plain(&error)),
                     None => String::new(),
                 },
-                self.engine.name()
+                self.client.engine.name()
             ))),
         }
     }
@@ -150,7 +148,7 @@ impl Platform for Container {
     type Place = Place;
 
     fn name(&self) -> DriverName {
-        self.engine.name()
+        self.client.engine.name()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -168,14 +166,14 @@ impl Platform for Container {
             DriverError::Unsupported("a container's files are an image's: add --image IMAGE".to_owned())
         })?;
         let user = User::for_workspace(&spec.workspace)?;
-        let docker = connect(&self.engine).await?;
-        let image = image::look_up(&docker, &self.engine, name).await?;
-        let version = docker.version().await.map_err(failed(&self.engine, "say its version"))?;
+        let known = self.client.get().await?;
+        let image = image::look_up(&known.docker, &self.client.engine, name).await?;
         Ok(Place {
             sandbox: spec.id.to_string(),
             name: format!("chiton-{}-{}", spec.name, spec.id),
             container: None,
-            engine: format!("{} {}", self.engine.name(), version.version.unwrap_or_default()),
+            process: None,
+            engine: known.about.clone(),
             user,
             image,
             workspace: spec.workspace.clone(),
@@ -184,12 +182,13 @@ impl Platform for Container {
 
     async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
         let io = |source| DriverError::Io { doing: "cannot make the socket for the container", source };
-        let docker = connect(&self.engine).await?;
+        let known = self.client.get().await?;
         let hand_over = HandOver::open(starting.folder).map_err(io)?;
-        let id = self.create(&docker, &starting.place, &hand_over.folder).await?;
+        let id = self.create(&known.docker, &starting.place, &hand_over.folder).await?;
         starting.place.container = Some(id);
         starting.keep()?;
-        self.hand_over(&docker, &starting, hand_over).await
+        starting.place.process = Some(self.hand_over(&known.docker, &starting, hand_over).await?);
+        starting.keep()
     }
 
     /// The container's user is the agent's, mapped to itself in the sandbox's own user namespace.
@@ -239,18 +238,19 @@ impl Platform for Container {
     }
 
     async fn settled(&self, place: &Place) {
-        let (Ok(docker), Some(id)) = (connect(&self.engine).await, &place.container) else { return };
-        let mut ended = std::pin::pin!(docker.wait_container(id, None));
-        let _ = tokio::time::timeout(SETTLING, ended.next()).await;
+        if let Some(process) = place.process.and_then(ProcessId::hold) {
+            let _ = process.ended().await;
+        }
     }
 
     async fn end(&self, place: &Place) -> Result<()> {
-        let docker = connect(&self.engine).await?;
-        let Some(id) = self.find(&docker, place).await? else { return Ok(()) };
+        let known = self.client.get().await?;
+        let docker = &known.docker;
+        let Some(id) = self.find(docker, place).await? else { return Ok(()) };
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match docker.remove_container(&id, Some(options)).await {
             Err(error) if is_missing(&error) || is_in_progress(&error) => Ok(()),
-            done => done.map_err(failed(&self.engine, "remove the container")),
+            done => done.map_err(failed(&self.client.engine, "remove the container")),
         }
     }
 }

@@ -56,6 +56,15 @@ pub fn start(
 }
 
 impl ProcessId {
+    /// The process of this number, which must be known to be alive: the peer of an open connection is.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let number = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { pid, started: started(number)? })
+    }
+
     /// Holds the process, where it still is this one.
     #[must_use]
     pub fn hold(self) -> Option<Held> {
