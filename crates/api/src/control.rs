@@ -126,6 +126,9 @@ pub struct FilesystemPolicy {
     /// Whether the system's folders are an image's: all of them enter, where of a host's only some do.
     #[serde(default)]
     pub image: bool,
+    /// Where programs start that name no folder, where there is no workspace; none: in the home.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
     /// The certificate (PEM) of the sandbox's own authority, added to every trust store inside.
     pub authority_pem: String,
     /// Variables of the caller that the policy passes through, and `-e`, already resolved to values.

@@ -54,7 +54,9 @@ mod sandbox;
 mod secret;
 
 pub use audit::{AuditQuery, VerifyReply};
-pub use gateway::{AuditHealth, DriverStatus, Folders, Status, StopGateway, Stopping, Version};
+pub use gateway::{
+    AuditHealth, DriverStatus, Examination, Folders, LayerCheck, Status, StopGateway, Stopping, Version,
+};
 pub use llm::{UsageBy, UsageQuery, UsageReply, UsageRow};
 pub use policy::{ApplyReply, ApplyRequest, PolicyReply, Push, RevisionInfo};
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind};

@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod context;
 mod demo;
+mod driver;
 mod environment;
 mod error;
 mod extend;

@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    errors::Error,
+    models::ContainerCreateBody,
+    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
+};
 use chiton_driver::{DriverError, Result};
 
 use crate::Engine;
@@ -48,6 +53,27 @@ impl Client {
         Ok(found)
     }
 
+    /// Makes a container, and says what the engine calls it.
+    pub(crate) async fn create(
+        &self,
+        docker: &Docker,
+        name: &str,
+        order: ContainerCreateBody,
+    ) -> Result<String> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = docker.create_container(Some(options), order).await;
+        Ok(made.map_err(failed(&self.engine, "make the container"))?.id)
+    }
+
+    /// Ends a container and removes it, with what it wrote. One that is gone is fine.
+    pub(crate) async fn remove(&self, docker: &Docker, id: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match docker.remove_container(id, Some(options)).await {
+            Err(error) if is_missing(&error) || is_in_progress(&error) => Ok(()),
+            done => done.map_err(failed(&self.engine, "remove the container")),
+        }
+    }
+
     async fn find(&self) -> Result<Known> {
         let engine = &self.engine;
         let mut tried = Vec::new();
@@ -88,7 +114,7 @@ pub(crate) fn is_missing(error: &Error) -> bool {
 }
 
 /// Whether it is being done already.
-pub(crate) fn is_in_progress(error: &Error) -> bool {
+fn is_in_progress(error: &Error) -> bool {
     status(error) == Some(409)
 }
 

@@ -7,12 +7,13 @@ use std::{
 
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
-use crate::{Engine, Place, engine::Unmasked, profile};
+use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
 pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
 /// Where our things are inside.
 pub(crate) const OWN: &str = "/run/chiton";
+const PROGRAM: &str = "/run/chiton/chiton";
 /// The workspace inside the container; inside the sandbox it is under the same name.
 pub(crate) const WORKSPACE: &str = "/workspace";
 
@@ -21,27 +22,30 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 pub(crate) struct Given<'a> {
     /// The sandbox's id.
     pub(crate) id: &'a str,
-    /// The folder of the user.
-    pub(crate) workspace: &'a Path,
     /// This program.
     pub(crate) program: PathBuf,
-    /// The folder with the one socket.
-    pub(crate) hand_over: PathBuf,
+    /// What it is to do.
+    pub(crate) command: Vec<String>,
+    /// The folder of the user, and the folder with the one socket.
+    pub(crate) folders: Option<(&'a Path, &'a Path)>,
     /// The profile as a file, for an engine that reads it from one.
     pub(crate) profile: PathBuf,
 }
 
+/// What the first process of a sandbox is to do.
+pub(crate) fn supervise() -> Vec<String> {
+    vec!["supervisor".to_owned(), format!("{OWN}/hand-over/{}", crate::hand_over::SOCKET)]
+}
+
 /// The engine's order: an image's files, our program as the first process, and nothing else.
-pub(crate) fn order(engine: &Engine, place: &Place, given: &Given<'_>) -> ContainerCreateBody {
-    let program = format!("{OWN}/chiton");
-    let socket = format!("{OWN}/hand-over/{}", crate::hand_over::SOCKET);
+pub(crate) fn order(engine: &Engine, image: &Image, user: User, given: &Given<'_>) -> ContainerCreateBody {
     ContainerCreateBody {
-        image: Some(place.image.id.clone()),
-        user: Some(place.user.to_string()),
+        image: Some(image.id.clone()),
+        user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
-        entrypoint: Some(vec![program]),
-        cmd: Some(vec!["supervisor".to_owned(), socket]),
-        healthcheck: place.image.checked.then(no_check),
+        entrypoint: Some(vec![PROGRAM.to_owned()]),
+        cmd: Some(given.command.clone()),
+        healthcheck: image.checked.then(no_check),
         working_dir: Some("/".to_owned()),
         network_disabled: Some(true),
         labels: Some(HashMap::from([(SANDBOX.to_owned(), given.id.to_owned())])),
@@ -85,7 +89,11 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
         userns_mode: Some(engine.user_namespace()),
         ipc_mode: Some("private".to_owned()),
         mounts: Some(mounts(given)),
-        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        // A sandbox's output goes over its own links; only an examination is read from the engine.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some(if given.folders.is_some() { "none" } else { "json-file" }.to_owned()),
+            config: None,
+        }),
         ..HostConfig::default()
     }
 }
@@ -98,9 +106,10 @@ fn mounts(given: &Given<'_>) -> Vec<Mount> {
         read_only: Some(read_only),
         ..Mount::default()
     };
-    vec![
-        bind(given.workspace, WORKSPACE, false),
-        bind(&given.program, &format!("{OWN}/chiton"), true),
-        bind(&given.hand_over, &format!("{OWN}/hand-over"), true),
-    ]
+    let mut mounts = vec![bind(&given.program, PROGRAM, true)];
+    if let Some((workspace, hand_over)) = given.folders {
+        mounts.push(bind(workspace, WORKSPACE, false));
+        mounts.push(bind(hand_over, &format!("{OWN}/hand-over"), true));
+    }
+    mounts
 }

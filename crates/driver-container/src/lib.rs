@@ -11,6 +11,7 @@
 mod client;
 mod container;
 mod engine;
+mod examine;
 mod hand_over;
 mod image;
 mod platform;

@@ -6,20 +6,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bollard::{
-    Docker,
-    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
-};
+use bollard::Docker;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverError, DriverName, Result, SandboxSpec};
+use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, Result, SandboxSpec};
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Engine,
-    client::{Client, failed, is_in_progress, is_missing},
+    client::{Client, failed, is_missing},
     container::{self, Given, OWN, SANDBOX, WORKSPACE},
+    examine,
     hand_over::HandOver,
     image::{self, Image},
     profile,
@@ -29,7 +27,7 @@ use crate::{
 /// Starts supervisors in an engine's containers.
 #[derive(Debug)]
 pub struct Container {
-    client: Client,
+    pub(crate) client: Client,
     /// What all sandboxes share: this program's copy, the profile.
     folder: PathBuf,
 }
@@ -84,18 +82,21 @@ impl Container {
 
     /// Makes the container. Until it is written down, it is found by its name.
     async fn create(&self, docker: &Docker, place: &Place, hand_over: &Path) -> Result<String> {
-        let io = |source| DriverError::Io { doing: "cannot prepare what the container is given", source };
         let given = Given {
-            id: &place.sandbox,
-            workspace: &place.workspace,
-            program: self.program().map_err(io)?,
-            hand_over: hand_over.to_owned(),
-            profile: self.profile().map_err(io)?,
+            folders: Some((&place.workspace, hand_over)),
+            command: container::supervise(),
+            ..self.given(&place.sandbox)?
         };
-        let options = CreateContainerOptionsBuilder::default().name(&place.name).build();
-        let order = container::order(&self.client.engine, place, &given);
-        let made = docker.create_container(Some(options), order).await;
-        Ok(made.map_err(failed(&self.client.engine, "make the container"))?.id)
+        let order = container::order(&self.client.engine, &place.image, place.user, &given);
+        self.client.create(docker, &place.name, order).await
+    }
+
+    /// What every container is given: this program.
+    pub(crate) fn given<'a>(&self, id: &'a str) -> Result<Given<'a>> {
+        let io = |source| DriverError::Io { doing: "cannot prepare what the container is given", source };
+        fs::create_dir_all(&self.folder).map_err(io)?;
+        let (program, profile) = (self.program().map_err(io)?, self.profile().map_err(io)?);
+        Ok(Given { id, program, profile, folders: None, command: Vec::new() })
     }
 
     /// The container of this place, if there is one: another's of the same name is not touched.
@@ -216,6 +217,7 @@ impl Platform for Container {
             policy_file: policy.policy_file.as_ref().map(inside),
             own_folders: vec![PathBuf::from(OWN)],
             image: true,
+            directory: place.image.directory.as_ref().map(PathBuf::from),
             env,
             ..policy
         })
@@ -237,6 +239,10 @@ impl Platform for Container {
         Some(LayerReport { layer: "container".into(), enforced: true, detail })
     }
 
+    async fn examine(&self) -> Result<Vec<LayerCheck>> {
+        examine::examine(self).await
+    }
+
     async fn settled(&self, place: &Place) {
         if let Some(process) = place.process.and_then(ProcessId::hold) {
             let _ = process.ended().await;
@@ -246,11 +252,9 @@ impl Platform for Container {
     async fn end(&self, place: &Place) -> Result<()> {
         let known = self.client.get().await?;
         let docker = &known.docker;
-        let Some(id) = self.find(docker, place).await? else { return Ok(()) };
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(&id, Some(options)).await {
-            Err(error) if is_missing(&error) || is_in_progress(&error) => Ok(()),
-            done => done.map_err(failed(&self.client.engine, "remove the container")),
+        match self.find(docker, place).await? {
+            Some(id) => self.client.remove(docker, &id).await,
+            None => Ok(()),
         }
     }
 }

@@ -15,11 +15,16 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// The gateway's own, where that is an ordinary user.
+    pub(crate) fn own() -> Option<Self> {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        (!uid.is_root()).then(|| Self { uid: uid.as_raw(), gid: gid.as_raw() })
+    }
+
     /// The gateway's own; where that is root, the workspace's owner, whose files the agent changes.
     pub(crate) fn for_workspace(workspace: &Path) -> Result<Self> {
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        if !uid.is_root() {
-            return Ok(Self { uid: uid.as_raw(), gid: gid.as_raw() });
+        if let Some(own) = Self::own() {
+            return Ok(own);
         }
         let found = fs::metadata(workspace)
             .map_err(|source: io::Error| DriverError::Io { doing: "cannot look at the workspace", source })?;

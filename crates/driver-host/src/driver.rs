@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chiton_api::control::{SupervisorReply, SupervisorRequest, SupervisorStatus};
 use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
-    Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
+    LayerCheck, Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
 };
 
 use crate::{
@@ -279,6 +279,10 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link> {
         let link = self.folders.of(&handle.id).connect(PROXY).await;
         Ok(Box::pin(link.map_err(|_| DriverError::NotRunning(handle.id.clone()))?))
+    }
+
+    async fn examine(&self) -> Result<Vec<LayerCheck>> {
+        self.platform.examine().await
     }
 
     async fn list(&self) -> Result<Vec<SandboxHandle>> {

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverName, Result, SandboxSpec};
+use chiton_driver::{Capabilities, DriverName, LayerCheck, Result, SandboxSpec};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Folder;
@@ -62,6 +62,12 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     fn layer(&self, _place: &Self::Place) -> Option<LayerReport> {
         None
     }
+
+    /// See [`ComputeDriver::examine`](chiton_driver::ComputeDriver::examine).
+    ///
+    /// # Errors
+    /// Where nothing could be tried.
+    async fn examine(&self) -> Result<Vec<LayerCheck>>;
 
     /// Waits until the first process inside has ended by itself, for a moment at most.
     async fn settled(&self, place: &Self::Place);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use chiton_api::control::Identity;
-use chiton_driver::{Capabilities, DriverError, DriverName, Result, SandboxSpec};
+use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, Result, SandboxSpec};
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,11 @@ impl Platform for Native {
 
     fn viewed(&self, place: &mut Place) {
         place.init = place.supervisor.and_then(|outer| outer.children().first().copied());
+    }
+
+    async fn examine(&self) -> Result<Vec<LayerCheck>> {
+        let text = "the native driver is examined where it is asked: `chiton doctor`";
+        Err(DriverError::Unsupported(text.to_owned()))
     }
 
     async fn settled(&self, place: &Place) {

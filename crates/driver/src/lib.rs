@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use chiton_api::control::{EnforcementReport, Exit, FilesystemPolicy, Launch, ProxyConfig};
+pub use chiton_api::http::LayerCheck;
 
 pub use crate::types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec};
 
@@ -59,6 +60,12 @@ pub trait ComputeDriver: Send + Sync {
 
     /// A fresh control link to the sandbox's proxy (messages of `chiton_api::control`).
     async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link>;
+
+    /// Tries each layer where its sandboxes run, and says what mends what is missing.
+    ///
+    /// # Errors
+    /// Where nothing could be tried; what is merely missing is in the answer.
+    async fn examine(&self) -> Result<Vec<LayerCheck>>;
 
     /// Every sandbox of this driver that still runs here, for adoption after a restart.
     async fn list(&self) -> Result<Vec<SandboxHandle>>;

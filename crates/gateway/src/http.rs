@@ -35,6 +35,7 @@ const MAX_BODY: usize = 4 << 20;
         gateway::version,
         gateway::status,
         gateway::openapi,
+        gateway::examine,
         gateway::stop,
         sandboxes::list,
         sandboxes::show,
@@ -69,6 +70,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/version", get(gateway::version))
         .route("/v1/status", get(gateway::status))
         .route("/v1/openapi.json", get(gateway::openapi))
+        .route("/v1/drivers/{driver}/examine", post(gateway::examine))
         .route("/v1/stop", post(gateway::stop))
         .route("/v1/sandboxes", get(sandboxes::list).post(sessions::create))
         .route("/v1/sandboxes/{sandbox}", get(sandboxes::show).delete(sandboxes::remove))
@@ -137,6 +139,6 @@ mod tests {
         described.sort();
         routes.sort();
         assert_eq!(described, routes);
-        assert_eq!(routes.len(), 26);
+        assert_eq!(routes.len(), 27);
     }
 }

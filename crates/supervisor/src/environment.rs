@@ -1,8 +1,12 @@
 //! The variables that a program inside finds: the sandbox's own, the policy's, those of its start. Nothing
 //! else of the caller's. Of one name the later wins, but for what [`EnvName::is_sandboxs`] keeps.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
+use chiton_api::control::FilesystemPolicy;
 use chiton_policy::{EnvEntry, EnvName, Policy, TRUST_VARIABLES, model::CredentialPlace};
 
 /// The agent's home inside.
@@ -57,9 +61,10 @@ pub(crate) fn with(variables: &Environment, given: &Environment) -> Environment 
     variables.iter().chain(given).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Where a program starts that did not say: the workspace where there is one, else the home.
-pub(crate) fn working_directory(has_workspace: bool) -> &'static Path {
-    Path::new(if has_workspace { "/workspace" } else { HOME })
+/// Where a program starts that did not say: the workspace where there is one, else the image's folder, else the home.
+pub(crate) fn working_directory(policy: &FilesystemPolicy) -> PathBuf {
+    let workspace = policy.workspace.as_ref().map(|_| Path::new("/workspace"));
+    workspace.or(policy.directory.as_deref()).unwrap_or(Path::new(HOME)).to_owned()
 }
 
 #[cfg(test)]

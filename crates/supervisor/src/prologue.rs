@@ -219,9 +219,9 @@ impl<C: Confinement> Prologue<C> {
     ) -> Option<Viewed<C>> {
         let (sandbox, captured) = self.created?;
         let environment = environment::of_sandbox(&sandbox.name, self.confinement.variables(), &policy.env);
-        let has_workspace = policy.workspace.is_some();
+        let directory = environment::working_directory(policy);
         let proxied = self.proxied;
-        let standing = Standing { captured, proxied, report, environment, has_workspace };
+        let standing = Standing { captured, proxied, report, environment, directory };
         Some(Viewed { links: self.links, confinement: self.confinement, asked_by, standing })
     }
 }

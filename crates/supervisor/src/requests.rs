@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::AsFd,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -55,8 +54,7 @@ impl<C: Confinement> Init<C> {
         let mut variables = self.standing.environment.clone();
         variables.extend(launch.terminal.map(|_| ("TERM".to_owned(), "xterm-256color".to_owned())));
         variables = environment::with(&variables, &launch.env);
-        let usual = || environment::working_directory(self.standing.has_workspace).to_owned();
-        let directory: PathBuf = launch.cwd.clone().unwrap_or_else(usual);
+        let directory = launch.cwd.clone().unwrap_or_else(|| self.standing.directory.clone());
         let order = Order { launch, environment: &variables, directory: &directory };
         let started = launch::start(&order, &self.confinement, self.papers.partner.as_fd())?;
         self.last_program += 1;

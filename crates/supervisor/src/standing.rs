@@ -1,6 +1,6 @@
 //! What the sandbox is made of by now, and the answers that do not change it.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, path::PathBuf};
 
 use chiton_api::control::{EnforcementReport, Failure, Listeners, SupervisorReply};
 
@@ -26,8 +26,8 @@ pub(crate) struct Standing {
     pub(crate) report: EnforcementReport,
     /// The variables of every program.
     pub(crate) environment: Environment,
-    /// Whether there is a `/workspace`.
-    pub(crate) has_workspace: bool,
+    /// Where a program starts that did not say.
+    pub(crate) directory: PathBuf,
 }
 
 impl Captured {

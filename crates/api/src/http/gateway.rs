@@ -70,6 +70,29 @@ pub struct DriverStatus {
     pub images: bool,
 }
 
+/// `POST /v1/drivers/{driver}/examine`: every layer, tried where this driver's sandboxes run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Examination {
+    /// In the order in which a sandbox needs them.
+    pub checks: Vec<LayerCheck>,
+}
+
+/// One layer of an examination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LayerCheck {
+    /// Which layer.
+    pub layer: String,
+    /// Whether it works here.
+    pub works: bool,
+    /// Whether a sandbox can start without it.
+    pub required: bool,
+    /// One line: what was found.
+    pub found: String,
+    /// The command that mends it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
 /// Whether the audit log can be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditHealth {

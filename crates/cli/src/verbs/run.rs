@@ -7,7 +7,7 @@ use std::{
 
 use chiton_api::{
     http::{CreateRequest, Sandbox, Session},
-    name::{DriverName, SandboxName},
+    name::SandboxName,
 };
 use chiton_policy::Policy;
 use clap::Args;
@@ -17,6 +17,7 @@ use crate::{
     attach::{attend, tell_refusals, wished},
     client::{Client, encode},
     context::{Context, home},
+    driver::parse_driver,
     environment::{Assignment, collect},
     error::{BeforeStart, CliError, Status},
     output::note,
@@ -151,18 +152,6 @@ fn absence(error: CliError, request: &CreateRequest) -> CliError {
 
 fn parse_name(name: &str) -> Result<SandboxName, CliError> {
     name.parse().map_err(|error: chiton_api::name::NameError| CliError::new(error.to_string()))
-}
-
-/// The drivers that are planned are known, and refused by name.
-fn parse_driver(name: &str) -> Result<DriverName, CliError> {
-    let driver = name.parse().map_err(|e: chiton_api::name::NameError| CliError::new(e.to_string()))?;
-    match driver {
-        DriverName::Native | DriverName::Docker | DriverName::Podman => Ok(driver),
-        DriverName::Microvm | DriverName::Kubernetes => {
-            Err(CliError::new(format!("`--driver {name}`: not supported yet"))
-                .hint("--driver native, docker or podman"))
-        }
-    }
 }
 
 fn folder(path: &Path) -> Result<PathBuf, CliError> {

@@ -332,6 +332,10 @@ impl ComputeDriver for Fake {
         Ok(Box::pin(ours))
     }
 
+    async fn examine(&self) -> Result<Vec<chiton_api::http::LayerCheck>> {
+        Ok(Vec::new())
+    }
+
     async fn list(&self) -> Result<Vec<SandboxHandle>> {
         let handle = |id: &SandboxId| SandboxHandle { driver: DriverName::Native, id: id.clone() };
         Ok(self.host().sandboxes.keys().map(handle).collect())
