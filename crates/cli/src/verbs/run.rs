@@ -97,7 +97,12 @@ impl RunArgs {
         source.keeps_out_of(&workspace)?;
         let home = home()?;
         let read_only: Vec<_> = self.read_only.iter().map(|path| existing(path)).collect::<Result<_, _>>()?;
-        let env = environment(&policy, self.env, &read_only, &home);
+        let folders = match &self.image {
+            None => shared_folders(&policy, &read_only, &home),
+            // What the policy names is the image's, and so is `PATH`.
+            Some(_) => Vec::new(),
+        };
+        let env = environment(&policy, self.env, &folders);
         Ok(CreateRequest {
             name: self.name.as_deref().map(parse_name).transpose()?,
             workspace,
@@ -115,19 +120,18 @@ impl RunArgs {
     }
 }
 
-/// What the policy passes through, what `-e` gives, and a `PATH` that finds what `-r` and the policy let in.
-fn environment(
-    policy: &Policy,
-    given: Vec<Assignment>,
-    read_only: &[PathBuf],
-    home: &Path,
-) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
+/// This machine's folders that are readable inside, by the policy and by `-r`.
+fn shared_folders(policy: &Policy, read_only: &[PathBuf], home: &Path) -> Vec<PathBuf> {
     let named = policy.fixed.filesystem.read_only.iter().map(|path| path.resolve(home));
     let named = named.filter_map(|path| path.canonicalize().ok());
-    let folders: Vec<_> = named.chain(read_only.iter().cloned()).collect();
+    named.chain(read_only.iter().cloned()).collect()
+}
+
+/// What the policy passes through, what `-e` gives, and a `PATH` that finds what `-r` and the policy let in.
+fn environment(policy: &Policy, given: Vec<Assignment>, folders: &[PathBuf]) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
     let policys = policy.fixed.process.env.iter().any(|entry| entry.name().as_str() == "PATH");
-    if let Some(path) = search_path(&folders).filter(|_| !policys) {
+    if let Some(path) = search_path(folders).filter(|_| !policys) {
         env.insert("PATH".to_owned(), path);
     }
     env.extend(collect(passed_through(policy)));
