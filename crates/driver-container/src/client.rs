@@ -6,9 +6,12 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     models::ContainerCreateBody,
-    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
+    query_parameters::{
+        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    },
 };
 use chiton_driver::{DriverError, Result};
+use futures_util::StreamExt as _;
 
 use crate::Engine;
 
@@ -69,7 +72,13 @@ impl Client {
     pub(crate) async fn remove(&self, docker: &Docker, id: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match docker.remove_container(id, Some(options)).await {
-            Err(error) if is_missing(&error) || is_in_progress(&error) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) if is_in_progress(&error) => {
+                // By the engine itself. Whatever this says, it is over.
+                let removed = WaitContainerOptionsBuilder::default().condition("removed").build();
+                let _ = std::pin::pin!(docker.wait_container(id, Some(removed))).next().await;
+                Ok(())
+            }
             done => done.map_err(failed(&self.engine, "remove the container")),
         }
     }

@@ -89,6 +89,8 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
         userns_mode: Some(engine.user_namespace()),
         ipc_mode: Some("private".to_owned()),
         mounts: Some(mounts(given)),
+        // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
+        auto_remove: Some(given.folders.is_some()),
         // A sandbox's output goes over its own links; only an examination is read from the engine.
         log_config: Some(HostConfigLogConfig {
             typ: Some(if given.folders.is_some() { "none" } else { "json-file" }.to_owned()),

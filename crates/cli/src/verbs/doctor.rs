@@ -1,16 +1,12 @@
 //! `chiton doctor`: what this machine can enforce, proved by trying, and what mends what is missing.
 
-use chiton_api::{
-    http::{Examination, LayerCheck},
-    name::DriverName,
-};
+use chiton_api::{http::LayerCheck, name::DriverName};
 use chiton_confine::probe::{Check, probe};
 use clap::Args;
-use serde_json::json;
 
 use crate::{
     context::Context,
-    driver::parse_driver,
+    driver::{examine, parse_driver},
     error::{CliError, Status},
     output::{Output, Tone},
     text::Safe,
@@ -36,8 +32,7 @@ impl DoctorArgs {
             }
             // Where its sandboxes run, and by who makes them.
             driver => {
-                let path = format!("/v1/drivers/{driver}/examine");
-                let found: Examination = context.client()?.send("POST", &path, &json!({}))?;
+                let found = examine(&context.client()?, driver)?;
                 if context.output.json {
                     context.output.document(&found)?;
                 }

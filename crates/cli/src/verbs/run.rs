@@ -17,7 +17,7 @@ use crate::{
     attach::{attend, tell_refusals, wished},
     client::{Client, encode},
     context::{Context, home},
-    driver::parse_driver,
+    driver::{parse_driver, strongest},
     environment::{Assignment, collect},
     error::{BeforeStart, CliError, Status},
     output::note,
@@ -40,7 +40,7 @@ pub(crate) struct RunArgs {
     /// The folder that is /workspace inside
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     workspace: PathBuf,
-    /// What runs it: native, docker or podman
+    /// What runs it: native, docker, podman, or auto
     #[arg(long, value_name = "DRIVER")]
     driver: Option<String>,
     /// The image whose files the sandbox sees, for docker and podman
@@ -72,8 +72,12 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
         let session = wished(!self.detach);
-        let request = self.request(session.clone()).before_start()?;
+        let auto = self.driver.as_deref() == Some("auto");
+        let mut request = self.request(session.clone()).before_start()?;
         let client = context.client().before_start()?;
+        if auto {
+            request.driver = Some(strongest(&client, request.image.as_deref()).before_start()?);
+        }
         if request.session.attach {
             return attached(&client, &request, &session);
         }
@@ -110,7 +114,7 @@ impl RunArgs {
             policy_file: source.file(),
             home,
             image: self.image,
-            driver: self.driver.as_deref().map(parse_driver).transpose()?,
+            driver: self.driver.as_deref().filter(|name| *name != "auto").map(parse_driver).transpose()?,
             argv: self.command,
             env,
             extra_read_only: read_only,

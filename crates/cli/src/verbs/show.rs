@@ -36,6 +36,7 @@ fn facts(output: Output, detail: &SandboxDetail) -> Result<(), CliError> {
         ("command", Some(words::command(&sandbox.argv))),
         ("workspace", Some(sandbox.workspace.display().to_string())),
         ("driver", Some(sandbox.driver.to_string())),
+        ("image", detail.image.clone()),
         ("created", Some(sandbox.created.to_string())),
         ("started", optional(sandbox.started)),
         ("ended", optional(sandbox.ended)),
