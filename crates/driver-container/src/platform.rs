@@ -65,11 +65,23 @@ impl Container {
         }
         let copy = self.folder.join(format!("chiton-{}", this.ino()));
         if !copy.exists() {
+            self.forget_copies()?;
             let fresh = copy.with_extension("new");
             fs::copy("/proc/self/exe", &fresh)?;
             fs::rename(fresh, &copy)?;
         }
         Ok(copy)
+    }
+
+    /// Those of earlier programs: what runs keeps its file, whether or not it has a name.
+    fn forget_copies(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("chiton-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn profile(&self) -> io::Result<PathBuf> {
