@@ -1,22 +1,22 @@
 //! Asking the engine.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     models::ContainerCreateBody,
-    query_parameters::{
-        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
-    },
+    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
 use chiton_driver::{DriverError, Result};
-use futures_util::StreamExt as _;
 
 use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
+/// How often a container is removed until it is gone, and how long between.
+const REMOVALS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// An engine, asked over its socket.
 #[derive(Debug)]
@@ -71,15 +71,16 @@ impl Client {
     /// Ends a container and removes it, with what it wrote. One that is gone is fine.
     pub(crate) async fn remove(&self, docker: &Docker, id: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(id, Some(options)).await {
-            Err(error) if is_missing(&error) => Ok(()),
-            Err(error) if is_in_progress(&error) => {
-                // By the engine itself. Whatever this says, it is over.
-                let removed = WaitContainerOptionsBuilder::default().condition("removed").build();
-                let _ = std::pin::pin!(docker.wait_container(id, Some(removed))).next().await;
-                Ok(())
+        let mut left = REMOVALS;
+        loop {
+            left -= 1;
+            match docker.remove_container(id, Some(options.clone())).await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_missing(&error) => return Ok(()),
+                // It ends by itself at this moment, or the engine removes it already.
+                Err(_) if left > 0 => tokio::time::sleep(BETWEEN).await,
+                Err(error) => return Err(failed(&self.engine, "remove the container")(error)),
             }
-            done => done.map_err(failed(&self.engine, "remove the container")),
         }
     }
 
@@ -120,11 +121,6 @@ pub(crate) fn failed<'a>(engine: &'a Engine, doing: &'a str) -> impl FnOnce(Erro
 /// Whether there is no such thing.
 pub(crate) fn is_missing(error: &Error) -> bool {
     status(error) == Some(404)
-}
-
-/// Whether it is being done already.
-fn is_in_progress(error: &Error) -> bool {
-    status(error) == Some(409)
 }
 
 fn status(error: &Error) -> Option<u16> {

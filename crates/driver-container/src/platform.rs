@@ -111,10 +111,13 @@ impl Container {
         Ok(Given { id, program, profile, folders: None, command: Vec::new() })
     }
 
-    /// The container of this place, if there is one: another's of the same name is not touched.
+    /// The container of this place, if there is one. One that was not written down in time is known by its name and
+    /// its label: another's of the same name is not touched.
     async fn find(&self, docker: &Docker, place: &Place) -> Result<Option<String>> {
-        let asked = place.container.as_ref().unwrap_or(&place.name);
-        let found = match docker.inspect_container(asked, None).await {
+        if place.container.is_some() {
+            return Ok(place.container.clone());
+        }
+        let found = match docker.inspect_container(&place.name, None).await {
             Err(error) if is_missing(&error) => return Ok(None),
             found => found.map_err(failed(&self.client.engine, "look a container up"))?,
         };
