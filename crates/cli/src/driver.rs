@@ -19,7 +19,7 @@ pub(crate) fn strongest(client: &Client, image: Option<&str>) -> Result<DriverNa
     for driver in [DriverName::Podman, DriverName::Docker] {
         match lacks(&examine(client, driver)?) {
             None => {
-                note(&format!("driver {driver}: every layer works in its containers"));
+                note(format!("driver {driver}: every layer works in its containers"));
                 return Ok(driver);
             }
             Some(lacks) => missing.push(format!("{driver}: {lacks}")),
