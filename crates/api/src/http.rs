@@ -55,7 +55,8 @@ mod secret;
 
 pub use audit::{AuditQuery, VerifyReply};
 pub use gateway::{
-    AuditHealth, DriverStatus, Examination, Folders, LayerCheck, Status, StopGateway, Stopping, Version,
+    AuditHealth, DriverStatus, Examination, Folders, LayerCheck, PullLine, PullRequest, PullStep, Status,
+    StopGateway, Stopping, Version,
 };
 pub use llm::{UsageBy, UsageQuery, UsageReply, UsageRow};
 pub use policy::{ApplyReply, ApplyRequest, PolicyReply, Push, RevisionInfo};

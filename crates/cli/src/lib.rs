@@ -17,6 +17,7 @@ mod extend;
 mod output;
 mod outside;
 mod progress;
+mod pull;
 mod session;
 mod source;
 mod terminal;

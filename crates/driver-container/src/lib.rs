@@ -16,6 +16,7 @@ mod hand_over;
 mod image;
 mod platform;
 mod profile;
+mod registry;
 mod user;
 
 use std::{path::Path, sync::Arc};

@@ -8,10 +8,11 @@ use std::{
 use async_trait::async_trait;
 use bollard::Docker;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, Result, SandboxSpec};
+use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, PullStep, Result, SandboxSpec};
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use crate::{
     Engine,
@@ -20,7 +21,7 @@ use crate::{
     examine,
     hand_over::HandOver,
     image::{self, Image},
-    profile,
+    profile, registry,
     user::User,
 };
 
@@ -252,6 +253,11 @@ impl Platform for Container {
             profile::count()
         );
         Some(LayerReport { layer: "container".into(), enforced: true, detail })
+    }
+
+    async fn pull(&self, image: &str, told: &mpsc::Sender<PullStep>) -> Result<()> {
+        let known = self.client.get().await?;
+        registry::pull(&known, &self.client.engine, image, told).await
     }
 
     async fn examine(&self) -> Result<Vec<LayerCheck>> {

@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use chiton_api::control::{SupervisorReply, SupervisorRequest, SupervisorStatus};
 use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
-    LayerCheck, Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
+    LayerCheck, Link, ProxyConfig, PullStep, Result, SandboxHandle, SandboxId, SandboxSpec,
 };
+
+use tokio::sync::mpsc;
 
 use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
@@ -283,6 +285,10 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
 
     async fn examine(&self) -> Result<Vec<LayerCheck>> {
         self.platform.examine().await
+    }
+
+    async fn pull(&self, image: &str, told: mpsc::Sender<PullStep>) -> Result<()> {
+        self.platform.pull(image, &told).await
     }
 
     async fn list(&self) -> Result<Vec<SandboxHandle>> {

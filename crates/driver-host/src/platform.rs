@@ -8,8 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverName, LayerCheck, Result, SandboxSpec};
+use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, PullStep, Result, SandboxSpec};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
 
 use crate::Folder;
 
@@ -68,6 +69,14 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Where nothing could be tried.
     async fn examine(&self) -> Result<Vec<LayerCheck>>;
+
+    /// See [`ComputeDriver::pull`](chiton_driver::ComputeDriver::pull).
+    ///
+    /// # Errors
+    /// Where it has no images, or the image cannot be had.
+    async fn pull(&self, image: &str, _told: &mpsc::Sender<PullStep>) -> Result<()> {
+        Err(DriverError::Unsupported(format!("`{image}`: the driver `{}` has no images", self.name())))
+    }
 
     /// Waits until the first process inside has ended by itself, for a moment at most.
     async fn settled(&self, place: &Self::Place);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use chiton_api::control::{EnforcementReport, Exit, FilesystemPolicy, Launch, ProxyConfig};
-pub use chiton_api::http::LayerCheck;
+pub use chiton_api::http::{LayerCheck, PullStep};
+use tokio::sync::mpsc;
 
 pub use crate::types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec};
 
@@ -66,6 +67,12 @@ pub trait ComputeDriver: Send + Sync {
     /// # Errors
     /// Where nothing could be tried; what is merely missing is in the answer.
     async fn examine(&self) -> Result<Vec<LayerCheck>>;
+
+    /// Brings an image where it is not on this machine, and tells how far it is.
+    ///
+    /// # Errors
+    /// Where the driver has no images, or the image cannot be had.
+    async fn pull(&self, image: &str, told: mpsc::Sender<PullStep>) -> Result<()>;
 
     /// Every sandbox of this driver that still runs here, for adoption after a restart.
     async fn list(&self) -> Result<Vec<SandboxHandle>>;

@@ -1,6 +1,7 @@
 //! The HTTP API: routes, and the document that describes them, made from the same code.
 
 mod audit;
+mod drivers;
 mod extract;
 mod gateway;
 mod llm;
@@ -35,7 +36,8 @@ const MAX_BODY: usize = 4 << 20;
         gateway::version,
         gateway::status,
         gateway::openapi,
-        gateway::examine,
+        drivers::examine,
+        drivers::pull,
         gateway::stop,
         sandboxes::list,
         sandboxes::show,
@@ -70,7 +72,8 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/version", get(gateway::version))
         .route("/v1/status", get(gateway::status))
         .route("/v1/openapi.json", get(gateway::openapi))
-        .route("/v1/drivers/{driver}/examine", post(gateway::examine))
+        .route("/v1/drivers/{driver}/examine", post(drivers::examine))
+        .route("/v1/drivers/{driver}/pull", post(drivers::pull))
         .route("/v1/stop", post(gateway::stop))
         .route("/v1/sandboxes", get(sandboxes::list).post(sessions::create))
         .route("/v1/sandboxes/{sandbox}", get(sandboxes::show).delete(sandboxes::remove))
@@ -139,6 +142,6 @@ mod tests {
         described.sort();
         routes.sort();
         assert_eq!(described, routes);
-        assert_eq!(routes.len(), 27);
+        assert_eq!(routes.len(), 28);
     }
 }

@@ -77,6 +77,42 @@ pub struct Examination {
     pub checks: Vec<LayerCheck>,
 }
 
+/// `POST /v1/drivers/{driver}/pull`: bring an image where it is not on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    /// Its name, with a tag or a digest; without either, `latest`.
+    pub image: String,
+}
+
+/// A line of the answer to [`PullRequest`]: the last says that it is over, or why it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PullLine {
+    /// How far it is.
+    Step(PullStep),
+    /// The image is here.
+    Done,
+    /// It is not, one line.
+    Failed(String),
+}
+
+/// How far one part of an image is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PullStep {
+    /// Which part; none: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// What happens to it, in the engine's words.
+    pub status: String,
+    /// Bytes so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// Bytes in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
 /// One layer of an examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LayerCheck {

@@ -55,6 +55,11 @@ impl Client {
         self.exchange(&Request { method: "GET", target, body: None, upgrade: None })
     }
 
+    /// A JSON body, an answer that is read as it comes.
+    pub(crate) fn lines(&self, target: &str, body: &impl Serialize) -> Result<Response, CliError> {
+        self.exchange(&Request { method: "POST", target, body: Some(encode(body)?), upgrade: None })
+    }
+
     /// Asks for a session.
     pub(crate) fn session(&self, target: &str, body: Option<Vec<u8>>) -> Result<Upgraded, CliError> {
         let request = Request { method: "POST", target, body, upgrade: Some(SESSION_PROTOCOL) };

@@ -7,7 +7,7 @@ use std::{
 
 use chiton_api::{
     http::{CreateRequest, Sandbox, Session},
-    name::SandboxName,
+    name::{DriverName, SandboxName},
 };
 use chiton_policy::Policy;
 use clap::Args;
@@ -22,6 +22,7 @@ use crate::{
     error::{BeforeStart, CliError, Status},
     output::note,
     outside::{explain_absence, search_path},
+    pull::pull,
     source::{Source, passed_through},
 };
 
@@ -77,6 +78,11 @@ impl RunArgs {
         let client = context.client().before_start()?;
         if auto {
             request.driver = Some(strongest(&client, request.image.as_deref()).before_start()?);
+        }
+        if let (Some(image), Some(driver)) = (&request.image, request.driver)
+            && driver != DriverName::Native
+        {
+            pull(&client, driver, image).before_start()?;
         }
         if request.session.attach {
             return attached(&client, &request, &session);

@@ -2,14 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
-use chiton_api::http::{
-    AuditHealth, DriverStatus, Examination, Folders, Problem, Status, StopGateway, Stopping, Version,
-};
-use chiton_api::name::DriverName;
+use axum::{Json, extract::State};
+use chiton_api::http::{AuditHealth, DriverStatus, Folders, Problem, Status, StopGateway, Stopping, Version};
 use chiton_driver::{Capabilities, ComputeDriver};
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -52,20 +46,6 @@ fn driver_status(driver: &dyn ComputeDriver) -> DriverStatus {
     let Capabilities { live_denied_paths, transparent_capture, resources, gpu, images } =
         driver.capabilities();
     DriverStatus { name: driver.name(), live_denied_paths, transparent_capture, resources, gpu, images }
-}
-
-/// Try each layer where a driver's sandboxes run.
-#[utoipa::path(post, path = "/v1/drivers/{driver}/examine",
-    params(("driver" = String, Path, description = "Its name")), responses(
-    (status = 200, body = Examination),
-    (status = "default", body = Problem, description = "An error."),
-))]
-pub(super) async fn examine(
-    State(gateway): State<Arc<Gateway>>,
-    Path(driver): Path<DriverName>,
-) -> Result<Json<Examination>, GatewayError> {
-    let checks = gateway.driver(driver)?.examine().await?;
-    Ok(Json(Examination { checks }))
 }
 
 /// This document.

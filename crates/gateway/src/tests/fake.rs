@@ -336,6 +336,10 @@ impl ComputeDriver for Fake {
         Ok(Vec::new())
     }
 
+    async fn pull(&self, _: &str, _: tokio::sync::mpsc::Sender<chiton_api::http::PullStep>) -> Result<()> {
+        Ok(())
+    }
+
     async fn list(&self) -> Result<Vec<SandboxHandle>> {
         let handle = |id: &SandboxId| SandboxHandle { driver: DriverName::Native, id: id.clone() };
         Ok(self.host().sandboxes.keys().map(handle).collect())
