@@ -14,7 +14,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+/// A connection.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 pub fn run(arguments: &[String]) -> ExitCode {
     let [address, name, path, count] = arguments else { return ExitCode::from(2) };
@@ -37,7 +38,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn connect(address: &str, name: &str) -> Stream {
+/// Connects, trusting `SSL_CERT_FILE`.
+pub(crate) fn connect(address: &str, name: &str) -> Stream {
     let file = std::env::var("SSL_CERT_FILE").expect("SSL_CERT_FILE");
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).expect("certificates") {

@@ -1,7 +1,7 @@
 //! Whole-process figures for docs/performance.md: `cargo run --release -p chiton-benches [PART…]`.
 //!
-//! Parts: `start`, `proxy`, `peers`, `models`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. Each prints medians
-//! beside its peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, `nginx` and `wrk` for `peers` and `models`, and the release binary
+//! Parts: `start`, `proxy`, `peers`, `models`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. `models` ends
+//! with what `streams` alone does too. Each prints medians beside its peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, `nginx` and `wrk` for `peers` and `models`, and the release binary
 //! (`cargo build --release`). Figures, never a pass or fail.
 
 mod bodies;
@@ -12,16 +12,17 @@ mod models;
 mod network;
 mod peers;
 mod sandbox;
+mod streams;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((first, rest)) = arguments.split_first()
-        && first == "client"
-    {
-        // Runs inside a sandbox, and beside it for the direct connection.
-        return client::run(rest);
+    // These two run inside a sandbox, and beside it for the direct connection.
+    match arguments.split_first() {
+        Some((first, rest)) if first == "client" => return client::run(rest),
+        Some((first, rest)) if first == "streams-client" => return streams::client(rest),
+        _ => {}
     }
     let all = ["start", "proxy", "peers", "models", "bodies", "memory", "apply", "lookup", "npm"]
         .map(str::to_owned);
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             "proxy" => network::proxy(),
             "peers" => peers::peers(),
             "models" => models::models(),
+            "streams" => streams::streams(),
             "bodies" => bodies::bodies(),
             "lookup" => lookup::lookup(),
             "npm" => lookup::npm_install(),

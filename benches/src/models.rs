@@ -1,6 +1,6 @@
 //! A model route beside the same request under a rule, the direct connection, and LiteLLM's proxy (PyPI:
 //! `litellm[proxy]`), where `litellm` is in the `PATH`. The server is nginx with one small chat completion; the client is
-//! `wrk`. LiteLLM reaches it in the clear, and so has less to do than the others.
+//! `wrk`. After that the delay of a stream's first event, by [`streams`]. LiteLLM reaches it in the clear, and so has less to do than the others.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -9,10 +9,11 @@ use chiton_testkit::{Chiton, TestCa};
 use crate::{
     peers::{Running, Way, field, free},
     sandbox::user,
+    streams::streams,
 };
 
-const HOST: &str = "api.openai.com";
-const KEY: &str = "sk-bench-0123456789abcdef";
+pub(crate) const HOST: &str = "api.openai.com";
+pub(crate) const KEY: &str = "sk-bench-0123456789abcdef";
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-bench","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello from the scripted model."}}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}"#;
 const ASK: &str = r#"wrk.method = "POST"
 wrk.path = "/v1/chat/completions"
@@ -20,6 +21,9 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer sk-mine-0123456789"
 wrk.body = '{"model":"gpt-bench","max_tokens":64,"messages":[{"role":"user","content":"hello"}]}'
 "#;
+
+/// Of a route that counts everything.
+pub(crate) const LIMITS: &str = ", models: ['gpt-*'], limits: {tokens_per_day: 900000000000}";
 
 const STATIC: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n";
 
@@ -40,14 +44,8 @@ pub fn models() {
     let rule = format!(
         "{STATIC}dynamic: {{network: {{http: [{{host: {HOST}, methods: [POST], paths: [/v1/chat/completions], credential: 'local://key'}}]}}}}\n"
     );
-    let route = |more: &str| {
-        format!(
-            "{STATIC}dynamic: {{llm_routing: {{provider: openai, inject_backend_credential: 'local://key'{more}}}}}\n"
-        )
-    };
-    let limits = ", models: ['gpt-*'], limits: {tokens_per_day: 900000000000}";
     let mut ways = vec![("direct", Way::Plain(tls))];
-    for (name, policy) in [("rule", rule), ("route", route("")), ("route, limits", route(limits))] {
+    for (name, policy) in [("rule", rule), ("route", route("")), ("route, limits", route(LIMITS))] {
         ways.push((name, Way::Sandbox(&chiton, chiton.write(&format!("{name}.yaml"), policy))));
     }
     match peer {
@@ -67,6 +65,14 @@ pub fn models() {
             );
         }
     }
+    streams();
+}
+
+/// A policy with a route, and this in it.
+pub(crate) fn route(more: &str) -> String {
+    format!(
+        "{STATIC}dynamic: {{llm_routing: {{provider: openai, inject_backend_credential: 'local://key'{more}}}}}\n"
+    )
 }
 
 fn server_config(tls: SocketAddr, plain: SocketAddr) -> String {
