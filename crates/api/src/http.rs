@@ -58,7 +58,7 @@ pub use gateway::{
     AuditHealth, DriverStatus, Examination, Folders, LayerCheck, PullLine, PullRequest, PullStep, Status,
     StopGateway, Stopping, Version,
 };
-pub use llm::{UsageBy, UsageQuery, UsageReply, UsageRow};
+pub use llm::{SoFar, UsageBy, UsageQuery, UsageReply, UsageRow};
 pub use policy::{ApplyReply, ApplyRequest, PolicyReply, Push, RevisionInfo};
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind};
 pub use sandbox::{

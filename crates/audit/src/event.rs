@@ -242,9 +242,12 @@ pub struct LlmUse {
     /// The figures are the most that the call could cost: its usage did not come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bound: bool,
-    /// The `reserve` event that this settles.
+    /// The `reserve` event that this settles, or tells the `progress` of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<EventId>,
+    /// How many events of its stream have come, of a call that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
 }
 
 /// Why a line is no event.

@@ -108,7 +108,7 @@ struct Used<'a>(&'a LlmUse);
 
 impl fmt::Display for Used<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LlmUse { model, input_tokens, output_tokens, usd, bound, .. } = self.0;
+        let LlmUse { model, input_tokens, output_tokens, usd, bound, events, .. } = self.0;
         if let Some(model) = model {
             write!(f, ", model {}", Safe(model))?;
         }
@@ -118,7 +118,11 @@ impl fmt::Display for Used<'_> {
                 write!(f, ", {most}{tokens} token{} {way}", if *tokens == 1 { "" } else { "s" })?;
             }
         }
-        usd.map_or(Ok(()), |usd| write!(f, ", {usd} dollars"))
+        if let Some(usd) = usd {
+            write!(f, ", {usd} dollars")?;
+        }
+        events
+            .map_or(Ok(()), |count| write!(f, ", {count} event{} so far", if count == 1 { "" } else { "s" }))
     }
 }
 

@@ -22,4 +22,4 @@ pub use credential::{InjectError, inject, inject_header, strip_headers, strip_qu
 pub use price::{BadName, Cost, PerMillion, Price, PriceRows, Prices};
 pub use request::{Asked, PreparedRequest, RequestError};
 pub use sse::UsageChunkFilter;
-pub use usage::{Usage, UsageReader};
+pub use usage::{Progress, Usage, UsageReader};

@@ -33,6 +33,17 @@ impl Usage {
     }
 }
 
+/// How far a response is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens read, as far as it was told.
+    pub input_tokens: Option<u64>,
+    /// Tokens written, as far as it was told.
+    pub output_tokens: Option<u64>,
+    /// Events with data that came, where it is an event stream. Providers put a token into each, or several, or none.
+    pub events: u64,
+}
+
 /// Reads a response's body, plain JSON, server-sent events or Amazon's, decoded. Memory is bounded; nothing is held up.
 #[derive(Debug)]
 pub struct UsageReader {
@@ -40,6 +51,7 @@ pub struct UsageReader {
     scanner: Scanner,
     form: Form,
     figures: Figures,
+    events: u64,
 }
 
 /// What a body is.
@@ -91,7 +103,7 @@ impl UsageReader {
             Some(kind) if eventstream::is_one(kind) => Form::Frames(Frames::default()),
             Some(_) | None => Form::Plain,
         };
-        Self { dialect, scanner: Scanner::default(), form, figures: Figures::default() }
+        Self { dialect, scanner: Scanner::default(), form, figures: Figures::default(), events: 0 }
     }
 
     /// Looks at the fields of the response. Where they tell a figure, the body is not asked.
@@ -128,6 +140,7 @@ impl UsageReader {
         loop {
             match frames.next() {
                 Ok(Some(frame)) => {
+                    self.events += 1;
                     self.scanner = Scanner::default();
                     self.scan(&frame.told());
                 }
@@ -173,6 +186,13 @@ impl UsageReader {
         }
     }
 
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let (input_tokens, output_tokens) = (sum(&self.figures.input), sum(&self.figures.output));
+        Progress { input_tokens, output_tokens, events: self.events }
+    }
+
     /// Whether a stream has said that nothing more comes.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
@@ -188,7 +208,10 @@ impl UsageReader {
             }
             (_, b'\n' | b'\r') => Line::Field(0),
             _ if FIELD.get(usize::from(read)) == Some(&byte) => match read + 1 {
-                5.. => Line::Data,
+                5.. => {
+                    self.events += 1;
+                    Line::Data
+                }
                 read => Line::Field(read),
             },
             _ => Line::Other,
@@ -305,6 +328,19 @@ mod tests {
                         event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"{\\\"usage\\\"\"}}\n\n\
                         event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n";
         every_chunking(Provider::Anthropic, "text/event-stream", messages, ("claude", 25, 15));
+    }
+
+    #[test]
+    fn how_far_a_stream_is() {
+        let messages = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n\
+                        : comment\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"data: x\"}}\n\n";
+        for chunk in [1, 5, messages.len()] {
+            let mut reader = UsageReader::new(Provider::Anthropic.facts().dialect, Some("text/event-stream"));
+            assert_eq!(reader.progress(), Progress::default());
+            messages.as_bytes().chunks(chunk).for_each(|chunk| reader.push(chunk));
+            let far = Progress { input_tokens: Some(25), output_tokens: Some(1), events: 2 };
+            assert_eq!(reader.progress(), far, "{chunk}");
+        }
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl Events {
         self.write(event)
     }
 
+    /// How far a model call is that runs.
+    pub(crate) fn progress(&self, llm: LlmUse) {
+        let mut event = Event::new(Layer::Llm, spend::PROGRESS);
+        event.llm = Some(llm);
+        self.note(event);
+    }
+
     /// What a model call cost that has no response.
     pub(crate) fn settled(&self, llm: LlmUse) {
         let mut event = Event::new(Layer::Llm, spend::SETTLE);

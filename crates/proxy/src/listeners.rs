@@ -92,6 +92,8 @@ impl Listening {
         }
         let events = proxy.events.clone();
         tasks.spawn(async move { events.write_deferred().await });
+        let spend = proxy.spend.clone();
+        tasks.spawn(async move { spend.write_so_far().await });
         Ok(Self { tasks, workers: workers.drop_guard() })
     }
 }

@@ -460,6 +460,13 @@ impl Exchange {
         }
     }
 
+    /// More of the body has come from the server.
+    pub(crate) fn came(&mut self, response: &UsageReader) {
+        if let Some(charge) = &mut self.charge {
+            charge.came(response);
+        }
+    }
+
     /// So many bytes of the body went to the agent.
     pub(crate) fn passed(&mut self, bytes: usize) {
         if bytes > 0 && self.first_byte.is_none() {

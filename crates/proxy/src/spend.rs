@@ -2,13 +2,15 @@
 //!
 //! A call on a route with a limit by day reserves the most that it can cost, in an event that is written before the
 //! call goes out; its completion settles that with what the provider said. The event file is the ledger: a proxy that
-//! replaces one that died reads the day's part of it, and a reservation that nothing settled stays spent.
+//! replaces one that died reads the day's part of it, and a reservation that nothing settled stays spent. How far a
+//! running call is gets written as well, for who looks: it is never counted for less than what is reserved.
 //!
 //! Counted by backend, not by the route's name: names tell the place in the document, and another place must not
 //! begin anew. All routes of a sandbox to one backend share what is spent there.
 
 mod charge;
 mod past;
+mod so_far;
 
 use std::{
     collections::HashMap,
@@ -23,7 +25,8 @@ use chiton_policy::{Denial, LlmGrant, Reason, RequestPermit, Spends, model::LlmL
 use crate::events::{Events, NotWritten};
 
 pub(crate) use charge::Charge;
-pub(crate) use past::{Past, RESERVE, SETTLE};
+pub(crate) use past::{PROGRESS, Past, RESERVE, SETTLE};
+use so_far::SoFar;
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub(crate) struct Spend {
     prices: Prices,
     events: Arc<Events>,
     ledger: Mutex<Ledger>,
+    so_far: SoFar,
 }
 
 /// What a call says of itself, as it is sent.
@@ -86,6 +90,11 @@ struct Over {
 impl Amount {
     const fn plus(self, other: Self) -> Self {
         Self { tokens: self.tokens.saturating_add(other.tokens), usd: self.usd.plus(other.usd) }
+    }
+
+    /// The larger of each.
+    fn most(self, other: Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), usd: self.usd.max(other.usd) }
     }
 
     const fn without(self, other: Self) -> Self {
@@ -173,7 +182,12 @@ impl Spend {
     /// With the operator's prices, from where earlier proxies of the sandbox left off.
     pub(crate) fn new(operators: &PriceRows, events: Arc<Events>, past: Past) -> Arc<Self> {
         let ledger = Mutex::new(past.into_ledger());
-        Arc::new(Self { prices: Prices::with(operators), events, ledger })
+        Arc::new(Self { prices: Prices::with(operators), events, ledger, so_far: SoFar::default() })
+    }
+
+    /// Writes how far running calls are, for as long as the proxy runs.
+    pub(crate) async fn write_so_far(&self) {
+        self.so_far.write(&self.events).await;
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -17,7 +17,7 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{Response, body::Frame};
 use serde_json::json;
@@ -86,6 +86,13 @@ pub fn streamed(content_type: &str, pieces: Vec<Bytes>, pause: Duration) -> Answ
         }
         Some((Ok::<_, io::Error>(Frame::data(piece)), pieces))
     });
+    respond(content_type, BodyExt::boxed_unsync(StreamBody::new(body)))
+}
+
+/// A body that begins so, and never ends.
+#[must_use]
+pub fn stalling(content_type: &str, begin: impl Into<Bytes>) -> Answer {
+    let body = stream::iter([Ok::<_, io::Error>(Frame::data(begin.into()))]).chain(stream::pending());
     respond(content_type, BodyExt::boxed_unsync(StreamBody::new(body)))
 }
 

@@ -72,8 +72,30 @@ pub struct UsageRow {
     pub unpriced: u64,
     /// Calls whose usage did not come: their figures are the most that they could cost.
     pub at_bound: u64,
-    /// Calls that reserved and are not settled: they run, or their proxy died. Not in the other figures.
+    /// Calls that reserved and are not settled: they run, or their proxy died. In no figure but `so_far`.
     pub open: u64,
+    /// What these have used so far.
+    #[serde(default)]
+    pub so_far: SoFar,
+}
+
+/// What calls have used that are not settled, as far as their providers told by now. Many tell nothing before the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SoFar {
+    /// Tokens read, those out of and into a cache included.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What these cost, in dollars, where there is a price.
+    #[schema(value_type = f64)]
+    pub usd: Usd,
+    /// Events of their streams that came. They are no tokens: one can hold several, or none.
+    pub events: u64,
+    /// Tokens that they may take at most; held against the limits until they are settled, whatever was told.
+    pub reserved_tokens: u64,
+    /// What they may cost at most, in dollars, where there is a price.
+    #[schema(value_type = f64)]
+    pub reserved_usd: Usd,
 }
 
 /// Answer of `GET /v1/llm/usage`.

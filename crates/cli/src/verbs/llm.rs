@@ -1,6 +1,6 @@
 //! `chiton llm`: what model calls used and cost.
 
-use chiton_api::http::{UsageBy, UsageReply, UsageRow};
+use chiton_api::http::{SoFar, UsageBy, UsageReply, UsageRow};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
@@ -71,14 +71,30 @@ impl UsageArgs {
         for (count, said) in [
             (reply.total.unpriced, "without a price: see `[llm.prices]` of config.toml"),
             (reply.total.at_bound, "counted at the most that it could cost: its usage did not come"),
-            (reply.total.open, "not settled: it runs, or its proxy died"),
         ] {
             if count > 0 {
                 output::note(format!("{} {said}", words::plural(count, "call")));
             }
         }
+        if reply.total.open > 0 {
+            output::note(open(&reply.total));
+        }
         Ok(())
     }
+}
+
+/// What is known of calls that are not settled.
+fn open(total: &UsageRow) -> String {
+    let SoFar { input_tokens, output_tokens, events, reserved_tokens, .. } = &total.so_far;
+    let told = match (input_tokens, output_tokens) {
+        (0, 0) => "no tokens told so far".to_owned(),
+        (read, written) => format!("{} read and {written} written so far", words::plural(*read, "token")),
+    };
+    let calls = words::plural(total.open, "call");
+    let events = words::plural(*events, "event");
+    format!(
+        "{calls} not settled (running, or its proxy died): {told}, in {events}; {reserved_tokens} reserved"
+    )
 }
 
 fn fields(name: &str, row: &UsageRow) -> Vec<Field> {
@@ -90,6 +106,28 @@ fn fields(name: &str, row: &UsageRow) -> Vec<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_of_calls_that_run() {
+        let so_far = SoFar {
+            input_tokens: 25,
+            output_tokens: 7,
+            events: 12,
+            reserved_tokens: 812,
+            ..SoFar::default()
+        };
+        let told = UsageRow { open: 1, so_far, ..UsageRow::default() };
+        assert_eq!(
+            open(&told),
+            "1 call not settled (running, or its proxy died): 25 tokens read and 7 written so far, in 12 events; 812 reserved"
+        );
+        let so_far = SoFar { events: 1, reserved_tokens: 900, ..SoFar::default() };
+        let untold = UsageRow { open: 2, so_far, ..UsageRow::default() };
+        assert_eq!(
+            open(&untold),
+            "2 calls not settled (running, or its proxy died): no tokens told so far, in 1 event; 900 reserved"
+        );
+    }
 
     #[test]
     fn what_is_asked_for() {

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read as _},
 };
 
-use chiton_api::http::{UsageBy, UsageQuery, UsageReply, UsageRow};
+use chiton_api::http::{SoFar, UsageBy, UsageQuery, UsageReply, UsageRow};
 use chiton_audit::{Event, EventId, LlmUse};
 use jiff::Timestamp;
 
@@ -35,7 +35,7 @@ pub(crate) fn usage(log: &AuditLog, query: &UsageQuery) -> Result<UsageReply, Au
 #[derive(Default)]
 struct Sums {
     rows: BTreeMap<String, UsageRow>,
-    open: HashMap<EventId, String>,
+    open: HashMap<EventId, (String, SoFar)>,
 }
 
 impl Sums {
@@ -44,8 +44,10 @@ impl Sums {
         if query.sandbox.is_some() && query.sandbox != event.sandbox {
             return;
         }
-        if let Some(call) = &llm.call {
-            self.open.remove(call);
+        match (&llm.call, event.action.as_str()) {
+            (Some(call), "progress") => return self.progress(call, llm),
+            (Some(call), _) => drop(self.open.remove(call)),
+            (None, _) => {}
         }
         if query.since.is_some_and(|since| event.time.as_micros() < since.as_microsecond()) {
             return;
@@ -53,13 +55,27 @@ impl Sums {
         let name = || name(event, llm, query.by);
         match event.action.as_str() {
             "reserve" => {
-                self.open.insert(event.id, name());
+                let so_far = SoFar {
+                    reserved_tokens: tokens(llm),
+                    reserved_usd: llm.usd.unwrap_or_default(),
+                    ..SoFar::default()
+                };
+                self.open.insert(event.id, (name(), so_far));
             }
             "response" => self.add(name(), llm),
             // One that never went out is no call.
             "settle" if llm.bound => self.add(name(), llm),
             _ => {}
         }
+    }
+
+    /// One that is settled, or began too early to be asked for, is not among those that are open.
+    fn progress(&mut self, call: &EventId, llm: &LlmUse) {
+        let Some((_, so_far)) = self.open.get_mut(call) else { return };
+        so_far.input_tokens = llm.input_tokens.unwrap_or(0);
+        so_far.output_tokens = llm.output_tokens.unwrap_or(0);
+        so_far.usd = llm.usd.unwrap_or_default();
+        so_far.events = llm.events.unwrap_or(0);
     }
 
     fn add(&mut self, name: String, llm: &LlmUse) {
@@ -73,14 +89,15 @@ impl Sums {
             usd: llm.usd.unwrap_or_default(),
             unpriced: u64::from(told && llm.usd.is_none()),
             at_bound: u64::from(llm.bound),
-            open: 0,
+            ..UsageRow::default()
         };
         sum(self.rows.entry(name).or_default(), &row);
     }
 
     fn reply(mut self) -> UsageReply {
-        for name in self.open.into_values() {
-            self.rows.entry(name).or_default().open += 1;
+        for (name, so_far) in self.open.into_values() {
+            let row = UsageRow { open: 1, so_far, ..UsageRow::default() };
+            sum(self.rows.entry(name).or_default(), &row);
         }
         let mut total = UsageRow::default();
         self.rows.values().for_each(|row| sum(&mut total, row));
@@ -98,10 +115,24 @@ fn sum(to: &mut UsageRow, row: &UsageRow) {
         (&mut to.unpriced, row.unpriced),
         (&mut to.at_bound, row.at_bound),
         (&mut to.open, row.open),
+        (&mut to.so_far.input_tokens, row.so_far.input_tokens),
+        (&mut to.so_far.output_tokens, row.so_far.output_tokens),
+        (&mut to.so_far.events, row.so_far.events),
+        (&mut to.so_far.reserved_tokens, row.so_far.reserved_tokens),
     ] {
         *to = to.saturating_add(more);
     }
-    to.usd = to.usd.plus(row.usd);
+    for (to, more) in [
+        (&mut to.usd, row.usd),
+        (&mut to.so_far.usd, row.so_far.usd),
+        (&mut to.so_far.reserved_usd, row.so_far.reserved_usd),
+    ] {
+        *to = to.plus(more);
+    }
+}
+
+fn tokens(llm: &LlmUse) -> u64 {
+    [llm.input_tokens, llm.output_tokens].into_iter().flatten().fold(0, u64::saturating_add)
 }
 
 fn name(event: &Event, llm: &LlmUse, by: UsageBy) -> String {
@@ -137,6 +168,42 @@ mod tests {
             ..LlmUse::default()
         });
         event
+    }
+
+    #[test]
+    fn what_a_running_call_has_used_is_told_until_it_is_settled() {
+        let query = UsageQuery { by: UsageBy::Model, sandbox: None, since: None };
+        let mut sums = Sums::default();
+        let reserve = event("reserve", "a", "m", 1000);
+        let progress = |tokens, events| {
+            let mut event = event("progress", "a", "m", tokens);
+            let llm = event.llm.as_mut().unwrap();
+            (llm.call, llm.events) = (Some(reserve.id), Some(events));
+            event
+        };
+        let other = event("reserve", "a", "m", 500);
+        [reserve.clone(), progress(20, 1), other, progress(30, 4)]
+            .iter()
+            .for_each(|event| sums.take(event, &query));
+        let told = SoFar {
+            input_tokens: 30,
+            output_tokens: 1,
+            usd: Usd(30),
+            events: 4,
+            reserved_tokens: 1502,
+            reserved_usd: Usd(1500),
+        };
+        let mut settled = event("response", "a", "m", 40);
+        settled.llm.as_mut().unwrap().call = Some(reserve.id);
+        let (running, mut after) = (sums.open.clone(), sums);
+        let running = Sums { open: running, ..Sums::default() }.reply().total;
+        assert_eq!((running.open, running.calls, running.input_tokens), (2, 0, 0));
+        assert_eq!(running.so_far, told);
+        // What comes after the end is of no call that runs.
+        [settled, progress(50, 9)].iter().for_each(|event| after.take(event, &query));
+        let total = after.reply().total;
+        assert_eq!((total.open, total.calls, total.input_tokens), (1, 1, 40));
+        assert_eq!((total.so_far.events, total.so_far.reserved_tokens), (0, 501));
     }
 
     #[test]

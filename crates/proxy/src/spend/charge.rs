@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chiton_audit::{EventId, LlmUse};
-use chiton_llm::{Bound, Cost, Price, Usage};
+use chiton_llm::{Bound, Cost, Price, Progress, Usage, UsageReader};
 use chiton_policy::LlmGrant;
 
 use super::{Amount, Held, Spend, usd};
@@ -28,6 +28,8 @@ pub(crate) struct Charge {
     price: Option<Price>,
     held: Option<Held>,
     sent: Sent,
+    /// What is known of it while it runs.
+    progress: Progress,
     settled: bool,
 }
 
@@ -46,6 +48,7 @@ impl Charge {
             price,
             held: None,
             sent: Sent::Nothing,
+            progress: Progress::default(),
             settled: false,
         }
     }
@@ -86,6 +89,18 @@ impl Charge {
         }
     }
 
+    /// More of the response has come. What it tells is written soon, where the call reserved anything.
+    pub(crate) fn came(&mut self, response: &UsageReader) {
+        let progress = response.progress();
+        if let Some(held) = self.held
+            && progress != self.progress
+        {
+            self.progress = progress;
+            let llm = LlmUse { events: Some(progress.events), ..self.told(&response.usage()) };
+            self.spend.so_far.is(held.event, llm);
+        }
+    }
+
     /// What the call cost, for the event that says so. `whole`: the response ended as it should.
     pub(crate) fn settle(mut self, usage: Option<Usage>, whole: bool) -> LlmUse {
         self.settle_once(usage.unwrap_or_default(), whole)
@@ -93,6 +108,9 @@ impl Charge {
 
     fn settle_once(&mut self, usage: Usage, whole: bool) -> LlmUse {
         self.settled = true;
+        if let Some(held) = self.held {
+            self.spend.so_far.forget(held.event);
+        }
         let llm = self.figures(&usage, whole);
         let held = self.held.map(|held| (held.day, held.most));
         self.spend.settled(&self.backend, held, &llm);

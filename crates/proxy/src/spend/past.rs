@@ -14,6 +14,8 @@ use crate::rates::MINUTE;
 pub(crate) const RESERVE: &str = "reserve";
 /// An event that settles a call which has no response.
 pub(crate) const SETTLE: &str = "settle";
+/// An event that says how far a running call is.
+pub(crate) const PROGRESS: &str = "progress";
 
 /// The day's part of an event file.
 #[derive(Debug)]
@@ -45,6 +47,12 @@ impl Past {
             "request" => self.requested(event.time, backend),
             RESERVE if event.time.day() >= self.now.day() => {
                 self.open.insert(event.id, (backend.clone(), Amount::of(llm)));
+            }
+            // More than was reserved is what it cost; less says nothing of what comes.
+            PROGRESS => {
+                if let Some((_, amount)) = llm.call.and_then(|call| self.open.get_mut(&call)) {
+                    *amount = amount.most(Amount::of(llm));
+                }
             }
             "response" | SETTLE => {
                 let counts = match llm.call {

@@ -4,7 +4,11 @@ use std::{io::Seek as _, time::Duration};
 
 use chiton_audit::{LlmUse, Spool, Usd};
 use chiton_testkit::{
-    routes::{Router, echo::streamed, openai},
+    routes::{
+        Router,
+        echo::{stalling as stalling_body, streamed},
+        openai,
+    },
     server::{Received, json},
 };
 
@@ -212,6 +216,60 @@ async fn a_call_cut_before_its_usage_came_costs_the_bound() {
     assert!(spent.bound, "{spent:?}");
     assert_eq!(spent.input_tokens.unwrap() + spent.output_tokens.unwrap(), bound);
     refused(&ask(&bench, body).await, 429, &format!("{bound} are used, 0 are reserved"));
+}
+
+/// A server whose streams begin so, and stall.
+fn stalling(begin: &'static str) -> Server {
+    let answer = move |mut received: Received| async move {
+        received.body().await;
+        stalling_body("text/event-stream", begin)
+    };
+    Server::new(Router::new().any("/", answer))
+}
+
+#[tokio::test]
+async fn how_far_a_running_call_is_gets_written_and_it_stays_reserved_whole() {
+    let told = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\
+                data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n";
+    let server = stalling(told);
+    let body = r#"{"model":"m","max_tokens":100,"stream":true,"stream_options":{"include_usage":true}}"#;
+    let bound = body.len() as u64 + AROUND + 100;
+    let limits = policy(&format!("{{tokens_per_day: {}}}", 2 * bound - 1));
+    let bench = server.bench(&limits, None);
+    let spend = Arc::clone(&bench.proxy.spend);
+    tokio::spawn(async move { spend.write_so_far().await });
+    let mut stream = bench.connect_tls(HOST, HOST, &["http/1.1"]).await;
+    stream.write_all(request_of(PATH, JSON, body).as_bytes()).await.unwrap();
+    let reserve = bench.event("reserve").await;
+    let far = bench.event("progress").await.llm.unwrap();
+    assert_eq!(far.call, Some(reserve.id));
+    assert_eq!((far.input_tokens, far.output_tokens, far.events), (Some(3), Some(5), Some(2)));
+    assert_eq!((far.usd, far.bound), (Some(Usd(3 * 1_000_000 + 5 * 10_000_000)), false));
+    let said = format!("0 are used, {bound} are reserved by calls that run");
+    refused(&ask(&bench, body).await, 429, &said);
+    // A proxy that comes after one that was killed meanwhile.
+    let after = server.bench(&limits, Some(past_of(&bench)));
+    refused(&ask(&after, body).await, 429, &format!("{bound} are used, 0 are reserved"));
+    // Nothing is written of a call that is settled, nor where nothing changed.
+    drop(stream);
+    bench.event("response").await;
+    assert_eq!(events_of(&bench, "progress").len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_proxy_knew_to_be_more_than_was_reserved_counts() {
+    let server = stalling("data: {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5000}}\n\n");
+    let (body, bound) = call(100);
+    let limits = policy("{tokens_per_day: 5400}");
+    let bench = server.bench(&limits, None);
+    let spend = Arc::clone(&bench.proxy.spend);
+    tokio::spawn(async move { spend.write_so_far().await });
+    let mut stream = bench.connect_tls(HOST, HOST, &["http/1.1"]).await;
+    stream.write_all(request_of(PATH, JSON, &body).as_bytes()).await.unwrap();
+    bench.event("progress").await;
+    assert!(bound < 5003);
+    let after = server.bench(&limits, Some(past_of(&bench)));
+    refused(&ask(&after, &body).await, 429, "5003 are used, 0 are reserved");
 }
 
 #[tokio::test]

@@ -129,6 +129,7 @@ impl RelayedBody {
         {
             if let Some(usage) = &mut cleaner.usage {
                 usage.push(&piece);
+                self.exchange.came(usage);
             }
             let piece = match &mut cleaner.filter {
                 Some(filter) => filter.push(&piece),
