@@ -51,6 +51,12 @@ impl Step {
         self
     }
 
+    /// In this folder instead.
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
     /// Adds arguments.
     pub fn args(&mut self, arguments: &[String]) -> &mut Self {
         self.0.args(arguments);

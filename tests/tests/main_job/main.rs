@@ -13,6 +13,7 @@ mod models;
 mod packages;
 mod postgres;
 mod real_model;
+mod rusty_vault;
 mod sdks;
 mod server;
 mod signed;

@@ -1,6 +1,6 @@
 //! The reference policy with its key in Vault, from inside a sandbox.
 //!
-//! The server is the test kit's: no package ships HashiCorp Vault or OpenBao.
+//! The server is the test kit's: no package ships HashiCorp Vault or OpenBao. [`crate::rusty_vault`] has another one.
 
 use std::{
     fs::Permissions,
@@ -18,8 +18,8 @@ use chiton_tests::{As, REFERENCE, World, finish};
 
 use crate::server::until;
 
-const FIRST: &str = "sk-vault-first-3f0c9e7d5b1a2846";
-const SECOND: &str = "sk-vault-second-84a2617b5d9e3c0f";
+pub(crate) const FIRST: &str = "sk-vault-first-3f0c9e7d5b1a2846";
+pub(crate) const SECOND: &str = "sk-vault-second-84a2617b5d9e3c0f";
 const TOKEN: &str = "hvs.token-of-the-gateway";
 
 /// What asks, says each status, and waits for a line before the next.
@@ -27,12 +27,14 @@ const ASK: &str = "while read line; do curl -sS -o answer -w '%{http_code}\\n' -
     -X POST -d '{}' https://api.openai.com/v1/chat/completions; cat answer >> all; done; \
     env; cat all; grep -rs sk-vault /proc/*/environ /workspace /tmp";
 
-struct Asking {
-    world: World,
-    vault: VaultServer,
+/// A sandbox that asks with a key of this server's.
+pub(crate) struct Asking<V> {
+    pub(crate) world: World,
+    pub(crate) vault: V,
+    pub(crate) reference: &'static str,
 }
 
-impl Asking {
+impl Asking<VaultServer> {
     fn new(times: &str) -> Self {
         let mut world = World::new(As::User, &["api.openai.com"], Router::echo());
         let ca = TestCa::new();
@@ -45,15 +47,17 @@ impl Asking {
         world.chiton.sections(&format!(
             "\n[vault]\naddress = {url:?}\ntoken_file = {token:?}\nca = {own:?}\n{times}\n"
         ));
-        Self { world, vault }
+        Self { world, vault, reference: "vault://llm/openai" }
+    }
+}
+
+impl<V> Asking<V> {
+    pub(crate) fn policy(&self) -> String {
+        REFERENCE.replace("local://openai", self.reference)
     }
 
-    fn policy() -> String {
-        REFERENCE.replace("local://openai", "vault://llm/openai")
-    }
-
-    fn start(&self) -> Child {
-        let policy = self.world.chiton.policy(&Self::policy());
+    pub(crate) fn start(&self) -> Child {
+        let policy = self.world.chiton.policy(&self.policy());
         let policy = policy.to_str().expect("UTF-8");
         let mut command = self.world.chiton.command(&["run", "--rm", "-p", policy, "--", "sh", "-c", ASK]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -61,7 +65,7 @@ impl Asking {
     }
 
     /// The key that upstream sees with one more request; none where it is refused.
-    fn ask(&self, child: &mut Child) -> Option<String> {
+    pub(crate) fn ask(&self, child: &mut Child) -> Option<String> {
         use std::io::Write;
         let before = self.world.upstream.requests().len();
         let answered =
@@ -79,7 +83,7 @@ impl Asking {
     }
 
     /// Asks until this is what upstream sees.
-    fn ask_until(&self, child: &mut Child, key: Option<&str>) {
+    pub(crate) fn ask_until(&self, child: &mut Child, key: Option<&str>) {
         let began = Instant::now();
         while self.ask(child).as_deref() != key {
             assert!(began.elapsed() < Duration::from_secs(60), "it does not become {key:?}");
@@ -145,13 +149,13 @@ fn what_does_not_resolve_stops_the_start() {
     let asking = Asking::new("");
     let chiton = &asking.world.chiton;
     let run = |policy: &str| chiton.sandboxed(&chiton.policy(policy), &["touch", "ran"]).expect_status(125);
-    let missing = run(&Asking::policy().replace("llm/openai", "llm/none"));
+    let missing = run(&asking.policy().replace("llm/openai", "llm/none"));
     assert!(
         missing.stderr.contains("`vault://llm/none` cannot be resolved: Vault has no such secret"),
         "{missing:?}"
     );
     asking.vault.set_mode(Mode::Sealed);
-    let sealed = run(&Asking::policy());
+    let sealed = run(&asking.policy());
     assert!(sealed.stderr.contains("sealed") && sealed.stderr.trim().lines().count() == 1, "{sealed:?}");
     assert!(!chiton.workspace().join("ran").exists());
 }
