@@ -215,7 +215,7 @@ fn rusty_vault(kit: &Kit) -> Result<(), Failed> {
     }
     let root = folder.display().to_string();
     let quick = ["--debug", "--config", "profile.dev.debug=0", "--config", "profile.dev.strip=true"];
-    cargo(&["install", "--locked", "--quiet", "--force", "--root", &root])
+    cargo(&["install", "--locked", "--quiet", "--root", &root])
         .with(&quick)
         .with(VAULT)
         .within(&folder)
