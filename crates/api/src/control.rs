@@ -168,6 +168,49 @@ pub struct TerminalSize {
 pub struct Exit {
     /// Its own status, or 128+N for signal N.
     pub code: u8,
+    /// Limits of the sandbox that were run into on the way.
+    #[serde(default, skip_serializing_if = "LimitsHit::is_none")]
+    pub limits: LimitsHit,
+}
+
+impl Exit {
+    /// Of this status, within its limits.
+    #[must_use]
+    pub const fn of(code: u8) -> Self {
+        Self { code, limits: LimitsHit { out_of_memory: 0, pids: 0, wall_time: false } }
+    }
+}
+
+/// Which of the policy's `static.resources` a sandbox has run into since it was made. The numbers only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LimitsHit {
+    /// `memory`: processes that were killed for want of it.
+    #[serde(default)]
+    pub out_of_memory: u64,
+    /// `pids`: processes and threads that were not begun.
+    #[serde(default)]
+    pub pids: u64,
+    /// `wall_time`: its time is over.
+    #[serde(default)]
+    pub wall_time: bool,
+}
+
+impl LimitsHit {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Both together, of what was seen at two places.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            out_of_memory: self.out_of_memory.max(other.out_of_memory),
+            pids: self.pids.max(other.pids),
+            wall_time: self.wall_time || other.wall_time,
+        }
+    }
 }
 
 /// Where a supervisor stands.
@@ -191,7 +234,7 @@ pub struct EnforcementReport {
 /// One layer of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LayerReport {
-    /// `namespaces`, `view`, `lookup`, `capture`, `limits`, `identity`, `landlock`, `seccomp`.
+    /// `namespaces`, `view`, `lookup`, `capture`, `limits`, `identity`, `landlock`, `seccomp`, `resources`.
     pub layer: String,
     /// Whether the whole of it holds.
     pub enforced: bool,

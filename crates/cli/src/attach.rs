@@ -1,8 +1,10 @@
 //! From an upgraded connection to an exit status: the session, and what is said after it.
 
+use std::time::{Duration, Instant};
+
 use chiton_api::{
     control::Exit,
-    http::{AuditQuery, Denials, Session},
+    http::{AuditQuery, Denials, Sandbox, Session, WaitReply},
 };
 use jiff::Timestamp;
 
@@ -13,6 +15,12 @@ use crate::{
     session::{Ended, Wishes, carry},
     terminal, words,
 };
+
+/// Between the end of a connection and the gateway's word that the sandbox has ended.
+const SETTLING: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_millis(20);
+/// What the gateway says of a program whose end is not known.
+const FAULT: u8 = 125;
 
 /// How an attached program is connected: a terminal where there is one at both ends.
 pub(crate) fn wished(attach: bool) -> Session {
@@ -25,7 +33,7 @@ pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Resul
     let wishes = Wishes { terminal: session.terminal.is_some(), stdin: session.stdin };
     let name = upgraded.sandbox.as_deref().unwrap_or(name).to_owned();
     match carry(upgraded.stream, upgraded.early, wishes)? {
-        Ended::Exit(Exit { code }) => Ok(Status::Code(code)),
+        Ended::Exit(Exit { code, .. }) => Ok(Status::Code(code)),
         Ended::Detached => {
             note(format!("chiton: left {name}, which runs on: chiton attach {name}"));
             Ok(Status::Code(0))
@@ -38,6 +46,33 @@ pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Resul
     }
 }
 
+/// The same for a sandbox's own program: where its supervisor went with it, how it ended is asked of the gateway.
+pub(crate) fn attend_main(
+    client: &Client,
+    upgraded: Upgraded,
+    session: &Session,
+    name: &str,
+) -> Result<Status, CliError> {
+    let attended = attend(upgraded, session, name);
+    let lost = attended.as_ref().is_err_and(|error| error.exit() == Status::Chiton);
+    let ended = if lost { ended(client, name) } else { None };
+    ended.map_or(attended, Ok)
+}
+
+/// Its program's own status, once it has ended; none where it goes on, or ended by a fault.
+fn ended(client: &Client, name: &str) -> Option<Status> {
+    let began = Instant::now();
+    let target = sandbox_target(name, "").ok()?;
+    while client.get::<Sandbox>(&target).is_ok_and(|sandbox| sandbox.state.is_live()) {
+        if began.elapsed() > SETTLING {
+            return None;
+        }
+        std::thread::sleep(PERIOD);
+    }
+    let reply: WaitReply = client.get(&sandbox_target(name, "/wait").ok()?).ok()?;
+    (reply.exit_code != FAULT).then_some(Status::Code(reply.exit_code))
+}
+
 /// After refusals, one line: how many, and how to see them.
 pub(crate) fn tell_refusals(client: &Client, name: &str, since: Timestamp) {
     let Some(denials) = refusals(client, name, since).filter(|denials| denials.count > 0) else { return };
@@ -48,6 +83,17 @@ pub(crate) fn tell_refusals(client: &Client, name: &str, since: Timestamp) {
         "chiton: {} {verb} refused{layers}: chiton audit query --sandbox {name} --decision deny",
         words::plural(denials.count, "attempt"),
     ));
+}
+
+/// Where a limit ended the program, one line: which. After the end, also of a sandbox that is removed by now.
+pub(crate) fn tell_limit(client: &Client, name: &str, status: Status) {
+    if status == Status::Code(0) {
+        return;
+    }
+    let asked = sandbox_target(name, "/wait").and_then(|target| client.get::<WaitReply>(&target));
+    if let Some(reason) = asked.ok().and_then(|reply| reply.reason) {
+        note(format!("chiton: {}", reason.0));
+    }
 }
 
 /// From the sandbox, or from the audit log where it is already removed.

@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn ends_with_the_programs_exit() {
         let bytes = frame(SessionKind::Exit, br#"{"code":3}"#);
-        assert_eq!(copy_output(&bytes[..]).unwrap(), Ended::Exit(Exit { code: 3 }));
+        assert_eq!(copy_output(&bytes[..]).unwrap(), Ended::Exit(Exit::of(3)));
     }
 
     #[test]

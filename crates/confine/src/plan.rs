@@ -34,6 +34,8 @@ pub const TRUST_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The empty file that hides a denied file, and the empty folder that hides a denied folder, while the view is
 /// assembled. They are gone when it is entered.
 pub(crate) const MASK_FILE: &str = "/.mask-file";
+/// Where the one filesystem of the private folders hangs while the view is assembled, where they share one.
+pub(crate) const PRIVATE: &str = "/.private";
 /// See [`MASK_FILE`].
 pub(crate) const MASK_FOLDER: &str = "/.mask-folder";
 

@@ -8,7 +8,9 @@ use std::{
 use async_trait::async_trait;
 use bollard::Docker;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, PullStep, Result, SandboxSpec};
+use chiton_driver::{
+    Capabilities, DriverError, DriverName, LayerCheck, PullStep, Resources, Result, SandboxSpec,
+};
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -178,7 +180,29 @@ impl Platform for Container {
         }
     }
 
+    fn check_resources(&self, resources: &Resources) -> Result<()> {
+        let asked = [
+            ("cpus", resources.cpu_millis.is_some()),
+            ("memory", resources.memory.is_some()),
+            ("pids", resources.pids.is_some()),
+        ];
+        let fields: Vec<_> = asked
+            .into_iter()
+            .filter(|(_, asked)| *asked)
+            .map(|(field, _)| format!("`static.resources.{field}`"))
+            .collect();
+        if fields.is_empty() {
+            return Ok(());
+        }
+        Err(DriverError::Unsupported(format!(
+            "{} cannot be enforced by the driver `{}` yet: leave it out, or take `--driver native`",
+            fields.join(", "),
+            self.client.engine.name()
+        )))
+    }
+
     async fn place(&self, spec: &SandboxSpec, _others: &[Place]) -> Result<Place> {
+        self.check_resources(&spec.resources)?;
         let name = spec.image.as_deref().ok_or_else(|| {
             DriverError::Unsupported("a container's files are an image's: add --image IMAGE".to_owned())
         })?;

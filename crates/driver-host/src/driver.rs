@@ -8,16 +8,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chiton_api::control::{SupervisorReply, SupervisorRequest, SupervisorStatus};
+use chiton_api::control::{LayerReport, SupervisorReply, SupervisorRequest, SupervisorStatus};
 use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
-    LayerCheck, Link, ProxyConfig, PullStep, Result, SandboxHandle, SandboxId, SandboxSpec,
+    LayerCheck, LimitsHit, Link, ProxyConfig, PullStep, Resources, Result, SandboxHandle, SandboxId,
+    SandboxSpec,
 };
 
 use tokio::sync::mpsc;
 
 use crate::{
     folder::{self, Folder, Folders, PROXY, Record},
+    limits,
     platform::{Platform, Starting},
     process::ProcessId,
     proxy::{AttachError, Proxies},
@@ -28,7 +30,7 @@ use crate::{
 /// After the grace of a `stop`, so long the supervisor may take before it is killed.
 const STUBBORN: Duration = Duration::from_secs(5);
 /// The status of a program that was killed.
-const KILLED: Exit = Exit { code: 137 };
+const KILLED: Exit = Exit::of(137);
 
 /// Launches sandboxes of one platform on this host.
 #[derive(Debug)]
@@ -141,10 +143,16 @@ impl<P: Platform> HostDriver<P> {
         };
         match asked.await {
             Err(DriverError::NotRunning(id)) => {
-                supervisor::written_exit(&record.spec).ok_or(DriverError::NotRunning(id))
+                self.ended(&record, None).await.ok_or(DriverError::NotRunning(id))
             }
+            Ok(exit) => Ok(self.ended(&record, Some(exit)).await.unwrap_or(exit)),
             answer => answer,
         }
+    }
+
+    /// How it ended, with what it ran into.
+    async fn ended(&self, record: &Record<P::Place>, told: Option<Exit>) -> Option<Exit> {
+        limits::ended(&record.spec, told, self.platform.limits_hit(&record.place).await)
     }
 
     async fn status(&self, handle: &SandboxHandle) -> Result<SupervisorStatus> {
@@ -163,6 +171,10 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
 
     fn capabilities(&self) -> Capabilities {
         self.platform.capabilities()
+    }
+
+    fn check_resources(&self, resources: &Resources) -> Result<()> {
+        self.platform.check_resources(resources)
     }
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
@@ -189,6 +201,8 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         let folder = self.folders.of(&handle.id);
         if let Some(record) = folder.record() {
             self.end(&record).await?;
+            limits::keep(&record.spec, self.platform.limits_hit(&record.place).await)?;
+            self.platform.forget(&record.place).await?;
         }
         folder
             .remove()
@@ -234,7 +248,9 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         else {
             return Err(supervisor::unexpected());
         };
-        self.update(handle, |record| self.platform.viewed(&mut record.place))
+        let mut viewed = Ok(());
+        self.update(handle, |record| viewed = self.platform.viewed(&mut record.place))?;
+        viewed
     }
 
     async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {
@@ -260,7 +276,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         }
         let (_, record) = self.of(handle)?;
         self.platform.end(&record.place).await?;
-        Ok(supervisor::written_exit(&record.spec).unwrap_or(KILLED))
+        Ok(self.ended(&record, None).await.unwrap_or(KILLED))
     }
 
     async fn signal(&self, handle: &SandboxHandle, signal: i32) -> Result<()> {
@@ -275,7 +291,14 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         let report = self.status(handle).await?.report;
         let mut report = report.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
         report.layers.splice(0..0, self.platform.layer(&record.place));
+        let detail = limits::shown(&record.spec.resources, &self.platform.keeper(&record.place));
+        report.layers.push(LayerReport { layer: "resources".into(), enforced: true, detail });
         Ok(report)
+    }
+
+    async fn limits_hit(&self, handle: &SandboxHandle) -> Result<LimitsHit> {
+        let (_, record) = self.of(handle)?;
+        Ok(self.platform.limits_hit(&record.place).await)
     }
 
     async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link> {

@@ -6,6 +6,7 @@
 
 mod driver;
 mod folder;
+mod limits;
 mod platform;
 mod process;
 mod proxy;

@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
-use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, PullStep, Result, SandboxSpec};
+use chiton_driver::{
+    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
@@ -26,6 +28,12 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
 
     /// Which promises it keeps on this machine.
     fn capabilities(&self) -> Capabilities;
+
+    /// See [`ComputeDriver::check_resources`](chiton_driver::ComputeDriver::check_resources).
+    ///
+    /// # Errors
+    /// What is not kept here, by name.
+    fn check_resources(&self, resources: &Resources) -> Result<()>;
 
     /// The place of a sandbox that is not started yet, while the places of all others cannot change. Whatever can be
     /// refused is refused here.
@@ -56,12 +64,27 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         launch.clone()
     }
 
-    /// What else is known once the view stands.
-    fn viewed(&self, _place: &mut Self::Place) {}
+    /// What else is known once the view stands, and what is to be done before a program starts.
+    ///
+    /// # Errors
+    /// What could not be done: nothing starts then.
+    fn viewed(&self, _place: &mut Self::Place) -> Result<()> {
+        Ok(())
+    }
 
     /// What it enforces itself, for the report.
     fn layer(&self, _place: &Self::Place) -> Option<LayerReport> {
         None
+    }
+
+    /// What keeps `static.resources`, for the report: `control groups of version 2`, an engine.
+    fn keeper(&self, _place: &Self::Place) -> String {
+        self.name().to_string()
+    }
+
+    /// What a sandbox ran into, also after [`Platform::end`] and until [`Platform::forget`].
+    async fn limits_hit(&self, _place: &Self::Place) -> LimitsHit {
+        LimitsHit::default()
     }
 
     /// See [`ComputeDriver::examine`](chiton_driver::ComputeDriver::examine).
@@ -86,6 +109,14 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What could not be ended.
     async fn end(&self, place: &Self::Place) -> Result<()>;
+
+    /// Removes what is left once all has ended: what counted. May be repeated.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    async fn forget(&self, _place: &Self::Place) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a supervisor is started with.

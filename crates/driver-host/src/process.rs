@@ -65,6 +65,12 @@ impl ProcessId {
         Ok(Self { pid, started: started(number)? })
     }
 
+    /// Its number. Only of one that is held, or that cannot have been reaped.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.pid
+    }
+
     /// Holds the process, where it still is this one.
     #[must_use]
     pub fn hold(self) -> Option<Held> {

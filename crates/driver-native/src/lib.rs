@@ -2,6 +2,7 @@
 //!
 //! Supervisors are processes of this host; everything else is [`chiton_driver_host`]'s.
 
+mod cgroup;
 mod host_id;
 mod platform;
 
@@ -18,5 +19,6 @@ pub type NativeDriver = HostDriver<Native>;
 /// supervisor, `/proc/self/exe` for this very one.
 #[must_use]
 pub fn driver(runtime: &Path, executable: &Path, proxies: Arc<Proxies>) -> NativeDriver {
+    chiton_confine::cgroup::settle();
     HostDriver::new(Native { executable: executable.to_owned() }, runtime.join("sandboxes"), proxies)
 }

@@ -5,11 +5,14 @@ use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use chiton_api::control::Identity;
-use chiton_driver::{Capabilities, DriverError, DriverName, LayerCheck, Result, SandboxSpec};
+use chiton_confine::cgroup::Group;
+use chiton_driver::{
+    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, Resources, Result, SandboxSpec,
+};
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use serde::{Deserialize, Serialize};
 
-use crate::host_id::host_id;
+use crate::{cgroup, host_id::host_id};
 
 /// How long the outer supervisor may write its last events once init is gone.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -30,6 +33,9 @@ pub struct Place {
     supervisor: Option<ProcessId>,
     /// The first process inside, once the view stands.
     init: Option<ProcessId>,
+    /// Its control group, where it needs one.
+    #[serde(default)]
+    group: Option<Group>,
 }
 
 #[async_trait]
@@ -44,10 +50,14 @@ impl Platform for Native {
         Capabilities {
             live_denied_paths: true,
             transparent_capture: true,
-            resources: false,
+            resources: cgroup::keeps_all(),
             gpu: false,
             images: false,
         }
+    }
+
+    fn check_resources(&self, resources: &Resources) -> Result<()> {
+        cgroup::check(resources)
     }
 
     async fn place(&self, spec: &SandboxSpec, others: &[Place]) -> Result<Place> {
@@ -55,24 +65,36 @@ impl Platform for Native {
             let taken: Vec<u32> = others.iter().filter_map(|place| place.host_id).collect();
             host_id(&spec.id, &taken)
         });
-        Ok(Place { host_id, ..Place::default() })
+        Ok(Place { host_id, group: cgroup::plan(spec)?, ..Place::default() })
     }
 
     async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
+        cgroup::make(starting.place.group.as_ref())?;
         let started =
             chiton_driver_host::start(&self.executable, c"supervisor", &starting.papers.descriptors());
         let (id, held) = started
             .map_err(|source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source })?;
         starting.place.supervisor = Some(id);
-        starting.keep().inspect_err(|_| drop(held.kill()))
+        starting.keep().inspect_err(|_| drop(held.kill()))?;
+        // Before it is asked for namespaces, so that the one of control groups begins there.
+        cgroup::join(starting.place.group.as_ref(), id)
     }
 
     fn identity(&self, place: &Place) -> Identity {
         place.host_id.map_or(Identity::Caller, |host_id| Identity::Mapped { host_id })
     }
 
-    fn viewed(&self, place: &mut Place) {
+    fn viewed(&self, place: &mut Place) -> Result<()> {
         place.init = place.supervisor.and_then(|outer| outer.children().first().copied());
+        cgroup::join_inside(place.group.as_ref(), place.init)
+    }
+
+    fn keeper(&self, place: &Place) -> String {
+        cgroup::keeper(place.group.as_ref())
+    }
+
+    async fn limits_hit(&self, place: &Place) -> LimitsHit {
+        cgroup::hits(place.group.as_ref())
     }
 
     async fn examine(&self) -> Result<Vec<LayerCheck>> {
@@ -105,5 +127,9 @@ impl Platform for Native {
             held.end().await.map_err(io)?;
         }
         Ok(())
+    }
+
+    async fn forget(&self, place: &Place) -> Result<()> {
+        cgroup::remove(place.group.as_ref()).await
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod programs;
+mod resources;
 mod sandbox;
 mod sessions;
 
@@ -43,5 +44,5 @@ impl std::fmt::Debug for Case {
 
 /// The whole suite.
 pub fn cases() -> impl Iterator<Item = Case> {
-    programs::CASES.iter().chain(sessions::CASES).copied()
+    programs::CASES.iter().chain(sessions::CASES).chain(resources::CASES).copied()
 }

@@ -6,16 +6,20 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod resources;
 mod types;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use chiton_api::control::{EnforcementReport, Exit, FilesystemPolicy, Launch, ProxyConfig};
+pub use chiton_api::control::{EnforcementReport, Exit, FilesystemPolicy, Launch, LimitsHit, ProxyConfig};
 pub use chiton_api::http::{LayerCheck, PullStep};
 use tokio::sync::mpsc;
 
-pub use crate::types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec};
+pub use crate::{
+    resources::Resources,
+    types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec},
+};
 
 /// A driver's answers.
 pub type Result<T> = std::result::Result<T, DriverError>;
@@ -28,6 +32,12 @@ pub trait ComputeDriver: Send + Sync {
 
     /// Which promises it keeps on this machine.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether this machine can hold a sandbox to all of these. Changes nothing; `create_sandbox` refuses what this refuses.
+    ///
+    /// # Errors
+    /// `Unsupported`, which names each field that is not kept here, why, and what mends it.
+    fn check_resources(&self, resources: &Resources) -> Result<()>;
 
     /// Makes the sandbox's namespaces and its captured network. No agent runs yet.
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle>;
@@ -47,7 +57,8 @@ pub trait ComputeDriver: Send + Sync {
     /// A further session of the main program.
     async fn attach(&self, handle: &SandboxHandle) -> Result<Link>;
 
-    /// Waits until the main program has ended.
+    /// Waits until the main program has ended. What limits it ran into is part of the answer, also where one of them
+    /// killed the supervisor.
     async fn wait(&self, handle: &SandboxHandle) -> Result<Exit>;
 
     /// SIGTERM to the main program, then SIGKILL to everything after the grace.
@@ -56,7 +67,10 @@ pub trait ComputeDriver: Send + Sync {
     /// Sends the main program a signal.
     async fn signal(&self, handle: &SandboxHandle, signal: i32) -> Result<()>;
 
-    /// What is enforced, as the supervisor reported it.
+    /// Which limits it has run into so far. `wall_time` need not be told before the end.
+    async fn limits_hit(&self, handle: &SandboxHandle) -> Result<LimitsHit>;
+
+    /// What is enforced, as the supervisor reported it, and what the driver does besides.
     async fn report(&self, handle: &SandboxHandle) -> Result<EnforcementReport>;
 
     /// A fresh control link to the sandbox's proxy (messages of `chiton_api::control`).

@@ -6,6 +6,8 @@ pub use chiton_api::name::{DriverName, SandboxId};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::resources::Resources;
+
 /// What to create.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -24,8 +26,12 @@ pub struct SandboxSpec {
     pub supervisor_events: PathBuf,
     /// Where the proxy appends its events, one JSON object a line.
     pub proxy_events: PathBuf,
-    /// Where the supervisor writes the JSON of `Exit` when the main program has ended.
+    /// Where the supervisor writes the JSON of `Exit` when the main program has ended. The driver adds which limits were
+    /// run into, and writes it where a limit ended the supervisor too.
     pub exit: PathBuf,
+    /// How much of the machine it gets.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// A sandbox of a driver.
@@ -44,7 +50,8 @@ pub struct Capabilities {
     pub live_denied_paths: bool,
     /// Every connection is captured without a proxy variable.
     pub transparent_capture: bool,
-    /// `static.resources`.
+    /// Every field of `static.resources`. Where this is not so, [`ComputeDriver::check_resources`](crate::ComputeDriver)
+    /// says which are kept.
     pub resources: bool,
     /// `static.gpu`.
     pub gpu: bool,

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
+use chiton_driver::Resources;
 use chiton_policy::Policy;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,18 @@ impl Document {
             return Err(GatewayError::NotSupported(missing.join(", ")));
         }
         Ok(Self { text: text.into(), digest: digest(text), policy })
+    }
+
+    /// How much of the machine it gives, in the drivers' words.
+    pub(crate) fn resources(&self) -> Resources {
+        let asked = &self.policy.fixed.resources;
+        Resources {
+            cpu_millis: asked.cpus.map(|cpus| cpus.millis),
+            memory: asked.memory.map(|size| size.0),
+            pids: asked.pids,
+            disk: asked.disk.map(|size| size.0),
+            wall_time: asked.wall_time.map(|time| time.0),
+        }
     }
 
     /// Refuses a route to a backend that the operator has not opened, where only he can.

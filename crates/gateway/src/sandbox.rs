@@ -8,6 +8,7 @@ mod apply;
 mod check;
 mod create;
 mod end;
+mod limits;
 mod live;
 mod make;
 mod network;

@@ -4,6 +4,7 @@ mod apply;
 mod fake;
 mod hostile;
 mod lifecycle;
+mod limits;
 mod reconcile;
 mod vault;
 mod world;

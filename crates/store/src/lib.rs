@@ -29,7 +29,7 @@ mod sandbox;
 pub use audit::{Checkpoint, Source, SourceKind};
 pub use error::StoreError;
 pub use open::Store;
-pub use record::{NewSandbox, Record, Spec};
+pub use record::{Ended, NewSandbox, Record, Spec};
 pub use revision::Revision;
 
 #[cfg(test)]

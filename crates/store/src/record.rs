@@ -53,6 +53,17 @@ pub struct NewSandbox {
     pub created: Timestamp,
 }
 
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its status.
+    pub code: u8,
+    /// Which limit ended it, where one did.
+    pub reason: Option<Reason>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A sandbox as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -82,7 +93,7 @@ pub struct Record {
     pub ended: Option<Timestamp>,
     /// How its program last ended.
     pub exit_code: Option<u8>,
-    /// Why it failed.
+    /// Why it failed, or which limit it ran into.
     pub reason: Option<Reason>,
     /// What was refused in its last run, once that has ended.
     pub denials: Denials,

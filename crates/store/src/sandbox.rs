@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::{
-    NewSandbox, Record, Store, StoreError,
+    Ended, NewSandbox, Record, Store, StoreError,
     record::{SELECT, to_json},
 };
 
@@ -73,24 +73,19 @@ impl Store {
         self.plain(id, "UPDATE sandboxes SET state = 'stopping' WHERE id = ? AND state = 'running'").await
     }
 
-    /// *running, stopping → stopped*, with the program's own status and what it was refused.
+    /// *running, stopping → stopped*, with how it ended and what it was refused.
     ///
     /// # Errors
     /// It does not run, or SQLite failed.
-    pub async fn stopped(
-        &self,
-        id: &SandboxId,
-        exit_code: u8,
-        at: Timestamp,
-        denials: &Denials,
-    ) -> Result<(), StoreError> {
+    pub async fn stopped(&self, id: &SandboxId, ended: &Ended, denials: &Denials) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         let changed = sqlx::query(
-            "UPDATE sandboxes SET state = 'stopped', exit_code = ?, ended = ?, denials = ? \
+            "UPDATE sandboxes SET state = 'stopped', exit_code = ?, reason = ?, ended = ?, denials = ? \
              WHERE id = ? AND state IN ('running', 'stopping')",
         )
-        .bind(exit_code)
-        .bind(at.as_microsecond())
+        .bind(ended.code)
+        .bind(ended.reason.as_ref().map(|reason| &reason.0))
+        .bind(ended.at.as_microsecond())
         .bind(to_json(denials)?)
         .bind(id.as_str())
         .execute(&mut *connection)

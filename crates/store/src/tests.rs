@@ -9,7 +9,7 @@ use chiton_api::{
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::{Checkpoint, NewSandbox, Source, SourceKind, Spec, Store, StoreError};
+use crate::{Checkpoint, Ended, NewSandbox, Source, SourceKind, Spec, Store, StoreError};
 
 fn id(n: u8) -> SandboxId {
     SandboxId::try_from(format!("01jdx0000000000000000000{n:02}")).unwrap()
@@ -58,9 +58,10 @@ async fn a_whole_life() {
     assert_eq!(store.revisions(&id(1)).await.unwrap()[0].push, Push::Enforced);
     store.stopping(&id(1)).await.unwrap();
     let denials = Denials { count: 2, layers: BTreeMap::from([("network".into(), 2)]) };
-    store.stopped(&id(1), 143, NOW, &denials).await.unwrap();
+    let reason = Some(Reason("its time was over".into()));
+    store.stopped(&id(1), &Ended { reason: reason.clone(), ..ended(143) }, &denials).await.unwrap();
     let stopped = store.find("demo").await.unwrap();
-    assert_eq!((stopped.exit_code, stopped.denials), (Some(143), denials));
+    assert_eq!((stopped.exit_code, stopped.denials, stopped.reason), (Some(143), denials, reason));
     store.restart(&id(1)).await.unwrap();
     store.failed(&id(1), &Reason("no".into()), NOW).await.unwrap();
     store.removed(&id(1)).await.unwrap();
@@ -68,6 +69,10 @@ async fn a_whole_life() {
     let removed = store.find_also_removed("demo").await.unwrap();
     assert!(removed.spec.env.is_empty(), "values are forgotten");
     assert!(store.list().await.unwrap().is_empty());
+}
+
+fn ended(code: u8) -> Ended {
+    Ended { code, reason: None, at: NOW }
 }
 
 #[tokio::test]
@@ -80,12 +85,12 @@ async fn an_arrow_starts_where_it_starts() {
         store.stopping(&id(1)).await,
         Err(StoreError::WrongState { state: State::Creating, .. })
     ));
-    assert!(matches!(store.stopped(&id(1), 0, NOW, &none).await, Err(StoreError::WrongState { .. })));
+    assert!(matches!(store.stopped(&id(1), &ended(0), &none).await, Err(StoreError::WrongState { .. })));
     assert!(matches!(store.restart(&id(1)).await, Err(StoreError::WrongState { .. })));
     assert!(matches!(store.removed(&id(1)).await, Err(StoreError::WrongState { .. })));
     store.started(&id(1), NOW).await.unwrap();
     assert!(matches!(store.started(&id(1), NOW).await, Err(StoreError::WrongState { .. })));
-    store.stopped(&id(1), 0, NOW, &none).await.unwrap();
+    store.stopped(&id(1), &ended(0), &none).await.unwrap();
     assert!(matches!(
         store.failed(&id(1), &Reason("x".into()), NOW).await,
         Err(StoreError::WrongState { .. })

@@ -3,6 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use chiton_api::control::{CreateSandbox, EnforcementReport, Failure, FilesystemPolicy, Listeners};
+use chiton_policy::model::Resources;
 use rustix::process::Pid;
 
 use crate::environment::Environment;
@@ -17,6 +18,9 @@ pub(crate) trait Confinement {
 
     /// The variables that the policy gives.
     fn variables(&self) -> Environment;
+
+    /// How much the policy gives.
+    fn resources(&self) -> Resources;
 
     /// In the first process inside: what only it can do. Returns when the other one judges. What is known only
     /// then is added to the report.

@@ -1,6 +1,9 @@
 //! How programs end: each is reaped and its sessions are told; with the main program everything ends.
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use chiton_api::{
     control::{Exit, SupervisorReply},
@@ -17,6 +20,9 @@ use crate::{
     link::Role,
     program::{Phase, ProgramId},
 };
+
+/// Between the end of a program's time and the death of everything.
+const GRACE: Duration = Duration::from_secs(10);
 
 impl<C: Confinement> Init<C> {
     /// Reaps every process that has ended: programs, and the orphans that fell to the first process.
@@ -44,12 +50,26 @@ impl<C: Confinement> Init<C> {
         let exit = exit_of(status);
         match self.main {
             Main::Running(main) if main == id => {
-                self.main = Main::Ending(id, exit);
-                self.deadline = None;
+                self.main = Main::Ending(id, Exit { limits: self.limits, ..exit });
+                (self.deadline, self.curfew) = (None, None);
                 self.kill_everything();
             }
             Main::NotStarted | Main::Running(_) | Main::Ending(..) | Main::Ended(..) => self.tell(id, exit),
         }
+    }
+
+    /// The main program has had its `wall_time`: it is asked to end, and everything is killed a little later.
+    pub(crate) fn time_is_over(&mut self, now: Instant) {
+        self.curfew = None;
+        self.limits.wall_time = true;
+        if let Main::Running(main) = self.main
+            && let Some(program) = self.programs.get(&main)
+        {
+            // What cannot be signalled is killed at the deadline.
+            let _ = program.signal(Signal::TERM);
+        }
+        let at = now + GRACE;
+        self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Everything but the first process itself is killed; without a pid namespace of its own, nothing is.
@@ -103,5 +123,5 @@ impl<C: Confinement> Init<C> {
 /// A program's own status, or 128+N for signal N.
 fn exit_of(status: WaitStatus) -> Exit {
     let code = status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n));
-    Exit { code: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255) }
+    Exit::of(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use chiton_api::{
-    control::{Exit, SupervisorReply, TerminalSize},
+    control::{Exit, LimitsHit, SupervisorReply, TerminalSize},
     frame::{MAX_SESSION_PAYLOAD, SessionKind},
 };
 use chiton_sys::signal::SignalFd;
@@ -26,6 +26,7 @@ use crate::{
     poll::{self, Interest, Token},
     program::{Phase, Piece, Program, ProgramId},
     prologue::{ABANDONED, Viewed},
+    score::Score,
     standing::Standing,
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Papers {
     pub(crate) log: Log,
     /// Where its end is written.
     pub(crate) exit_file: OwnedFd,
+    /// Its own, and the programs'.
+    pub(crate) score: Score,
 }
 
 /// How far the main program is.
@@ -70,8 +73,12 @@ pub(crate) struct Init<C> {
     pub(crate) programs: BTreeMap<ProgramId, Program>,
     pub(crate) last_program: u64,
     pub(crate) main: Main,
-    /// When everything is killed after a `Stop`.
+    /// When everything is killed after a `Stop`, or after the end of its time.
     pub(crate) deadline: Option<Instant>,
+    /// When the main program's time is over.
+    pub(crate) curfew: Option<Instant>,
+    /// Which limits were run into.
+    pub(crate) limits: LimitsHit,
     pub(crate) over: bool,
     alone_since: Instant,
     buffer: Vec<u8>,
@@ -89,6 +96,8 @@ impl<C: Confinement> Init<C> {
             last_program: 0,
             main: Main::NotStarted,
             deadline: None,
+            curfew: None,
+            limits: LimitsHit::default(),
             over: false,
             alone_since: Instant::now(),
             buffer: vec![0; MAX_SESSION_PAYLOAD],
@@ -132,7 +141,7 @@ impl<C: Confinement> Init<C> {
         let alone = matches!(self.main, Main::NotStarted) && self.links.iter().next().is_none();
         let idle = alone.then(|| self.alone_since + ABANDONED);
         let linger = if let Main::Ended(_, since) = self.main { Some(since + LINGER) } else { None };
-        [self.deadline, idle, linger].into_iter().flatten().min()
+        [self.deadline, self.curfew, idle, linger].into_iter().flatten().min()
     }
 
     fn check_clock(&mut self) {
@@ -140,6 +149,8 @@ impl<C: Confinement> Init<C> {
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
             self.kill_everything();
+        } else if self.curfew.is_some_and(|at| at <= now) {
+            self.time_is_over(now);
         } else if self.until().is_some_and(|at| at <= now) {
             self.over = true;
         }
@@ -189,6 +200,10 @@ impl<C: Confinement> Init<C> {
             News::Nothing => {}
             News::Runs => {
                 program.phase = Phase::Running;
+                if program.main {
+                    self.curfew =
+                        self.standing.resources.wall_time.and_then(|time| Instant::now().checked_add(time.0));
+                }
                 let told = link.map(|link| {
                     link.reply(&SupervisorReply::Launched, Vec::new())?;
                     link.role = if attach { Role::Session(id) } else { Role::Control };

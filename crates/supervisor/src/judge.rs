@@ -105,10 +105,10 @@ fn server(prepared: Prepared, events: OwnedFd) -> Result<Server, Failure> {
     };
     rustix::thread::set_capabilities(None, held)
         .map_err(|e| ours("cannot give up the supervisor's capabilities", &e.into()))?;
-    let private = plan
-        .view
-        .iter()
-        .filter_map(|step| if let Step::Memory { path, .. } = step { Some(path.clone()) } else { None });
+    let private = plan.view.iter().filter_map(|step| match step {
+        Step::Memory { path, .. } | Step::MemoryPart { path, .. } => Some(path.clone()),
+        _ => None,
+    });
     let blocked = plan.seccomp.calls.keys().copied().filter(|number| plan.seccomp.is_blocked(*number));
     let config = LookupConfig {
         rules: Box::new(Standings::new(rules.files)),

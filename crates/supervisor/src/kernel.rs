@@ -14,6 +14,7 @@ use chiton_confine::{
     plan::{System, plan},
     view::View,
 };
+use chiton_policy::model::Resources;
 use rustix::process::Pid;
 
 use crate::{
@@ -91,7 +92,7 @@ impl Confinement for Kernel {
         let folders = entered.folders.open(&plan.folders).map_err(fail)?;
         let host_proc = judge::host_proc()?;
         let view = View::assemble(&plan, folders).map_err(fail)?;
-        let report = report::of(&plan);
+        let report = report::of(&plan, &rules);
         let owners = owners.with_home(&sent.home);
         let prepared = Prepared { sandbox, plan, rules, host_proc };
         *self = Self::Viewed(Box::new(prepared), view, owners);
@@ -102,6 +103,13 @@ impl Confinement for Kernel {
         match self {
             Self::Viewed(prepared, ..) => prepared.rules.variables.clone(),
             Self::Fresh | Self::Created(..) | Self::Entered(_) => Environment::new(),
+        }
+    }
+
+    fn resources(&self) -> Resources {
+        match self {
+            Self::Viewed(prepared, ..) => prepared.rules.resources.clone(),
+            Self::Fresh | Self::Created(..) | Self::Entered(_) => Resources::default(),
         }
     }
 

@@ -28,6 +28,7 @@ mod prologue;
 mod report;
 mod requests;
 mod rules;
+mod score;
 mod standing;
 mod standings;
 

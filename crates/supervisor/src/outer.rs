@@ -28,6 +28,7 @@ use crate::{
     links::{Gate, Links},
     log::Log,
     prologue::{Prologue, Viewed},
+    score::Score,
 };
 
 const SIGCHLD: i32 = 17;
@@ -109,6 +110,7 @@ fn be_init<C: Confinement>(
     exit_file: OwnedFd,
 ) -> io::Result<()> {
     process::die_with_parent()?;
+    let score = Score::open(viewed.standing.resources.memory.is_some())?;
     process::set_name(c"chiton")?;
     let signals = SignalFd::new(&[SIGCHLD])?;
     viewed.links.set_gate_inside();
@@ -124,5 +126,5 @@ fn be_init<C: Confinement>(
         viewed.links.flush();
         return Err(io::Error::other::<Failure>(failure));
     }
-    Init::new(viewed, init::Papers { signals, partner, log, exit_file }).run()
+    Init::new(viewed, init::Papers { signals, partner, log, exit_file, score }).run()
 }

@@ -221,7 +221,8 @@ impl<C: Confinement> Prologue<C> {
         let environment = environment::of_sandbox(&sandbox.name, self.confinement.variables(), &policy.env);
         let directory = environment::working_directory(policy);
         let proxied = self.proxied;
-        let standing = Standing { captured, proxied, report, environment, directory };
+        let resources = self.confinement.resources();
+        let standing = Standing { captured, proxied, report, environment, resources, directory };
         Some(Viewed { links: self.links, confinement: self.confinement, asked_by, standing })
     }
 }

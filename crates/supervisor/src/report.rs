@@ -4,14 +4,20 @@
 use chiton_api::control::{EnforcementReport, LayerReport};
 use chiton_confine::{ConfinementPlan, locks::LandlockReport};
 
-use crate::kernel::identity_layer;
+use crate::{kernel::identity_layer, rules::Rules};
 
 /// The layers that hold once the view is assembled, and those that every program gets.
-pub(crate) fn of(plan: &ConfinementPlan) -> EnforcementReport {
-    let limits = format!(
-        "{} processes and {} descriptors, no core files; no control group yet",
+pub(crate) fn of(plan: &ConfinementPlan, rules: &Rules) -> EnforcementReport {
+    let mut limits = format!(
+        "{} processes and {} descriptors, no core files",
         plan.limits.processes, plan.limits.descriptors
     );
+    if let Some(bytes) = rules.fixed.disk {
+        limits.push_str(&format!("; {bytes} bytes in private folders"));
+    }
+    if let Some(time) = rules.resources.wall_time {
+        limits.push_str(&format!("; {} seconds", time.0.as_secs()));
+    }
     let shared = match plan.folders.folders.len() {
         1 => "1 folder".to_owned(),
         count => format!("{count} folders"),

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::{
     confinement::Confinement,
     environment,
-    failure::refused,
+    failure::{ours, refused},
     init::{Init, Main},
     launch::{self, Order},
     link::{LinkId, Role},
@@ -56,7 +56,9 @@ impl<C: Confinement> Init<C> {
         variables = environment::with(&variables, &launch.env);
         let directory = launch.cwd.clone().unwrap_or_else(|| self.standing.directory.clone());
         let order = Order { launch, environment: &variables, directory: &directory };
-        let started = launch::start(&order, &self.confinement, self.papers.partner.as_fd())?;
+        let (confinement, partner) = (&self.confinement, self.papers.partner.as_fd());
+        let started = self.papers.score.of_programs(|| launch::start(&order, confinement, partner));
+        let started = started.map_err(|e| ours("cannot set who is killed when memory runs out", &e))??;
         self.last_program += 1;
         let id = ProgramId(self.last_program);
         let phase = Phase::Starting { news: started.news, asked_by, attach: launch.attach };
@@ -113,7 +115,7 @@ impl<C: Confinement> Init<C> {
         if let Main::Running(main) = self.main
             && let Some(program) = self.programs.get(&main)
         {
-            program.signal(signal).map_err(|e| crate::failure::ours("cannot send the signal", &e))?;
+            program.signal(signal).map_err(|e| ours("cannot send the signal", &e))?;
             return Ok(SupervisorReply::Done);
         }
         Err(refused("the sandbox's own program does not run"))

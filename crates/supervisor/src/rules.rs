@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chiton_api::control::{Failure, FilesystemPolicy};
 use chiton_confine::{StaticRules, plan::DeniedPath};
-use chiton_policy::{DeniedPattern, FileRules, FileScope, Policy, Protection};
+use chiton_policy::{DeniedPattern, FileRules, FileScope, Policy, Protection, model::Resources};
 
 use crate::{
     environment::{self, Environment},
@@ -23,6 +23,8 @@ pub(crate) struct Rules {
     pub(crate) files: FileRules,
     /// The variables that it gives.
     pub(crate) variables: Environment,
+    /// How much of the machine it gives.
+    pub(crate) resources: Resources,
     /// The policy file, as it is called inside.
     pub(crate) policy_file: Option<PathBuf>,
 }
@@ -44,7 +46,7 @@ impl Rules {
         let files = FileRules::new(&policy.fixed.filesystem, &scope).map_err(refused)?;
         let fixed = fixed(&policy, &scope).map_err(refused)?;
         let variables = environment::of_policy(&policy);
-        Ok(Self { fixed, files, variables, policy_file })
+        Ok(Self { fixed, files, variables, resources: policy.fixed.resources, policy_file })
     }
 }
 
@@ -62,6 +64,8 @@ fn fixed(policy: &Policy, scope: &FileScope) -> Result<StaticRules, chiton_polic
         read_only: paths.read_only.into_iter().filter(|p| !scope.extra_read_only.contains(p)).collect(),
         denied: paths.denied.into_iter().map(DeniedPath::Literal).chain(globs).collect(),
         unprotected: files.unprotected.iter().copied().map(Protection::as_str).map(str::to_owned).collect(),
+        disk: policy.fixed.resources.disk.map(|size| size.0),
+        pids: policy.fixed.resources.pids,
         blocked_calls: policy.fixed.process.blocked_syscalls.iter().map(|call| call.number()).collect(),
     })
 }

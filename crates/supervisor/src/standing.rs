@@ -4,6 +4,8 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 
 use chiton_api::control::{EnforcementReport, Failure, Listeners, SupervisorReply};
 
+use chiton_policy::model::Resources;
+
 use crate::{environment::Environment, failure::ours, link::Link};
 
 /// The listeners that were made inside, kept so that a proxy can be replaced.
@@ -26,6 +28,8 @@ pub(crate) struct Standing {
     pub(crate) report: EnforcementReport,
     /// The variables of every program.
     pub(crate) environment: Environment,
+    /// How much of the machine it gets.
+    pub(crate) resources: Resources,
     /// Where a program starts that did not say.
     pub(crate) directory: PathBuf,
 }

@@ -52,7 +52,6 @@ fn a_bad_policy_never_replaces_a_good_one() {
 fn what_is_not_supported_is_refused_by_name() {
     let chiton = Chiton::new(As::User);
     let cases = [
-        ("static: {resources: {memory: 1GiB}}\n", "resources"),
         ("static: {gpu: all}\n", "gpu"),
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
     ];

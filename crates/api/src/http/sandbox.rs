@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    control::{EnforcementReport, TerminalSize},
+    control::{EnforcementReport, LimitsHit, TerminalSize},
     name::{DriverName, SandboxId, SandboxName},
 };
 
@@ -171,7 +171,7 @@ pub struct SignalRequest {
 pub struct WaitReply {
     /// The program's own status, or 128+N for signal N; 125 where it ended by a fault of ours.
     pub exit_code: u8,
-    /// Why, where it ended by a fault.
+    /// Why, where it ended by a fault or ran into a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -213,7 +213,7 @@ pub struct Sandbox {
     /// How its program last ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
-    /// Why it failed.
+    /// Why it failed, or which limit it ran into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The revision of its policy that is in force.
@@ -251,6 +251,9 @@ pub struct SandboxDetail {
     pub connections: u64,
     /// Refusals since it last started.
     pub denied: u64,
+    /// Limits that it has run into while it runs; afterwards `reason` says it.
+    #[serde(default)]
+    pub limits: LimitsHit,
 }
 
 /// `GET …/denials`: what was refused since the sandbox last started.

@@ -14,7 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::{
-    attach::{attend, tell_refusals, wished},
+    attach::{attend_main, tell_limit, tell_refusals, wished},
     client::{Client, encode},
     context::{Context, home},
     driver::{parse_driver, strongest},
@@ -154,8 +154,9 @@ fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Resu
     let upgraded = client.session("/v1/sandboxes", Some(encode(request)?));
     let upgraded = upgraded.map_err(|error| absence(error, request)).before_start()?;
     let name = upgraded.sandbox.clone().unwrap_or_default();
-    let status = attend(upgraded, session, &name)?;
+    let status = attend_main(client, upgraded, session, &name)?;
     tell_refusals(client, &name, since);
+    tell_limit(client, &name, status);
     Ok(status)
 }
 

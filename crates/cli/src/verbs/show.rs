@@ -1,6 +1,6 @@
 //! `chiton show`: everything that is known of one sandbox.
 
-use chiton_api::http::SandboxDetail;
+use chiton_api::{control::LimitsHit, http::SandboxDetail};
 use clap::Args;
 
 use crate::{client::sandbox_target, context::Context, error::CliError, output::Output, text::Safe, words};
@@ -46,6 +46,7 @@ fn facts(output: Output, detail: &SandboxDetail) -> Result<(), CliError> {
         ("network", Some(network.to_owned())),
         ("connections", Some(detail.connections.to_string())),
         ("refused", Some(detail.denied.to_string())),
+        ("limits hit", limits(detail.limits)),
     ];
     for (name, value) in facts {
         if let Some(value) = value {
@@ -53,6 +54,15 @@ fn facts(output: Output, detail: &SandboxDetail) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// What it ran into so far; none where that is nothing.
+fn limits(hit: LimitsHit) -> Option<String> {
+    let memory = (hit.out_of_memory > 0)
+        .then(|| format!("memory: {} killed", words::plural(hit.out_of_memory, "program")));
+    let pids = (hit.pids > 0).then(|| format!("pids: {} not started", words::plural(hit.pids, "program")));
+    let said: Vec<_> = memory.into_iter().chain(pids).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 fn layers(output: Output, detail: &SandboxDetail) -> Result<(), CliError> {

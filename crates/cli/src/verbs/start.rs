@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::{
-    attach::{attend, tell_refusals, wished},
+    attach::{attend_main, tell_limit, tell_refusals, wished},
     client::{encode, sandbox_target},
     context::Context,
     error::{BeforeStart, CliError, Status},
@@ -30,8 +30,9 @@ impl StartArgs {
         if self.attach {
             let since = Timestamp::now();
             let upgraded = client.session(&target, Some(encode(&request)?)).before_start()?;
-            let status = attend(upgraded, &session, &self.sandbox)?;
+            let status = attend_main(&client, upgraded, &session, &self.sandbox)?;
             tell_refusals(&client, &self.sandbox, since);
+            tell_limit(&client, &self.sandbox, status);
             return Ok(status);
         }
         let sandbox: Sandbox = client.send("POST", &target, &request)?;

@@ -6,7 +6,8 @@ use crate::{
     folders::{Access, Folder, FolderRequest},
     locks::{LandlockPlan, Right},
     plan::{
-        ConfinementPlan, HOME, Limits, PlanError, PlanInputs, StaticRules, WORKSPACE, etc, protect, system,
+        ConfinementPlan, HOME, Limits, PRIVATE, PlanError, PlanInputs, StaticRules, WORKSPACE, etc, protect,
+        system,
     },
     probe::HostFacts,
     seccomp::SeccompPlan,
@@ -20,6 +21,9 @@ const INODES: u64 = 200_000;
 
 /// Limits that every sandbox has.
 const LIMITS: Limits = Limits { core: 0, descriptors: 65_536, processes: 4096 };
+
+/// Threads of the supervisor that are its user's too, at most: those of a few programs, each with its lookups.
+const OWN_PROCESSES: u64 = 1024;
 
 /// Without these a started program could not even begin, or could not be handed over to its listener.
 const STARTING: &[(i64, &str)] = &[
@@ -50,11 +54,17 @@ pub fn plan(
         uid: inputs.uid,
         gid: inputs.gid,
         view: view(rules, inputs, (&programs, &folders), temporary)?,
-        limits: LIMITS,
+        limits: limits(rules),
         landlock: landlock(facts, (&programs, &folders), temporary),
         seccomp,
         folders: FolderRequest { folders, forbidden: inputs.own_folders.clone() },
     })
+}
+
+/// The limit of the sandbox's user stands where no control group counts, or above what the group allows.
+fn limits(rules: &StaticRules) -> Limits {
+    let asked = rules.pids.map_or(0, |pids| u64::from(pids) + OWN_PROCESSES);
+    Limits { processes: LIMITS.processes.max(asked), ..LIMITS }
 }
 
 /// Whether `/tmp` can be written.
@@ -136,21 +146,40 @@ fn view(
 ) -> Result<Vec<Step>, PlanError> {
     let mut steps = system::steps(programs)?;
     steps.extend(etc::steps(inputs)?);
-    let memory = |path: &str, bytes, mode, read_only| Step::Memory {
-        path: PathBuf::from(path),
-        bytes,
-        inodes: INODES,
-        mode,
-        read_only,
-    };
-    steps.push(memory("/tmp", MEMORY, "1777", temporary == Private::ReadOnly));
-    steps.push(memory("/dev/shm", SHARED_MEMORY, "1777", false));
-    steps.push(memory(HOME, MEMORY, "700", false));
+    steps.extend(private(rules.disk, temporary));
     for (number, folder) in folders.iter().enumerate() {
         steps.push(Step::Mount { path: folder.inside.clone(), source: Source::Shared(number) });
     }
     steps.extend(protect::steps(rules, inputs, folders));
     Ok(steps)
+}
+
+/// The private folders: each with a size of its own, or all in one filesystem of the size that the policy gives.
+fn private(disk: Option<u64>, temporary: Private) -> Vec<Step> {
+    let memory = |path: &str, bytes, inodes, mode, read_only| Step::Memory {
+        path: PathBuf::from(path),
+        bytes,
+        inodes,
+        mode,
+        read_only,
+    };
+    let folders = [
+        ("/tmp", MEMORY, "1777", temporary == Private::ReadOnly),
+        ("/dev/shm", SHARED_MEMORY, "1777", false),
+        (HOME, MEMORY, "700", false),
+    ];
+    let Some(disk) = disk else {
+        let each = folders.map(|(path, bytes, mode, read_only)| memory(path, bytes, INODES, mode, read_only));
+        return each.into();
+    };
+    let parts = folders.map(|(path, _, mode, read_only)| Step::MemoryPart {
+        path: PathBuf::from(path),
+        of: PathBuf::from(PRIVATE),
+        mode,
+        read_only,
+    });
+    let whole = memory(PRIVATE, disk, 2 * INODES, "755", false);
+    std::iter::once(whole).chain(parts).collect()
 }
 
 fn landlock(

@@ -17,6 +17,12 @@ pub struct StaticRules {
     pub unprotected: BTreeSet<String>,
     /// `blocked_syscalls`, as numbers.
     pub blocked_calls: BTreeSet<u32>,
+    /// `disk`: bytes of all private folders together; without it each has a size of its own.
+    #[serde(default)]
+    pub disk: Option<u64>,
+    /// `pids`: of the sandbox's control group, which the limit of its user must not undercut.
+    #[serde(default)]
+    pub pids: Option<u32>,
 }
 
 /// An entry of `denied_paths`.

@@ -1,9 +1,10 @@
 //! Trying each layer, and the command that mends it.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use crate::{
     capture,
+    cgroup::{Controller, GroupError, GroupHost, GroupLimits, Lacking, Version},
     folders::{Access, Folder, FolderRequest},
     namespaces::{self, Entered, Identity, NamespaceError},
     plan::{PlanInputs, StaticRules, plan},
@@ -152,25 +153,46 @@ fn id_mapped() -> Check {
     check(Layer::IdMappedMounts, tried, mend)
 }
 
-/// Whether this process may make groups below its own.
+/// Whether `static.resources` can be enforced, each controller by making a group.
 fn control_groups() -> Check {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let unified =
-        own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_start_matches('/');
-    let found = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().find_map(|root| {
-        let group = Path::new(root).join(unified);
-        let controllers = fs::read_to_string(group.join("cgroup.controllers")).ok()?;
-        rustix::fs::access(&group, rustix::fs::Access::WRITE_OK).ok()?;
-        Some(format!(
-            "v2, delegated: {}",
-            if controllers.trim().is_empty() { "no controllers" } else { controllers.trim() }
-        ))
-    });
-    let works = found.as_ref().is_some_and(|found| found.contains("memory"));
-    let mend = (!works)
-        .then(|| "sudo systemctl set-property user@$(id -u).service Delegate='cpu memory pids'".to_owned());
-    let found = found.unwrap_or_else(|| "no group of version 2 is delegated to this user".to_owned());
+    let host = GroupHost::find();
+    let tried = Controller::ALL
+        .map(|controller| (controller, host.version(controller), try_group(&host, controller)));
+    let shown = |version| match version {
+        Some(Version::V1) => "version 1",
+        Some(Version::V2) => "version 2",
+        None => "none",
+    };
+    let found: Vec<_> = tried
+        .iter()
+        .map(|(controller, version, made)| match made {
+            Some(Err(error)) => format!("{controller}: {error}"),
+            Some(Ok(())) | None => format!("{controller}: {}", shown(*version)),
+        })
+        .collect();
+    let works = tried.iter().all(|(.., made)| matches!(made, Some(Ok(()))));
+    let lacking = host.lacks(&Controller::ALL);
+    let mend = (!works).then(|| lacking.as_ref().map_or(REFUSED, Lacking::mend).to_owned());
+    let why = lacking.map(|lacking| format!("; {}", lacking.why())).unwrap_or_default();
+    let found = format!("for `static.resources`: {}{why}", found.join(", "));
     Check { layer: Layer::ControlGroups, works, required: false, found, mend }
+}
+
+/// Of groups that cannot be made although nothing seems to be in the way.
+const REFUSED: &str = "ask whoever set up this machine's control groups for one with room for more below it";
+
+/// None where the host has no place for it.
+fn try_group(host: &GroupHost, controller: Controller) -> Option<Result<(), GroupError>> {
+    host.version(controller)?;
+    let limits = match controller {
+        Controller::Cpu => GroupLimits { cpu_millis: Some(1000), ..GroupLimits::default() },
+        Controller::Memory => GroupLimits { memory: Some(1 << 30), ..GroupLimits::default() },
+        Controller::Pids => GroupLimits { pids: Some(1000), ..GroupLimits::default() },
+    };
+    let group = host.group(&format!("chiton-doctor-{}", std::process::id()), limits);
+    let made = group.make();
+    let removed = group.remove();
+    Some(made.and(removed))
 }
 
 fn check(layer: Layer, tried: Tried, mend: Option<String>) -> Check {

@@ -82,6 +82,12 @@ impl Builder {
                 let options = [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", mode)];
                 self.mount(&Filesystem { kind: "tmpfs", options: &options, attributes }, path)
             }
+            Step::MemoryPart { path, of, mode, read_only } => {
+                let attributes =
+                    if *read_only { READ_ONLY } else { READ_ONLY & !MountAttrFlags::MOUNT_ATTR_RDONLY };
+                let part = tree.part(of, path, mode, attributes).map_err(step("making", path))?;
+                tree.place(part, path).map_err(step("mounting", path))
+            }
             Step::Terminals(path) => {
                 let options = [("newinstance", ""), ("ptmxmode", "666"), ("mode", "620")];
                 self.mount(&Filesystem { kind: "devpts", options: &options, attributes: DEVICE }, path)
@@ -171,6 +177,7 @@ fn open_source(next: &Step) -> Result<Taken, ViewError> {
         | Step::TrustBundle { host: None, .. }
         | Step::Link { .. }
         | Step::Memory { .. }
+        | Step::MemoryPart { .. }
         | Step::Terminals(_)
         | Step::Cover { .. }
         | Step::CoverMatches { .. } => return Ok(Taken::Nothing),

@@ -60,6 +60,17 @@ pub enum Step {
         /// Whether nothing can be written.
         read_only: bool,
     },
+    /// A folder of such a filesystem, mounted by itself.
+    MemoryPart {
+        /// Where.
+        path: PathBuf,
+        /// Where the filesystem hangs until the view is entered.
+        of: PathBuf,
+        /// The mode of the folder, octal as in `1777`.
+        mode: &'static str,
+        /// Whether nothing can be written.
+        read_only: bool,
+    },
     /// A mount of something that exists.
     Mount {
         /// Where; made if it is not there.

@@ -27,7 +27,7 @@ use rustix::{
 };
 
 use crate::{
-    plan::{MASK_FILE, MASK_FOLDER},
+    plan::{MASK_FILE, MASK_FOLDER, PRIVATE},
     view::ViewError,
 };
 
@@ -173,6 +173,21 @@ impl Tree {
         Ok(mount)
     }
 
+    /// A detached mount of a new folder in the filesystem at `of`, named as the last part of `path`.
+    pub(super) fn part(
+        &self,
+        of: &Path,
+        path: &Path,
+        mode: &str,
+        attributes: MountAttrFlags,
+    ) -> Result<OwnedFd, Errno> {
+        let (_, name) = split(path)?;
+        let mode = u32::from_str_radix(mode, 8).map_err(|_| Errno::INVAL)?;
+        let whole = self.find(of)?;
+        mkdirat(&whole, name, Mode::from_raw_mode(mode))?;
+        Self::clone_of(openat(&whole, name, HANDLE, Mode::empty())?, attributes)
+    }
+
     /// Makes what is at `path` unreadable, or only not writable; nothing where there is nothing.
     pub(super) fn cover(
         &self,
@@ -212,12 +227,23 @@ impl Tree {
             |path: &Path, flags| unlinkat(&self.root, relative(path), flags).map_err(step("removing", path));
         gone(Path::new(MASK_FILE), AtFlags::empty())?;
         gone(Path::new(MASK_FOLDER), AtFlags::REMOVEDIR)?;
-        set_attributes(&self.root, READ_ONLY, false, None).map_err(step("making read-only", root))?;
         rustix::process::fchdir(&self.root).map_err(step("entering", root))?;
+        self.take_down(Path::new(PRIVATE))?;
+        set_attributes(&self.root, READ_ONLY, false, None).map_err(step("making read-only", root))?;
         // The old root comes to lie over the new one, and is taken away.
         rustix::process::pivot_root(".", ".").map_err(step("pivoting to", root))?;
         unmount(".", UnmountFlags::DETACH).map_err(step("leaving the host's", root))?;
         rustix::process::chdir("/").map_err(step("entering", root))
+    }
+
+    /// Takes away a mount of the scaffolding and the folder that it hung in, where there is one. The parts of it that are
+    /// mounted elsewhere stay. In the tree's root.
+    fn take_down(&self, path: &Path) -> Result<(), ViewError> {
+        match unmount(relative(path).as_path(), UnmountFlags::DETACH) {
+            Err(Errno::NOENT) => return Ok(()),
+            done => done.map_err(step("unmounting", path))?,
+        }
+        unlinkat(&self.root, relative(path), AtFlags::REMOVEDIR).map_err(step("removing", path))
     }
 }
 

@@ -12,6 +12,7 @@
 mod bench;
 mod crowd;
 mod death;
+mod groups;
 
 use std::{
     os::unix::process::CommandExt,
@@ -54,7 +55,7 @@ fn run(filter: &str) -> bool {
     for case in chiton_driver::conformance::cases() {
         check(case.name, &|| runtime.block_on((case.run)(&bench::Native)));
     }
-    for (name, test) in crowd::TESTS.iter().chain(death::TESTS) {
+    for (name, test) in crowd::TESTS.iter().chain(death::TESTS).chain(groups::TESTS) {
         check(name, &|| test(&runtime));
     }
     failed == 0

@@ -13,7 +13,7 @@ use chiton_secret::SecretValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::Fixture;
-use crate::{ComputeDriver, DriverError, Link, SandboxHandle, SandboxId, SandboxSpec};
+use crate::{ComputeDriver, DriverError, Link, Resources, SandboxHandle, SandboxId, SandboxSpec};
 
 /// Nothing may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ impl Sandbox {
             supervisor_events: file("supervisor.events"),
             proxy_events: file("proxy.events"),
             exit: file("exit.json"),
+            resources: Resources::default(),
         };
         let handle = SandboxHandle { driver: driver.name(), id: spec.id.clone() };
         Self { driver, handle, spec, _kept: Box::new(kept) }

@@ -13,6 +13,7 @@ use chiton_api::http::{
     Denials, ListQuery, LogsQuery, Problem, RemoveQuery, SESSION_FRAMES, Sandbox, SandboxDetail,
     SignalRequest, State as SandboxState, StopRequest, WaitReply,
 };
+use chiton_driver::LimitsHit;
 use chiton_store::Record;
 use futures_util::stream;
 use http::{StatusCode, header::CONTENT_TYPE};
@@ -57,10 +58,11 @@ pub(super) async fn show(
 ) -> Result<Json<SandboxDetail>, GatewayError> {
     let record = gateway.find(&name).await?;
     let live = gateway.live(&record.id);
-    let (mut report, mut proxy) = (None, None);
+    let (mut report, mut proxy, mut limits) = (None, None, LimitsHit::default());
     if let Some(live) = &live {
         report = live.driver.report(&live.handle).await.ok();
         proxy = live.proxy().await;
+        limits = live.driver.limits_hit(&live.handle).await.unwrap_or_default();
     }
     let denied = current_denials(&gateway, &record).await?.count;
     let spec = record.spec.clone();
@@ -74,6 +76,7 @@ pub(super) async fn show(
         network: proxy.as_ref().is_some_and(|proxy| proxy.revision.is_some()),
         connections: proxy.map_or(0, |proxy| proxy.connections),
         denied,
+        limits,
     }))
 }
 

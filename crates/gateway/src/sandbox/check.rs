@@ -47,6 +47,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     document.check_backends(&config)?;
     let upstream = Unresolved::of(&config)?;
     let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
+    driver.check_resources(&document.resources())?;
     let home = canonical_home(&request.home)?;
     let limits = Limits::new(gateway.paths.own_folders(), home.clone());
     let workspace = limits.folder("the workspace", &request.workspace)?;
@@ -80,6 +81,7 @@ pub(super) fn check_record(
     record: &Record,
     document: &Document,
 ) -> Result<Unresolved, GatewayError> {
+    gateway.driver(record.driver)?.check_resources(&document.resources())?;
     let spec = &record.spec;
     let limits = Limits::new(gateway.paths.own_folders(), spec.home.clone());
     limits.folder("the workspace", &spec.workspace)?;

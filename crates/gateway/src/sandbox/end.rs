@@ -4,11 +4,11 @@ use std::{fs, io::ErrorKind, sync::Arc, time::Duration};
 
 use chiton_api::http::{Denials, Reason, State};
 use chiton_driver::{DriverError, Exit};
-use chiton_store::{Record, StoreError};
+use chiton_store::{Ended, Record, StoreError};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::live::Live;
+use super::{limits::Limits, live::Live};
 use crate::{
     error::{GatewayError, one_line},
     gateway::{Gateway, Told, handle},
@@ -17,8 +17,8 @@ use crate::{
 /// How a sandbox came to its end.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Its program ended with this status.
-    Exited(u8),
+    /// Its program ended like this.
+    Exited(Exit),
     /// Its supervisor is gone without saying how the program ended.
     Lost(String),
 }
@@ -59,9 +59,15 @@ pub(super) async fn settle(gateway: &Gateway, record: &Record, end: End) -> Resu
     let denials = last_events(gateway, record).await;
     let now = Timestamp::now();
     match end {
-        End::Exited(code) => {
+        End::Exited(exit) => {
+            let reason = (!exit.limits.is_none()).then(|| {
+                let mut limits = Limits::of(gateway, record);
+                limits.tell(gateway, record, exit.limits);
+                limits.reason(exit)
+            });
             gateway.record_anyway(Told::of(record, "exit").allowed());
-            gateway.store.stopped(&record.id, code, now, &denials).await?;
+            let ended = Ended { code: exit.code, reason: reason.flatten(), at: now };
+            gateway.store.stopped(&record.id, &ended, &denials).await?;
         }
         End::Lost(why) => {
             gateway.record_anyway(Told::of(record, "exit").denied("supervisor_lost"));

@@ -54,7 +54,7 @@ pub(super) async fn make(gateway: &Gateway, making: Making) -> Result<Link, Gate
         AuthorityMaterial { certificate: authority.certificate_pem().to_owned(), key: authority.key_pem() };
     write_authority(&folder, &material)
         .map_err(|source| GatewayError::Io { doing: "cannot keep the sandbox's authority", source })?;
-    let handle = driver.create_sandbox(&sandbox_spec(&record, &folder)).await?;
+    let handle = driver.create_sandbox(&sandbox_spec(&record, &folder, &base)).await?;
     let view = filesystem_policy(gateway, &record, &base, material.certificate.clone());
     let revised = Revised { revision: record.revision, policy: revision.text.to_string(), credentials };
     let config = proxy_config(&record, material, revised, upstream);
@@ -78,7 +78,7 @@ pub(super) async fn unmake(driver: &dyn ComputeDriver, record: &Record) {
     }
 }
 
-fn sandbox_spec(record: &Record, folder: &Path) -> SandboxSpec {
+fn sandbox_spec(record: &Record, folder: &Path, base: &Document) -> SandboxSpec {
     SandboxSpec {
         id: record.id.clone(),
         name: record.name.to_string(),
@@ -88,6 +88,7 @@ fn sandbox_spec(record: &Record, folder: &Path) -> SandboxSpec {
         supervisor_events: folder.join("supervisor.events"),
         proxy_events: folder.join("proxy.events"),
         exit: exit_file(folder),
+        resources: base.resources(),
     }
 }
 
@@ -140,13 +141,21 @@ pub(super) fn exit_file(folder: &Path) -> PathBuf {
     folder.join("exit.json")
 }
 
+/// Where it is written down which of its limits the audit log has told of.
+pub(super) fn limits_file(folder: &Path) -> PathBuf {
+    folder.join("limits.json")
+}
+
 /// The folder for a sandbox's records, without what its last run left of its end.
 fn prepare_folder(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    match fs::remove_file(exit_file(folder)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for file in [exit_file(folder), limits_file(folder)] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn authority_file(folder: &Path) -> PathBuf {

@@ -149,7 +149,7 @@ async fn settle_pending(
 fn written_end(gateway: &Gateway, id: &SandboxId) -> End {
     let written = fs::read(exit_file(&gateway.folder(id))).ok();
     match written.and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
-        Some(exit) => End::Exited(exit.code),
+        Some(exit) => End::Exited(exit),
         None => End::Lost("it did not write how the program ended".into()),
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     end::{End, finish},
+    limits::Limits,
     live::{Command, Live},
     network::{Change, Network},
     renewal::Renewal,
@@ -22,12 +23,14 @@ pub(super) struct Task {
     pub(super) live: Arc<Live>,
     pub(super) network: Network,
     pub(super) renewal: Renewal,
+    limits: Limits,
 }
 
 impl Task {
     pub(super) fn new(gateway: Arc<Gateway>, record: Record, live: Arc<Live>, network: Network) -> Self {
         let renewal = Renewal::new(&gateway);
-        Self { gateway, record, live, network, renewal }
+        let limits = Limits::of(&gateway, &record);
+        Self { gateway, record, live, network, renewal, limits }
     }
 
     /// Runs until the sandbox has ended and its record says how.
@@ -64,6 +67,7 @@ impl Task {
                     Change::Rejected(references) => self.renewal.rejected(references),
                 },
                 occasion = self.renewal.occasion() => self.renew(occasion).await,
+                () = self.limits.due() => self.limits.watch(&self.gateway, &self.record, &self.live).await,
             }
         }
     }
@@ -86,8 +90,8 @@ impl Drop for Task {
 impl End {
     fn of(exit: Result<Exit, DriverError>, forced: bool) -> Self {
         match exit {
-            Ok(exit) => Self::Exited(exit.code),
-            Err(_) if forced => Self::Exited(137),
+            Ok(exit) => Self::Exited(exit),
+            Err(_) if forced => Self::Exited(Exit::of(137)),
             Err(error) => Self::Lost(error.to_string()),
         }
     }

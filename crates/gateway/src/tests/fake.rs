@@ -15,7 +15,7 @@ use chiton_api::{
 use chiton_audit::{Decision, Event, Layer, Sink, Spool};
 use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
-    Link, ProxyConfig, Result, SandboxHandle, SandboxId, SandboxSpec,
+    LimitsHit, Link, ProxyConfig, Resources, Result, SandboxHandle, SandboxId, SandboxSpec,
 };
 use chiton_secret::SecretRef;
 use tokio::{
@@ -27,6 +27,9 @@ use tokio::{
 pub(crate) const REFUSED: &str = "refused.example";
 /// A text in a policy on which the fake proxy dies.
 pub(crate) const DEADLY: &str = "deadly.example";
+
+/// So many thousandths of a processor are not kept here.
+pub(crate) const UNKEPT_CPUS: u32 = 7;
 
 /// What runs, on a host that does not exist.
 #[derive(Default)]
@@ -46,6 +49,8 @@ pub(crate) struct Running {
     pub(crate) view: Option<FilesystemPolicy>,
     pub(crate) launch: Option<Launch>,
     pub(crate) proxy: Option<Proxy>,
+    /// What it has run into.
+    pub(crate) limits: LimitsHit,
     exit: watch::Sender<Option<Exit>>,
     rejected: broadcast::Sender<SecretRef>,
 }
@@ -76,8 +81,13 @@ impl Running {
 
     /// Its program ends.
     pub(crate) fn exit(&self, code: u8) {
-        std::fs::write(&self.spec.exit, serde_json::to_vec(&Exit { code }).unwrap()).unwrap();
-        self.exit.send_replace(Some(Exit { code }));
+        self.exit_with(Exit::of(code));
+    }
+
+    /// Its program ends, having run into limits.
+    pub(crate) fn exit_with(&self, exit: Exit) {
+        std::fs::write(&self.spec.exit, serde_json::to_vec(&exit).unwrap()).unwrap();
+        self.exit.send_replace(Some(exit));
     }
 
     /// Its proxy dies.
@@ -213,7 +223,7 @@ impl Fake {
         loop {
             tokio::select! {
                 exit = self.until_exit(&id) => {
-                    let exit = exit.map_or(Exit { code: 137 }, |exit| exit);
+                    let exit = exit.unwrap_or(Exit::of(137));
                     let body = serde_json::to_vec(&exit).unwrap();
                     let last = [&session_header(SessionKind::Exit, body.len()).unwrap()[..], &body].concat();
                     let _ = link.write_all(&last).await;
@@ -254,6 +264,15 @@ impl ComputeDriver for Fake {
         }
     }
 
+    fn check_resources(&self, resources: &Resources) -> Result<()> {
+        match resources.cpu_millis {
+            Some(UNKEPT_CPUS) => {
+                Err(DriverError::Unsupported("`static.resources.cpus` is not kept here".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
         let (exit, _) = watch::channel(None);
         let running = Running {
@@ -261,6 +280,7 @@ impl ComputeDriver for Fake {
             view: None,
             launch: None,
             proxy: None,
+            limits: LimitsHit::default(),
             exit,
             rejected: broadcast::channel(8).0,
         };
@@ -317,6 +337,10 @@ impl ComputeDriver for Fake {
     async fn signal(&self, handle: &SandboxHandle, signal: i32) -> Result<()> {
         self.step("signal", &handle.id).await?;
         self.with(&handle.id, |running| running.exit(u8::try_from(128 + signal).unwrap()))
+    }
+
+    async fn limits_hit(&self, handle: &SandboxHandle) -> Result<LimitsHit> {
+        self.with(&handle.id, |running| running.limits)
     }
 
     async fn report(&self, _: &SandboxHandle) -> Result<EnforcementReport> {
