@@ -7,6 +7,8 @@ use std::{
 
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
+use chiton_driver::Resources;
+
 use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
@@ -16,6 +18,9 @@ pub(crate) const OWN: &str = "/run/chiton";
 const PROGRAM: &str = "/run/chiton/chiton";
 /// The workspace inside the container; inside the sandbox it is under the same name.
 pub(crate) const WORKSPACE: &str = "/workspace";
+
+/// The engine counts processors in thousand millionths.
+const NANO_IN_MILLI: i64 = 1_000_000;
 
 /// What it is given of this machine.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Given<'a> {
     pub(crate) command: Vec<String>,
     /// The folder of the user, and the folder with the one socket.
     pub(crate) folders: Option<(&'a Path, &'a Path)>,
+    /// What the engine holds it to.
+    pub(crate) resources: Resources,
     /// The profile as a file, for an engine that reads it from one.
     pub(crate) profile: PathBuf,
 }
@@ -52,6 +59,10 @@ pub(crate) fn order(engine: &Engine, image: &Image, user: User, given: &Given<'_
         host_config: Some(host(engine, given)),
         ..ContainerCreateBody::default()
     }
+}
+
+fn bytes(limit: Option<u64>) -> Option<i64> {
+    limit.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
 fn no_check() -> HealthConfig {
@@ -87,6 +98,10 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
         masked_paths: lists.clone(),
         readonly_paths: lists,
         userns_mode: Some(engine.user_namespace()),
+        nano_cpus: given.resources.cpu_millis.map(|millis| i64::from(millis) * NANO_IN_MILLI),
+        memory: bytes(given.resources.memory),
+        // Both together: no swap besides.
+        memory_swap: bytes(given.resources.memory),
         ipc_mode: Some("private".to_owned()),
         mounts: Some(mounts(given)),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.

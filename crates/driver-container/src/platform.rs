@@ -27,6 +27,9 @@ use crate::{
     user::User,
 };
 
+/// This program's copy, where another has taken its name.
+const COPY: &str = "chiton";
+
 /// Starts supervisors in an engine's containers.
 #[derive(Debug)]
 pub struct Container {
@@ -51,10 +54,14 @@ pub struct Place {
     pub(crate) user: User,
     pub(crate) image: Image,
     workspace: PathBuf,
+    #[serde(default)]
+    resources: Resources,
 }
 
 impl Container {
     pub(crate) fn new(engine: Engine, folder: PathBuf) -> Self {
+        // An earlier gateway's, another program. What runs keeps its file, whether or not it has a name.
+        let _ = fs::remove_file(folder.join(COPY));
         Self { client: Client::new(engine), folder }
     }
 
@@ -66,25 +73,13 @@ impl Container {
         if fs::metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == (this.dev(), this.ino())) {
             return Ok(path);
         }
-        let copy = self.folder.join(format!("chiton-{}", this.ino()));
+        let copy = self.folder.join(COPY);
         if !copy.exists() {
-            self.forget_copies()?;
             let fresh = copy.with_extension("new");
             fs::copy("/proc/self/exe", &fresh)?;
             fs::rename(fresh, &copy)?;
         }
         Ok(copy)
-    }
-
-    /// Those of earlier programs: what runs keeps its file, whether or not it has a name.
-    fn forget_copies(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with("chiton-") {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
     }
 
     fn profile(&self) -> io::Result<PathBuf> {
@@ -100,6 +95,7 @@ impl Container {
         let given = Given {
             folders: Some((&place.workspace, hand_over)),
             command: container::supervise(),
+            resources: place.resources,
             ..self.given(&place.sandbox)?
         };
         let order = container::order(&self.client.engine, &place.image, place.user, &given);
@@ -111,7 +107,14 @@ impl Container {
         let io = |source| DriverError::Io { doing: "cannot prepare what the container is given", source };
         fs::create_dir_all(&self.folder).map_err(io)?;
         let (program, profile) = (self.program().map_err(io)?, self.profile().map_err(io)?);
-        Ok(Given { id, program, profile, folders: None, command: Vec::new() })
+        Ok(Given {
+            id,
+            program,
+            profile,
+            folders: None,
+            command: Vec::new(),
+            resources: Resources::default(),
+        })
     }
 
     /// The container of this place, if there is one. One that was not written down in time is known by its name and
@@ -181,22 +184,12 @@ impl Platform for Container {
     }
 
     fn check_resources(&self, resources: &Resources) -> Result<()> {
-        let asked = [
-            ("cpus", resources.cpu_millis.is_some()),
-            ("memory", resources.memory.is_some()),
-            ("pids", resources.pids.is_some()),
-        ];
-        let fields: Vec<_> = asked
-            .into_iter()
-            .filter(|(_, asked)| *asked)
-            .map(|(field, _)| format!("`static.resources.{field}`"))
-            .collect();
-        if fields.is_empty() {
+        if resources.pids.is_none() {
             return Ok(());
         }
+        // An engine counts the supervisor's own threads too, which a fork bomb would take from it.
         Err(DriverError::Unsupported(format!(
-            "{} cannot be enforced by the driver `{}` yet: leave it out, or take `--driver native`",
-            fields.join(", "),
+            "`static.resources.pids` cannot be enforced by the driver `{}` yet: leave it out, or take `--driver native`",
             self.client.engine.name()
         )))
     }
@@ -218,6 +211,7 @@ impl Platform for Container {
             user,
             image,
             workspace: spec.workspace.clone(),
+            resources: spec.resources,
         })
     }
 

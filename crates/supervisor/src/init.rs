@@ -19,6 +19,7 @@ use rustix::{event::PollFlags, process::Signal};
 
 use crate::{
     confinement::Confinement,
+    killed::Killed,
     launch::{self, News},
     link::{Filled, HIGH_WATER, LinkId, Role},
     links::Links,
@@ -48,6 +49,8 @@ pub(crate) struct Papers {
     pub(crate) exit_file: OwnedFd,
     /// Its own, and the programs'.
     pub(crate) score: Score,
+    /// What was killed for want of memory, where an engine limits it.
+    pub(crate) killed: Killed,
 }
 
 /// How far the main program is.

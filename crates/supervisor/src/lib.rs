@@ -15,6 +15,7 @@ mod hand_over;
 mod init;
 mod judge;
 mod kernel;
+mod killed;
 mod launch;
 mod link;
 mod links;
