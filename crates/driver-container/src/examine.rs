@@ -41,7 +41,7 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     let image = empty_image(driver, docker).await?;
     let given = Given { command: vec!["doctor".to_owned(), "--json".to_owned()], ..driver.given("doctor")? };
     let user = User::own().unwrap_or(NOBODY);
-    let order = container::order(engine, &image, user, &given);
+    let order = container::order(engine, &image, user, &given)?;
     let name = format!("chiton-doctor-{}", std::process::id());
     let id = driver.client.create(docker, &name, order).await?;
     let printed = run(driver, docker, &id).await;

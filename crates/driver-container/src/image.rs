@@ -18,8 +18,6 @@ pub(crate) struct Image {
     pub(crate) env: Vec<String>,
     /// What a main program is the argument of.
     pub(crate) entrypoint: Vec<String>,
-    /// Whether the engine would start a check of its own in it.
-    pub(crate) checked: bool,
     /// Where programs start, where the policy gives no workspace.
     pub(crate) directory: Option<String>,
 }
@@ -47,7 +45,6 @@ pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Res
         id: found.id.unwrap_or_else(|| name.to_owned()),
         env: config.env.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),
-        checked: config.healthcheck.is_some(),
         directory: config.working_dir.filter(|path| !path.is_empty()),
     })
 }
