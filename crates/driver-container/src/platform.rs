@@ -283,12 +283,43 @@ impl Platform for Container {
         }
     }
 
+    /// The end of the first process is everything's, also where the engine does not answer.
     async fn end(&self, place: &Place) -> Result<()> {
+        let io = |source| DriverError::Io { doing: "cannot end the container's first process", source };
+        if let Some(process) = place.process.and_then(ProcessId::hold) {
+            process.end().await.map_err(io)?;
+        }
         let known = self.client.get().await?;
         let docker = &known.docker;
         match self.find(docker, place).await? {
             Some(id) => self.client.remove(docker, &id).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sandbox_ends_though_its_engine_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::docker(Some(folder.path().join("no.sock")));
+        let mut sleep = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let (workspace, user) = Workspace::at(&fs::canonicalize(folder.path()).unwrap()).unwrap();
+        let place = Place {
+            sandbox: "01abc".to_owned(),
+            name: "chiton-demo-01abc".to_owned(),
+            container: Some("c".to_owned()),
+            process: Some(ProcessId::of(i32::try_from(sleep.id()).unwrap()).unwrap()),
+            engine: "docker".to_owned(),
+            user,
+            image: Image { id: "i".to_owned(), env: Vec::new(), entrypoint: Vec::new(), directory: None },
+            workspace,
+        };
+        let ended = Container::new(engine, folder.path().to_owned()).end(&place).await;
+        assert!(matches!(ended, Err(DriverError::Unsupported(_))));
+        assert!(!sleep.wait().unwrap().success());
     }
 }
