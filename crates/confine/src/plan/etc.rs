@@ -132,8 +132,6 @@ fn taken(system: System) -> Result<Vec<Step>, PlanError> {
     let failed = |source| PlanError::Host { path: etc.to_owned(), source };
     let mut found = BTreeMap::new();
     let entries = match fs::read_dir(etc) {
-        // Or a link, which leads where an image likes.
-        _ if system == System::Image && etc.is_symlink() => None,
         // An image may have none.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         entries => Some(entries.map_err(failed)?),
