@@ -126,6 +126,9 @@ pub struct FilesystemPolicy {
     /// Whether the system's folders are an image's: all of them enter, where of a host's only some do.
     #[serde(default)]
     pub image: bool,
+    /// The image's own variables: the policy's and the caller's win.
+    #[serde(default)]
+    pub image_env: BTreeMap<String, String>,
     /// Where programs start that name no folder, where there is no workspace; none: in the home.
     #[serde(default)]
     pub directory: Option<PathBuf>,

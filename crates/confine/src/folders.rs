@@ -63,6 +63,9 @@ pub enum FolderError {
         /// Our folder.
         own: PathBuf,
     },
+    /// It leads to the kernel's own.
+    #[error("`{0}` leads to the system's own `/proc`, `/sys` or `/dev`, which a sandbox has of its own")]
+    Kernels(PathBuf),
     /// Its filesystem cannot map ids.
     #[error("`{0}` lies on a filesystem without id-mapped mounts: use another, or run as an ordinary user")]
     NoIdMap(PathBuf),

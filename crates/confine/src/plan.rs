@@ -146,6 +146,11 @@ pub enum PlanError {
     /// One of the locks does not exist here.
     #[error("this kernel has no Landlock, or it is switched off: `chiton doctor` says how to switch it on")]
     NoLandlock,
+    /// An image leads away what engines put there.
+    #[error(
+        "the image's `{0}` is a link, and what engines put there would be seen where it leads: make it a folder"
+    )]
+    ImageLink(PathBuf),
     /// The host's layout could not be read.
     #[error("cannot read `{path}`: {source}")]
     Host {

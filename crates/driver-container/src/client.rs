@@ -78,7 +78,7 @@ impl Client {
                 Ok(()) => return Ok(()),
                 Err(error) if is_missing(&error) => return Ok(()),
                 // It ends by itself at this moment, or the engine removes it already.
-                Err(_) if left > 0 => tokio::time::sleep(BETWEEN).await,
+                Err(error) if left > 0 && status(&error).is_some() => tokio::time::sleep(BETWEEN).await,
                 Err(error) => return Err(failed(&self.engine, "remove the container")(error)),
             }
         }

@@ -7,17 +7,43 @@ use std::{
 
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
-use chiton_driver::Resources;
+use chiton_driver::{DriverError, Resources, Result};
 
 use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
 pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
-/// Where our things are inside.
-pub(crate) const OWN: &str = "/run/chiton";
-const PROGRAM: &str = "/run/chiton/chiton";
-/// The workspace inside the container; inside the sandbox it is under the same name.
-pub(crate) const WORKSPACE: &str = "/workspace";
+
+/// Where the container has what it is given. The folder is named by the sandbox, at the root: no image can have a link
+/// there, lead one there, or name it as a volume's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    folder: String,
+}
+
+impl Places {
+    pub(crate) fn of(id: &str) -> Self {
+        Self { folder: format!("/.chiton-{id}") }
+    }
+
+    pub(crate) fn program(&self) -> String {
+        format!("{}/chiton", self.folder)
+    }
+
+    pub(crate) fn hand_over(&self) -> String {
+        format!("{}/hand-over", self.folder)
+    }
+
+    /// The workspace in the container. The sandbox in it has it as `/workspace`.
+    pub(crate) fn workspace(&self) -> String {
+        format!("{}/workspace", self.folder)
+    }
+
+    /// What the first process of a sandbox is to do.
+    pub(crate) fn supervise(&self) -> Vec<String> {
+        vec!["supervisor".to_owned(), format!("{}/{}", self.hand_over(), crate::hand_over::SOCKET)]
+    }
+}
 
 /// The engine counts processors in thousand millionths.
 const NANO_IN_MILLI: i64 = 1_000_000;
@@ -39,37 +65,42 @@ pub(crate) struct Given<'a> {
     pub(crate) profile: PathBuf,
 }
 
-/// What the first process of a sandbox is to do.
-pub(crate) fn supervise() -> Vec<String> {
-    vec!["supervisor".to_owned(), format!("{OWN}/hand-over/{}", crate::hand_over::SOCKET)]
-}
-
 /// The engine's order: an image's files, our program as the first process, and nothing else.
-pub(crate) fn order(engine: &Engine, image: &Image, user: User, given: &Given<'_>) -> ContainerCreateBody {
-    ContainerCreateBody {
+///
+/// # Errors
+/// A folder that the engine would take for another.
+pub(crate) fn order(
+    engine: &Engine,
+    image: &Image,
+    user: User,
+    given: &Given<'_>,
+) -> Result<ContainerCreateBody> {
+    Ok(ContainerCreateBody {
         image: Some(image.id.clone()),
         user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
-        entrypoint: Some(vec![PROGRAM.to_owned()]),
+        entrypoint: Some(vec![Places::of(given.id).program()]),
         cmd: Some(given.command.clone()),
-        healthcheck: image.checked.then(no_check),
+        healthcheck: Some(no_check()),
         working_dir: Some("/".to_owned()),
         network_disabled: Some(true),
         labels: Some(HashMap::from([(SANDBOX.to_owned(), given.id.to_owned())])),
-        host_config: Some(host(engine, given)),
+        host_config: Some(host(engine, given)?),
         ..ContainerCreateBody::default()
-    }
+    })
 }
 
 fn bytes(limit: Option<u64>) -> Option<i64> {
     limit.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
+/// An image's own check is a process in the container that is not in the sandbox. Podman does not say whether it has
+/// one.
 fn no_check() -> HealthConfig {
     HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
-fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
+fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
     let profile = if engine.takes_profile_as_text() {
         profile::text()
     } else {
@@ -90,7 +121,7 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
             None
         }
     };
-    HostConfig {
+    Ok(HostConfig {
         network_mode: Some("none".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         privileged: Some(false),
@@ -103,7 +134,7 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
         // Both together: no swap besides.
         memory_swap: bytes(given.resources.memory),
         ipc_mode: Some("private".to_owned()),
-        mounts: Some(mounts(given)),
+        mounts: Some(mounts(engine, given)?),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
         auto_remove: Some(given.folders.is_some()),
         // A sandbox's output goes over its own links; only an examination is read from the engine.
@@ -112,21 +143,68 @@ fn host(engine: &Engine, given: &Given<'_>) -> HostConfig {
             config: None,
         }),
         ..HostConfig::default()
-    }
+    })
 }
 
-fn mounts(given: &Given<'_>) -> Vec<Mount> {
-    let bind = |source: &Path, target: &str, read_only| Mount {
-        typ: Some(MountType::BIND),
-        source: Some(source.to_string_lossy().into_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
-        ..Mount::default()
+fn mounts(engine: &Engine, given: &Given<'_>) -> Result<Vec<Mount>> {
+    let bind = |source: &Path, target: String, read_only| -> Result<Mount> {
+        Ok(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(told(engine, source)?),
+            target: Some(target),
+            read_only: Some(read_only),
+            ..Mount::default()
+        })
     };
-    let mut mounts = vec![bind(&given.program, PROGRAM, true)];
+    let places = Places::of(given.id);
+    let mut mounts = vec![bind(&given.program, places.program(), true)?];
     if let Some((workspace, hand_over)) = given.folders {
-        mounts.push(bind(workspace, WORKSPACE, false));
-        mounts.push(bind(hand_over, &format!("{OWN}/hand-over"), true));
+        mounts.push(bind(workspace, places.workspace(), false)?);
+        mounts.push(bind(hand_over, places.hand_over(), true)?);
     }
-    mounts
+    Ok(mounts)
+}
+
+/// A path as the engine is told it, where it cannot mistake it for another: Podman writes a mount's fields behind one
+/// another, with commas between, and reads that again.
+fn told(engine: &Engine, path: &Path) -> Result<String> {
+    let mistaken: &[char] = if engine.takes_mounts_as_fields() { &[] } else { &[',', '"', '\n', '\r'] };
+    path.to_str().filter(|text| !text.contains(mistaken)).map(str::to_owned).ok_or_else(|| {
+        DriverError::Unsupported(format!(
+            "{} cannot mount `{}`: there is a character in its path that it would take for something else; rename it",
+            engine.name(),
+            path.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_stands_for_another() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let (docker, podman) = (Engine::docker(None), Engine::podman(None));
+        let good =
+            |engine: &Engine, path: &[u8]| told(engine, Path::new(std::ffi::OsStr::from_bytes(path))).is_ok();
+        assert!(good(&docker, b"/w/a,source=/etc") && !good(&podman, b"/w/a,source=/etc"));
+        assert!(good(&podman, b"/w/c:d e") && !good(&podman, b"/w/a\"b") && !good(&podman, b"/w/a\nb"));
+        assert!(!good(&docker, b"/w/\xff") && !good(&podman, b"/w/\xff"));
+    }
+
+    #[test]
+    fn an_image_has_no_check_and_cannot_name_our_places() {
+        let image = Image { id: "i".into(), env: vec![], entrypoint: vec![], directory: None };
+        let folders = Some((Path::new("/w"), Path::new("/h")));
+        let program = PathBuf::from("/p");
+        let given =
+            Given { id: "01abc", program: program.clone(), command: vec![], folders, profile: program };
+        let user = User { uid: 7, gid: 7 };
+        let order = order(&Engine::podman(None), &image, user, &given).unwrap();
+        assert_eq!(order.healthcheck.unwrap().test.unwrap(), ["NONE"]);
+        for mount in order.host_config.unwrap().mounts.unwrap() {
+            assert!(mount.target.unwrap().starts_with("/.chiton-01abc/"));
+        }
+    }
 }

@@ -65,6 +65,11 @@ impl Engine {
         self.kind == Kind::Docker
     }
 
+    /// How a mount is given: Docker takes it field by field, Podman makes one text of it.
+    pub(crate) fn takes_mounts_as_fields(&self) -> bool {
+        self.kind == Kind::Docker
+    }
+
     /// In which user namespace the container is: one where the ids of the host are themselves.
     pub(crate) fn user_namespace(&self) -> String {
         let rootless = !rustix::process::geteuid().is_root();

@@ -1,6 +1,8 @@
 //! `chiton doctor --driver docker|podman`: every layer, tried by this program as the first process of a container
 //! that is made as a sandbox's is, of an image without any file.
 
+use std::time::SystemTime;
+
 use bollard::{
     Docker, body_full,
     container::LogOutput,
@@ -41,8 +43,10 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     let image = empty_image(driver, docker).await?;
     let given = Given { command: vec!["doctor".to_owned(), "--json".to_owned()], ..driver.given("doctor")? };
     let user = User::own().unwrap_or(NOBODY);
-    let order = container::order(engine, &image, user, &given);
-    let name = format!("chiton-doctor-{}", std::process::id());
+    let order = container::order(engine, &image, user, &given)?;
+    // Each its own: two at a time, or one that an earlier gateway left, are not in each other's way.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = format!("chiton-doctor-{}-{}", std::process::id(), now.as_nanos());
     let id = driver.client.create(docker, &name, order).await?;
     let printed = run(driver, docker, &id).await;
     driver.client.remove(docker, &id).await?;

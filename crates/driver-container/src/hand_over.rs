@@ -10,7 +10,7 @@ use std::{
 use chiton_driver_host::{Folder, Papers, ProcessId};
 use tokio::net::UnixListener;
 
-use crate::user::User;
+use crate::{user::User, workspace::Workspace};
 
 /// The socket, in the folder that is mounted.
 pub(crate) const SOCKET: &str = "hand-over.sock";
@@ -18,6 +18,29 @@ const FOLDER: &str = "hand-over";
 
 /// How long the first process may take until it asks.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whom the papers are for.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    pub(crate) user: User,
+    pub(crate) workspace: &'a Workspace,
+    /// Where it has that.
+    pub(crate) place: &'a str,
+}
+
+impl Expected<'_> {
+    /// Whether a process is what was ordered of the engine.
+    fn check(&self, process: i32) -> io::Result<()> {
+        let refused = |text| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        if !self.user.is_all_of(process)? {
+            return refused("it has another user, or groups that its image gave to it");
+        }
+        if !self.workspace.is_seen_by(process, self.place)? {
+            return refused("it was given another folder than the workspace");
+        }
+        Ok(())
+    }
+}
 
 /// A socket that nobody has connected to yet.
 #[derive(Debug)]
@@ -40,17 +63,15 @@ impl HandOver {
     }
 
     /// Waits for the container's first process, gives it the papers, and says which process of this host it is.
-    pub(crate) async fn give(self, papers: &Papers, user: User) -> io::Result<ProcessId> {
+    pub(crate) async fn give(self, papers: &Papers, expected: &Expected<'_>) -> io::Result<ProcessId> {
         let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
         let (link, _) = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         fs::remove_file(self.folder.join(SOCKET))?;
         let peer = link.peer_cred()?;
-        if peer.uid() != user.uid {
-            let text = "somebody else asked for its papers";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-        }
         // A process of another kernel has no number here.
-        let process = ProcessId::of(peer.pid().unwrap_or_default())?;
+        let number = peer.pid().unwrap_or_default();
+        let process = ProcessId::of(number)?;
+        expected.check(number)?;
         chiton_sys::descriptors::send(&link, &[0], &papers.descriptors())?;
         // Nothing comes back: its end shows that they were taken, or that the process is gone.
         let taken = tokio::time::timeout(PATIENCE, link.readable()).await;

@@ -18,14 +18,26 @@ pub(crate) struct Image {
     pub(crate) env: Vec<String>,
     /// What a main program is the argument of.
     pub(crate) entrypoint: Vec<String>,
-    /// Whether the engine would start a check of its own in it.
-    pub(crate) checked: bool,
     /// Where programs start, where the policy gives no workspace.
     pub(crate) directory: Option<String>,
 }
 
+/// Refuses what is no image's name: the library puts it into the address that it asks the engine for.
+///
+/// # Errors
+/// It holds something that no name and no digest does.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain);
+    if good && !name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Ok(());
+    }
+    Err(DriverError::Unsupported(format!("`{}` is not the name of an image", name.escape_debug())))
+}
+
 /// Looks an image up. It is not pulled: whoever names it decides that.
 pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Result<Image> {
+    check_name(name)?;
     let driver = engine.name();
     let found = docker.inspect_image(name).await.map_err(|error| {
         if is_missing(&error) {
@@ -47,7 +59,23 @@ pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Res
         id: found.id.unwrap_or_else(|| name.to_owned()),
         env: config.env.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),
-        checked: config.healthcheck.is_some(),
         directory: config.working_dir.filter(|path| !path.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else_in_the_engine() {
+        for name in ["debian", "a/b_c:1.2", "localhost:5000/a-b@sha256:00", "sha256:00ff"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in
+            ["", "-x", "/x", "../../containers/json?x", "a/../b", "a//b", "a?b", "a#b", "a%2fb", "a b", "a\n"]
+        {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod platform;
 mod profile;
 mod registry;
 mod user;
+mod workspace;
 
 use std::{path::Path, sync::Arc};
 

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -19,12 +20,13 @@ use tokio::sync::mpsc;
 use crate::{
     Engine,
     client::{Client, failed, is_missing},
-    container::{self, Given, OWN, SANDBOX, WORKSPACE},
+    container::{self, Given, Places, SANDBOX},
     examine,
-    hand_over::HandOver,
+    hand_over::{Expected, HandOver},
     image::{self, Image},
     profile, registry,
     user::User,
+    workspace::Workspace,
 };
 
 /// This program's copy, where another has taken its name.
@@ -36,6 +38,8 @@ pub struct Container {
     pub(crate) client: Client,
     /// What all sandboxes share: this program's copy, the profile.
     folder: PathBuf,
+    /// One at a time writes there.
+    writing: Mutex<()>,
 }
 
 /// A sandbox's container.
@@ -53,7 +57,7 @@ pub struct Place {
     engine: String,
     pub(crate) user: User,
     pub(crate) image: Image,
-    workspace: PathBuf,
+    workspace: Workspace,
     #[serde(default)]
     resources: Resources,
 }
@@ -62,7 +66,7 @@ impl Container {
     pub(crate) fn new(engine: Engine, folder: PathBuf) -> Self {
         // An earlier gateway's, another program. What runs keeps its file, whether or not it has a name.
         let _ = fs::remove_file(folder.join(COPY));
-        Self { client: Client::new(engine), folder }
+        Self { client: Client::new(engine), folder, writing: Mutex::default() }
     }
 
     /// This program as a file that the engine can mount: itself, or, where another has taken its name, a copy.
@@ -93,18 +97,19 @@ impl Container {
     /// Makes the container. Until it is written down, it is found by its name.
     async fn create(&self, docker: &Docker, place: &Place, hand_over: &Path) -> Result<String> {
         let given = Given {
-            folders: Some((&place.workspace, hand_over)),
-            command: container::supervise(),
+            folders: Some((&place.workspace.path, hand_over)),
+            command: Places::of(&place.sandbox).supervise(),
             resources: place.resources,
             ..self.given(&place.sandbox)?
         };
-        let order = container::order(&self.client.engine, &place.image, place.user, &given);
+        let order = container::order(&self.client.engine, &place.image, place.user, &given)?;
         self.client.create(docker, &place.name, order).await
     }
 
     /// What every container is given: this program.
     pub(crate) fn given<'a>(&self, id: &'a str) -> Result<Given<'a>> {
         let io = |source| DriverError::Io { doing: "cannot prepare what the container is given", source };
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         fs::create_dir_all(&self.folder).map_err(io)?;
         let (program, profile) = (self.program().map_err(io)?, self.profile().map_err(io)?);
         Ok(Given {
@@ -141,9 +146,11 @@ impl Container {
         let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
         docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
+        let at = Places::of(&place.sandbox).workspace();
+        let expected = Expected { user: place.user, workspace: &place.workspace, place: &at };
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
-            given = hand_over.give(starting.papers, place.user) => given.map_err(|error| self.not_here(&error)),
+            given = hand_over.give(starting.papers, &expected) => given.map_err(|error| self.not_here(&error)),
             end = ended.next() => Err(DriverError::Unsupported(format!(
                 "the first process of the container ended before it had begun{}: `chiton doctor --driver {}` tries \
                  what it needs",
@@ -158,6 +165,11 @@ impl Container {
     }
 
     fn not_here(&self, error: &io::Error) -> DriverError {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return DriverError::Unsupported(format!(
+                "the container's first process is not what was asked for: {error}"
+            ));
+        }
         DriverError::Unsupported(format!(
             "the container's first process did not reach this gateway ({error}): the engine must run on this \
              machine's own kernel, not in a virtual machine or on another host"
@@ -199,7 +211,9 @@ impl Platform for Container {
         let name = spec.image.as_deref().ok_or_else(|| {
             DriverError::Unsupported("a container's files are an image's: add --image IMAGE".to_owned())
         })?;
-        let user = User::for_workspace(&spec.workspace)?;
+        let io = |source| DriverError::Io { doing: "cannot look at the workspace", source };
+        let (workspace, owner) = Workspace::at(&spec.workspace).map_err(io)?;
+        let user = User::for_workspace(&workspace, owner)?;
         let known = self.client.get().await?;
         let image = image::look_up(&known.docker, &self.client.engine, name).await?;
         Ok(Place {
@@ -210,7 +224,7 @@ impl Platform for Container {
             engine: known.about.clone(),
             user,
             image,
-            workspace: spec.workspace.clone(),
+            workspace,
             resources: spec.resources,
         })
     }
@@ -238,21 +252,20 @@ impl Platform for Container {
                 path.display()
             )));
         }
+        let places = Places::of(&place.sandbox);
+        let workspace = PathBuf::from(places.workspace());
         let inside = |path: &PathBuf| {
-            path.strip_prefix(&place.workspace)
-                .map_or_else(|_| path.clone(), |below| Path::new(WORKSPACE).join(below))
+            path.strip_prefix(&place.workspace.path)
+                .map_or_else(|_| path.clone(), |below| workspace.join(below))
         };
-        let mut env = policy.env;
-        for (name, value) in place.image.env.iter().filter_map(|variable| variable.split_once('=')) {
-            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-        }
+        let variables = place.image.env.iter().filter_map(|variable| variable.split_once('='));
         Ok(FilesystemPolicy {
-            workspace: policy.workspace.is_some().then(|| PathBuf::from(WORKSPACE)),
             policy_file: policy.policy_file.as_ref().map(inside),
-            own_folders: vec![PathBuf::from(OWN)],
+            workspace: policy.workspace.is_some().then_some(workspace),
+            own_folders: [places.program(), places.hand_over()].map(PathBuf::from).into(),
             image: true,
             directory: place.image.directory.as_ref().map(PathBuf::from),
-            env,
+            image_env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..policy
         })
     }
@@ -288,12 +301,43 @@ impl Platform for Container {
         }
     }
 
+    /// The end of the first process is everything's, also where the engine does not answer.
     async fn end(&self, place: &Place) -> Result<()> {
+        let io = |source| DriverError::Io { doing: "cannot end the container's first process", source };
+        if let Some(process) = place.process.and_then(ProcessId::hold) {
+            process.end().await.map_err(io)?;
+        }
         let known = self.client.get().await?;
         let docker = &known.docker;
         match self.find(docker, place).await? {
             Some(id) => self.client.remove(docker, &id).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sandbox_ends_though_its_engine_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::docker(Some(folder.path().join("no.sock")));
+        let mut sleep = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let (workspace, user) = Workspace::at(&fs::canonicalize(folder.path()).unwrap()).unwrap();
+        let place = Place {
+            sandbox: "01abc".to_owned(),
+            name: "chiton-demo-01abc".to_owned(),
+            container: Some("c".to_owned()),
+            process: Some(ProcessId::of(i32::try_from(sleep.id()).unwrap()).unwrap()),
+            engine: "docker".to_owned(),
+            user,
+            image: Image { id: "i".to_owned(), env: Vec::new(), entrypoint: Vec::new(), directory: None },
+            workspace,
+        };
+        let ended = Container::new(engine, folder.path().to_owned()).end(&place).await;
+        assert!(matches!(ended, Err(DriverError::Unsupported(_))));
+        assert!(!sleep.wait().unwrap().success());
     }
 }

@@ -18,6 +18,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command, sync::mpsc};
 use crate::{
     Engine,
     client::{Known, failed, is_missing},
+    image,
 };
 
 /// How Docker calls its own registry in its configuration.
@@ -52,6 +53,7 @@ pub(crate) async fn pull(
     image: &str,
     told: &mpsc::Sender<PullStep>,
 ) -> Result<()> {
+    image::check_name(image)?;
     match known.docker.inspect_image(image).await {
         Ok(_) => return Ok(()),
         Err(error) if is_missing(&error) => {}

@@ -323,10 +323,106 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
                 Ok(_) => running.push(handle),
                 Err(error) => {
                     tracing::info!(sandbox = %handle.id, %error, "removing what is left of a sandbox");
-                    self.destroy_sandbox(&handle).await?;
+                    // The others run whether or not this one can be removed now.
+                    if let Err(error) = self.destroy_sandbox(&handle).await {
+                        tracing::error!(sandbox = %handle.id, %error, "something of a sandbox is left");
+                    }
                 }
             }
         }
         Ok(running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use chiton_driver::{LayerCheck, SandboxSpec};
+
+    use super::*;
+
+    /// Whose sandboxes cannot be ended.
+    #[derive(Debug)]
+    struct Stuck;
+
+    #[async_trait]
+    impl Platform for Stuck {
+        type Place = HashMap<String, u8>;
+
+        fn name(&self) -> DriverName {
+            DriverName::Docker
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities {
+                live_denied_paths: true,
+                transparent_capture: true,
+                resources: false,
+                gpu: false,
+                images: true,
+            }
+        }
+
+        async fn place(&self, _spec: &SandboxSpec, _others: &[Self::Place]) -> Result<Self::Place> {
+            Ok(HashMap::new())
+        }
+
+        async fn start(&self, _starting: Starting<'_, Self::Place>) -> Result<()> {
+            Ok(())
+        }
+
+        fn identity(&self, _place: &Self::Place) -> chiton_api::control::Identity {
+            chiton_api::control::Identity::Caller
+        }
+
+        async fn examine(&self) -> Result<Vec<LayerCheck>> {
+            Ok(Vec::new())
+        }
+
+        async fn settled(&self, _place: &Self::Place) {}
+
+        async fn end(&self, _place: &Self::Place) -> Result<()> {
+            Err(DriverError::Unsupported("the engine does not answer".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_runs_is_known_though_a_leftover_cannot_be_removed() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sandboxes = runtime.path().join("sandboxes");
+        let proxies = Proxies::ahead(Path::new("/bin/true"), runtime.path());
+        let driver = HostDriver::new(Stuck, sandboxes.clone(), proxies);
+        let mut runs = None;
+        for n in 0..8 {
+            let id = SandboxId::try_from(format!("01jdx0000000000000000000{n:02}")).unwrap();
+            let folder = Folder::at(sandboxes.join(id.as_str()));
+            folder.make().unwrap();
+            let spec = SandboxSpec {
+                id: id.clone(),
+                name: "demo".parse().unwrap(),
+                workspace: "/w".into(),
+                image: None,
+                log: "/l".into(),
+                supervisor_events: "/e".into(),
+                proxy_events: "/p".into(),
+                exit: "/x".into(),
+            };
+            folder.write_record(&Record { spec, proxy: None, place: HashMap::<String, u8>::new() }).unwrap();
+            if n == 4 {
+                let listener = folder.listen(crate::folder::SUPERVISOR).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                runs = Some((id, tokio::net::UnixListener::from_std(listener).unwrap()));
+            }
+        }
+        let (id, listener) = runs.unwrap();
+        let supervisor = async {
+            let (mut link, _) = listener.accept().await.unwrap();
+            wire::receive::<SupervisorRequest>(&mut link).await.unwrap();
+            let status = SupervisorStatus { report: None, started: true, exit: None };
+            wire::send(&mut link, &SupervisorReply::Status(status), &[]).await.unwrap();
+        };
+        let (listed, ()) = tokio::join!(driver.list(), supervisor);
+        assert_eq!(listed.unwrap().into_iter().map(|handle| handle.id).collect::<Vec<_>>(), [id]);
     }
 }

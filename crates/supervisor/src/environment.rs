@@ -42,11 +42,17 @@ pub(crate) fn of_policy(policy: &Policy) -> Environment {
     keys.chain(given).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The sandbox's variables, the same for every program: its own, the policy's, those of the command line.
-pub(crate) fn of_sandbox(name: &str, policys: Environment, sent: &Environment) -> Environment {
+/// The sandbox's variables, the same for every program: its own, the image's, the policy's, those of the command line.
+pub(crate) fn of_sandbox(
+    name: &str,
+    images: &Environment,
+    policys: Environment,
+    sent: &Environment,
+) -> Environment {
     let usual = [("HOME", HOME), ("PATH", SEARCH_PATH), ("USER", "agent"), ("LOGNAME", "agent")];
     let usual = usual.into_iter().chain([("LANG", "C.UTF-8")]);
     let mut all: Environment = usual.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    all = with(&all, images);
     all.extend(policys);
     with(&all, sent)
         .into_iter()
@@ -76,7 +82,7 @@ mod tests {
     }
 
     fn of(text: &str, sent: &[(&str, &str)]) -> Environment {
-        of_sandbox("demo", of_policy(&Policy::parse(text).unwrap()), &set(sent))
+        of_sandbox("demo", &set(&[]), of_policy(&Policy::parse(text).unwrap()), &set(sent))
     }
 
     #[test]
@@ -106,7 +112,7 @@ mod tests {
         assert!(!of("'local://aws'").contains_key("AWS_ACCESS_KEY_ID"));
         let routed = "dynamic: {llm_routing: {provider: bedrock, base_url: 'https://a.test'}}";
         assert_eq!(
-            of_sandbox("demo", of_policy(&Policy::parse(routed).unwrap()), &set(&[]))["AWS_ACCESS_KEY_ID"]
+            of_sandbox("demo", &set(&[]), of_policy(&Policy::parse(routed).unwrap()), &set(&[]))["AWS_ACCESS_KEY_ID"]
                 .len(),
             20
         );
@@ -117,6 +123,15 @@ mod tests {
         let policy =
             "dynamic: {network: {http: [{host: a.test, credential: {secret: 'local://a', env: A_TOKEN}}]}}";
         assert_eq!(of(policy, &[])["A_TOKEN"], "chiton-placeholder");
+    }
+
+    #[test]
+    fn an_images_variables_are_below_the_policys() {
+        let policy = Policy::parse("static: {process: {env: {CI: policy}}}").unwrap();
+        let image = set(&[("CI", "image"), ("PATH", "/opt"), ("CHITON_SANDBOX", "other"), ("SENT", "image")]);
+        let env = of_sandbox("demo", &image, of_policy(&policy), &set(&[("SENT", "caller")]));
+        assert_eq!((env["CI"].as_str(), env["PATH"].as_str()), ("policy", "/opt"));
+        assert_eq!((env["CHITON_SANDBOX"].as_str(), env["SENT"].as_str()), ("demo", "caller"));
     }
 
     #[test]

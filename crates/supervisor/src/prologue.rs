@@ -218,7 +218,12 @@ impl<C: Confinement> Prologue<C> {
         report: EnforcementReport,
     ) -> Option<Viewed<C>> {
         let (sandbox, captured) = self.created?;
-        let environment = environment::of_sandbox(&sandbox.name, self.confinement.variables(), &policy.env);
+        let environment = environment::of_sandbox(
+            &sandbox.name,
+            &policy.image_env,
+            self.confinement.variables(),
+            &policy.env,
+        );
         let directory = environment::working_directory(policy);
         let proxied = self.proxied;
         let resources = self.confinement.resources();

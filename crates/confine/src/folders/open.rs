@@ -19,6 +19,9 @@ use rustix::{
 
 use crate::folders::{Access, Doing, Folder, FolderError, FolderRequest};
 
+/// What is never shared: of these a sandbox has its own.
+const KERNELS: &[&str] = &["/proc", "/sys", "/dev"];
+
 /// User namespaces that map a folder's owner to the agent, one for every owner.
 #[derive(Debug)]
 pub(crate) struct IdMappings {
@@ -101,6 +104,10 @@ fn refuse_own(path: &Path, found: &OwnedFd, forbidden: &[PathBuf]) -> Result<(),
         .map_err(|e| failed(path, Doing::Open, crate::namespaces::errno(&e)))?;
     match forbidden.iter().find(|own| own.starts_with(&real) || real.starts_with(own)) {
         Some(own) => Err(FolderError::Own { path: path.to_owned(), own: own.clone() }),
+        // The gateway refuses these by name; in an image only here is seen where a link leads.
+        None if KERNELS.iter().any(|kernels| real.starts_with(kernels)) => {
+            Err(FolderError::Kernels(path.to_owned()))
+        }
         None => Ok(()),
     }
 }
@@ -165,5 +172,20 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(matches!(found.as_slice(), [Ok(_), Ok(_), Err(FolderError::Link(_)), Ok(_)]), "{found:?}");
         assert!(matches!(behind, Err(FolderError::Link(_))), "{behind:?}");
+    }
+
+    #[test]
+    fn what_leads_to_the_kernels_own_is_refused() {
+        let link = std::env::temp_dir().join(format!("chiton-kernels-{}", std::process::id()));
+        let opened = |target: &str| {
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let found = look_up(&link, &[]).unwrap();
+            let refused = refuse_own(&link, &found, &[]);
+            std::fs::remove_file(&link).unwrap();
+            refused
+        };
+        assert!(matches!(opened("/proc"), Err(FolderError::Kernels(_))));
+        assert!(matches!(opened("/sys/kernel"), Err(FolderError::Kernels(_))));
+        assert!(opened("/usr").is_ok());
     }
 }

@@ -158,6 +158,13 @@ fn is_copied(about: &fs::Metadata) -> bool {
     about.is_file() && about.len() <= 32 << 10 && about.mode() & 0o777 == 0o644 && about.uid() == 0
 }
 
+/// Whether a path stays among the system's files, where links lead it. What is read of an image is read by the
+/// supervisor, which sees more than the agent.
+fn is_systems(path: &Path) -> bool {
+    let kernels = |real: &Path| ["/proc", "/sys", "/dev"].iter().any(|kernels| real.starts_with(kernels));
+    fs::canonicalize(path).is_ok_and(|real| !kernels(&real))
+}
+
 fn is_taken(name: &str, system: System) -> bool {
     if system == System::Image {
         return !WRITTEN.contains(&name);
@@ -202,8 +209,10 @@ fn written(inputs: &PlanInputs) -> Vec<Step> {
 
 /// The bundle with the sandbox's authority, under every name that programs look for it by.
 fn trust(authority: &str) -> Vec<Step> {
-    let host = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
-    let plain = |path: &str| fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink());
+    let host = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file() && is_systems(path));
+    let plain = |path: &str| {
+        fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) && is_systems(Path::new(path))
+    };
     let bundle = |path: &str| Step::TrustBundle {
         path: PathBuf::from(path),
         host: host.clone(),
@@ -232,4 +241,20 @@ fn trust(authority: &str) -> Vec<Step> {
         steps.push(Step::Link { path: PathBuf::from(other), target: PathBuf::from(TRUST_BUNDLE) });
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_first_process_is_among_the_roots() {
+        let link = std::env::temp_dir().join(format!("chiton-roots-{}", std::process::id()));
+        std::os::unix::fs::symlink("/proc/self/environ", &link).unwrap();
+        let (found, followed) = (link.is_file(), is_systems(&link));
+        fs::remove_file(&link).unwrap();
+        assert!(found && !followed);
+        assert!(is_systems(Path::new("/etc")));
+        assert!(!is_systems(Path::new("/nonexistent")));
+    }
 }

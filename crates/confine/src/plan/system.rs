@@ -53,6 +53,7 @@ pub(super) fn programs(system: System) -> Result<Vec<PathBuf>, PlanError> {
     let mut paths: Vec<PathBuf> = PROGRAMS.iter().map(PathBuf::from).collect();
     if system == System::Image {
         let root = Path::new("/");
+        refuse_links(root)?;
         let failed = |source| PlanError::Host { path: root.to_owned(), source };
         for entry in fs::read_dir(root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -65,6 +66,12 @@ pub(super) fn programs(system: System) -> Result<Vec<PathBuf>, PlanError> {
         }
     }
     Ok(paths)
+}
+
+/// Where engines put their own things, and ours: a link would show them in a folder of the image that is taken.
+fn refuse_links(root: &Path) -> Result<(), PlanError> {
+    let engines = ["run", "dev", "etc", "proc", "sys"].map(|name| root.join(name));
+    engines.into_iter().find(|path| path.is_symlink()).map_or(Ok(()), |path| Err(PlanError::ImageLink(path)))
 }
 
 /// All of it.
@@ -105,4 +112,22 @@ pub(super) fn repeat(path: &Path, is_link: bool) -> Result<Step, PlanError> {
     }
     // Gone by the time it is mounted is as good as never there.
     Ok(Step::Mount { source: Source::HostIfThere(at.clone()), path: at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_image_leads_away_what_engines_put_there() {
+        let root = std::env::temp_dir().join(format!("chiton-image-links-{}", std::process::id()));
+        fs::create_dir_all(root.join("etc")).unwrap();
+        std::os::unix::fs::symlink("var/home", root.join("home")).unwrap();
+        let plain = refuse_links(&root);
+        std::os::unix::fs::symlink("usr/run", root.join("run")).unwrap();
+        let led_away = refuse_links(&root);
+        fs::remove_dir_all(&root).unwrap();
+        assert!(plain.is_ok());
+        assert!(matches!(led_away, Err(PlanError::ImageLink(path)) if path.ends_with("run")));
+    }
 }

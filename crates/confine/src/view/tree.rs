@@ -40,8 +40,8 @@ pub(super) const DEVICE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// Where the tree hangs in the host's view until it is entered: the first of these that is a folder. Not above
-/// `/proc`, which must stay in sight.
-const BASES: &[&str] = &["/tmp", "/mnt", "/var", "/usr", "/run"];
+/// `/proc`, which must stay in sight. The last is there in every container, whatever its image has.
+const BASES: &[&str] = &["/tmp", "/mnt", "/var", "/usr", "/run", "/sys"];
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags =

@@ -80,6 +80,7 @@ impl Sandbox {
             home: "/home/somebody".into(),
             extra_read_only: Vec::new(),
             image: self.spec.image.is_some(),
+            image_env: std::collections::BTreeMap::new(),
             directory: None,
             own_folders: Vec::new(),
             policy_file: None,

@@ -107,6 +107,7 @@ fn filesystem_policy(
         own_folders: gateway.paths.own_folders(),
         policy_file: spec.policy_file.clone(),
         image: spec.image.is_some(),
+        image_env: std::collections::BTreeMap::new(),
         directory: None,
         authority_pem,
         env: spec.env.clone(),
