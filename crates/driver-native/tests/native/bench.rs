@@ -13,7 +13,8 @@ use chiton_api::{
     frame,
 };
 use chiton_driver::conformance::{Fixture, Sandbox};
-use chiton_driver_native::{NativeConfig, NativeDriver};
+use chiton_driver_host::Proxies;
+use chiton_driver_native::NativeDriver;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
@@ -51,7 +52,8 @@ impl Fixture for Native {
 
 /// A driver with its runtime directory in this folder.
 pub(crate) fn driver(folder: &Path) -> NativeDriver {
-    NativeDriver::new(NativeConfig { runtime: folder.join("run"), executable: "/proc/self/exe".into() })
+    let (runtime, this) = (folder.join("run"), Path::new("/proc/self/exe"));
+    chiton_driver_native::driver(&runtime, this, Proxies::ahead(this, &runtime))
 }
 
 /// The folder that holds a sandbox's files.
