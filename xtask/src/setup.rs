@@ -33,6 +33,13 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("initdb", "postgresql", "postgresql-server"),
     ("ssh", "openssh-client", "openssh-clients"),
     ("/usr/sbin/sshd", "openssh-server", "openssh-server"),
+    ("unshare", "util-linux", "util-linux"),
+    ("/usr/sbin/dockerd", "docker.io", "moby-engine"),
+    ("podman", "podman", "podman"),
+    ("runc", "runc", "runc"),
+    ("newuidmap", "uidmap", "shadow-utils"),
+    ("busybox", "busybox-static", "busybox"),
+    ("mmdebstrap", "mmdebstrap", "mmdebstrap"),
 ];
 
 /// Python modules of the system that tests use inside.
@@ -62,6 +69,19 @@ const NODE: &[&str] = &[
     "@anthropic-ai/sdk@1.14.0",
 ];
 
+/// What the image `debian` holds besides the smallest system, and what is left out of it.
+const IMAGE: &[&str] = &[
+    "--variant=minbase",
+    "--include=curl,git,python3-minimal,libpython3-stdlib,ca-certificates",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "bookworm",
+];
+/// Says to Debian's packages that no service of theirs is to be started. The tests start what they need themselves, and
+/// end it.
+const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
+
 /// The folder with all of it.
 pub struct Kit(PathBuf);
 
@@ -90,7 +110,7 @@ impl Kit {
 pub fn all() -> Result<Kit, Failed> {
     system()?;
     let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
-    for folder in ["bin", "python", "model", "node"] {
+    for folder in ["bin", "python", "model", "node", "image"] {
         let folder = kit.0.join(folder);
         fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
     }
@@ -98,6 +118,7 @@ pub fn all() -> Result<Kit, Failed> {
     // Its package of a plugin's host is not needed.
     python(&kit, "model", MODEL, &["--no-deps"])?;
     node(&kit)?;
+    image(&kit)?;
     Ok(kit)
 }
 
@@ -143,9 +164,18 @@ fn install(debian: bool, packages: &[&str]) -> Result<(), Failed> {
     let step = |program: &str| if root { Step::new(program) } else { Step::new("sudo").with(&[program]) };
     if debian {
         step("apt-get").with(&["update", "-q"]).run("package lists")?;
+        let own = !Path::new(NO_SERVICES).exists();
+        if own {
+            let text = format!("printf '#!/bin/sh\\nexit 101\\n' > {NO_SERVICES}; chmod 755 {NO_SERVICES}");
+            step("sh").with(&["-c", &text]).run("no service of a package is started")?;
+        }
         let mut install =
             step("apt-get").with(&["install", "-y", "-q", "--no-install-recommends"]).with(packages);
-        return install.env("DEBIAN_FRONTEND", "noninteractive").run("packages");
+        let installed = install.env("DEBIAN_FRONTEND", "noninteractive").run("packages");
+        if own {
+            step("rm").with(&["-f", NO_SERVICES]).run("services of packages are started again")?;
+        }
+        return installed;
     }
     if !found("dnf") {
         return Err(Failed::Missing {
@@ -199,6 +229,17 @@ fn node(kit: &Kit) -> Result<(), Failed> {
         link.run("Claude Code's program of this platform")?;
     }
     stamp(&folder, NODE)
+}
+
+/// A Debian for containers, as an archive.
+fn image(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("image");
+    if stamped(&folder, IMAGE) {
+        return Ok(());
+    }
+    let archive = folder.join("debian.tar").display().to_string();
+    Step::new("mmdebstrap").with(&["-q"]).with(IMAGE).with(&[&archive]).run("an image of Debian (a minute)")?;
+    stamp(&folder, IMAGE)
 }
 
 fn stamped(folder: &Path, packages: &[&str]) -> bool {
