@@ -238,7 +238,11 @@ fn image(kit: &Kit) -> Result<(), Failed> {
         return Ok(());
     }
     let archive = folder.join("debian.tar").display().to_string();
-    Step::new("mmdebstrap").with(&["-q"]).with(IMAGE).with(&[&archive]).run("an image of Debian (a minute)")?;
+    Step::new("mmdebstrap")
+        .with(&["-q"])
+        .with(IMAGE)
+        .with(&[&archive])
+        .run("an image of Debian (a minute)")?;
     stamp(&folder, IMAGE)
 }
 

@@ -9,6 +9,8 @@ mod folder;
 mod platform;
 mod process;
 mod proxy;
+#[cfg(feature = "conformance")]
+pub mod stand_in;
 mod supervisor;
 mod wire;
 

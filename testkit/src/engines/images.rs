@@ -57,7 +57,10 @@ pub fn scratch(program: &Path) -> Archive {
 pub fn debian() -> PathBuf {
     let root = std::env::var_os("CHITON_TEST_PACKAGES").unwrap_or_else(|| "/var/tmp/chiton-tests".into());
     let folder = PathBuf::from(root).join("image");
-    assert!(folder.join(".installed").exists(), "component missing: the image of Debian; `cargo xtask setup`");
+    assert!(
+        folder.join(".installed").exists(),
+        "component missing: the image of Debian; `cargo xtask setup`"
+    );
     folder.join("debian.tar")
 }
 

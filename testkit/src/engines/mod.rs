@@ -161,7 +161,8 @@ impl Engine {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--fail-with-body", "--unix-socket"]).arg(self.socket());
         let output = curl.args(options).arg(format!("http://engine/{path}")).output().expect("curl");
-        let text = String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        let text =
+            String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
         if output.status.success() { Ok(text.into_owned()) } else { Err(text.into_owned()) }
     }
 }

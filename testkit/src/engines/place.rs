@@ -38,7 +38,8 @@ impl Place {
             getuid().is_root(),
             "component missing: an engine of a test's own needs root (run `sudo -E cargo xtask test`)"
         );
-        let folder = tempfile::Builder::new().prefix("ct-engine-").tempdir_in("/var/tmp").expect("a folder").keep();
+        let folder =
+            tempfile::Builder::new().prefix("ct-engine-").tempdir_in("/var/tmp").expect("a folder").keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("mode");
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&folder).process_group(0);
@@ -100,7 +101,8 @@ impl Place {
         let own = namespace(self.first);
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|id| id.parse().ok()) else { continue };
-            let named = fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+            let named =
+                fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name);
             if named && namespace(id) == own {
                 let _ = kill_process(Pid::from_raw(id).expect("a process"), Signal::KILL);
             }
