@@ -1,22 +1,27 @@
 //! Asking the engine.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     models::ContainerCreateBody,
-    query_parameters::{
-        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
-    },
+    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
 use chiton_driver::{DriverError, Result};
-use futures_util::StreamExt as _;
 
 use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
+
+/// How long an engine may refuse to remove a container, and when it is asked again.
+const REMOVAL: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// An engine, asked over its socket.
 #[derive(Debug)]
@@ -68,18 +73,19 @@ impl Client {
         Ok(made.map_err(failed(&self.engine, "make the container"))?.id)
     }
 
-    /// Ends a container and removes it, with what it wrote. One that is gone is fine.
+    /// Ends a container and removes it, with what it wrote. One that is gone is fine. While the engine does so by
+    /// itself, since the first process has ended, it refuses for a moment: it is asked until it has done so.
     pub(crate) async fn remove(&self, docker: &Docker, id: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(id, Some(options)).await {
-            Err(error) if is_missing(&error) => Ok(()),
-            Err(error) if is_in_progress(&error) => {
-                // By the engine itself. Whatever this says, it is over.
-                let removed = WaitContainerOptionsBuilder::default().condition("removed").build();
-                let _ = std::pin::pin!(docker.wait_container(id, Some(removed))).next().await;
-                Ok(())
+        let began = Instant::now();
+        loop {
+            match docker.remove_container(id, Some(options.clone())).await {
+                Err(error) if is_missing(&error) => return Ok(()),
+                Err(error) if status(&error).is_some() && began.elapsed() < REMOVAL => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done.map_err(failed(&self.engine, "remove the container")),
             }
-            done => done.map_err(failed(&self.engine, "remove the container")),
         }
     }
 
@@ -120,11 +126,6 @@ pub(crate) fn failed<'a>(engine: &'a Engine, doing: &'a str) -> impl FnOnce(Erro
 /// Whether there is no such thing.
 pub(crate) fn is_missing(error: &Error) -> bool {
     status(error) == Some(404)
-}
-
-/// Whether it is being done already.
-fn is_in_progress(error: &Error) -> bool {
-    status(error) == Some(409)
 }
 
 fn status(error: &Error) -> Option<u16> {

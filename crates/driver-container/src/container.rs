@@ -10,7 +10,7 @@ use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigL
 use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
-pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
+const SANDBOX: &str = "dev.chiton.sandbox";
 /// Where our things are inside.
 pub(crate) const OWN: &str = "/run/chiton";
 const PROGRAM: &str = "/run/chiton/chiton";

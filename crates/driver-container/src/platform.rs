@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Engine,
-    client::{Client, failed, is_missing},
-    container::{self, Given, OWN, SANDBOX, WORKSPACE},
+    client::{Client, failed},
+    container::{self, Given, OWN, WORKSPACE},
     examine,
     hand_over::HandOver,
     image::{self, Image},
@@ -109,18 +109,6 @@ impl Container {
         fs::create_dir_all(&self.folder).map_err(io)?;
         let (program, profile) = (self.program().map_err(io)?, self.profile().map_err(io)?);
         Ok(Given { id, program, profile, folders: None, command: Vec::new() })
-    }
-
-    /// The container of this place, if there is one: another's of the same name is not touched.
-    async fn find(&self, docker: &Docker, place: &Place) -> Result<Option<String>> {
-        let asked = place.container.as_ref().unwrap_or(&place.name);
-        let found = match docker.inspect_container(asked, None).await {
-            Err(error) if is_missing(&error) => return Ok(None),
-            found => found.map_err(failed(&self.client.engine, "look a container up"))?,
-        };
-        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-        let ours = labels.get(SANDBOX).is_some_and(|id| *id == place.sandbox);
-        Ok(found.id.filter(|_| ours))
     }
 
     async fn hand_over(
@@ -263,10 +251,9 @@ impl Platform for Container {
 
     async fn end(&self, place: &Place) -> Result<()> {
         let known = self.client.get().await?;
-        let docker = &known.docker;
-        match self.find(docker, place).await? {
-            Some(id) => self.client.remove(docker, &id).await,
-            None => Ok(()),
-        }
+        // Its name holds the sandbox's id, and is nobody else's. What an engine says of a container is not asked for:
+        // Podman knows states that Docker's API does not.
+        let container = place.container.as_ref().unwrap_or(&place.name);
+        self.client.remove(&known.docker, container).await
     }
 }

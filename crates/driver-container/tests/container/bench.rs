@@ -3,7 +3,10 @@
 use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use chiton_driver::{
@@ -18,6 +21,9 @@ use tempfile::TempDir;
 
 /// Has a shell and little else.
 pub(crate) const IMAGE: &str = "busybox";
+
+/// Containers of an engine share its names: each sandbox has an id of its own.
+static NEXT: AtomicU32 = AtomicU32::new(10);
 
 /// Makes sandboxes of one engine.
 pub(crate) struct Containers(Engine);
@@ -41,6 +47,9 @@ impl Fixture for Containers {
         let path = folder.path().to_owned();
         let mut sandbox = Sandbox::new(Arc::new(self.driver(&path)), &path, Leftovers(folder));
         sandbox.spec.image = Some(IMAGE.to_owned());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        sandbox.spec.id = format!("01jdzzzzzzzzzzzzzzzzzzzz{number:02}").try_into().unwrap();
+        sandbox.handle.id = sandbox.spec.id.clone();
         if rustix::process::geteuid().is_root() {
             chown(&sandbox.spec.workspace, Some(TEST_USER), Some(TEST_USER)).unwrap();
         }
