@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod ca;
 pub mod connect;
+pub mod engines;
 pub mod frames;
 pub mod harness;
 pub mod log;

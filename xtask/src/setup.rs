@@ -36,6 +36,13 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("pkg-config", "pkg-config", "pkgconf-pkg-config"),
     // What RustyVault is built with.
     ("/usr/include/openssl/ssl.h", "libssl-dev", "openssl-devel"),
+    ("unshare", "util-linux", "util-linux"),
+    ("/usr/sbin/dockerd", "docker.io", "moby-engine"),
+    ("podman", "podman", "podman"),
+    ("runc", "runc", "runc"),
+    ("newuidmap", "uidmap", "shadow-utils"),
+    ("busybox", "busybox-static", "busybox"),
+    ("mmdebstrap", "mmdebstrap", "mmdebstrap"),
 ];
 
 /// Python modules of the system that tests use inside.
@@ -67,6 +74,19 @@ const NODE: &[&str] = &[
 /// A server that speaks Vault's interface, whose program no package ships.
 const VAULT: &[&str] = &["rusty_vault@0.2.1"];
 
+/// What the image `debian` holds besides the smallest system, and what is left out of it.
+const IMAGE: &[&str] = &[
+    "--variant=minbase",
+    "--include=curl,git,python3-minimal,libpython3-stdlib,ca-certificates",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "bookworm",
+];
+/// Says to Debian's packages that no service of theirs is to be started. The tests start what they need themselves, and
+/// end it.
+const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
+
 /// The folder with all of it.
 pub struct Kit(PathBuf);
 
@@ -95,7 +115,7 @@ impl Kit {
 pub fn all() -> Result<Kit, Failed> {
     system()?;
     let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
-    for folder in ["bin", "python", "model", "node", "rusty_vault"] {
+    for folder in ["bin", "python", "model", "node", "rusty_vault", "image"] {
         let folder = kit.0.join(folder);
         fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
     }
@@ -104,6 +124,7 @@ pub fn all() -> Result<Kit, Failed> {
     python(&kit, "model", MODEL, &["--no-deps"])?;
     node(&kit)?;
     rusty_vault(&kit)?;
+    image(&kit)?;
     Ok(kit)
 }
 
@@ -149,9 +170,18 @@ fn install(debian: bool, packages: &[&str]) -> Result<(), Failed> {
     let step = |program: &str| if root { Step::new(program) } else { Step::new("sudo").with(&[program]) };
     if debian {
         step("apt-get").with(&["update", "-q"]).run("package lists")?;
+        let own = !Path::new(NO_SERVICES).exists();
+        if own {
+            let text = format!("printf '#!/bin/sh\\nexit 101\\n' > {NO_SERVICES}; chmod 755 {NO_SERVICES}");
+            step("sh").with(&["-c", &text]).run("no service of a package is started")?;
+        }
         let mut install =
             step("apt-get").with(&["install", "-y", "-q", "--no-install-recommends"]).with(packages);
-        return install.env("DEBIAN_FRONTEND", "noninteractive").run("packages");
+        let installed = install.env("DEBIAN_FRONTEND", "noninteractive").run("packages");
+        if own {
+            step("rm").with(&["-f", NO_SERVICES]).run("services of packages are started again")?;
+        }
+        return installed;
     }
     if !found("dnf") {
         return Err(Failed::Missing {
@@ -221,6 +251,21 @@ fn rusty_vault(kit: &Kit) -> Result<(), Failed> {
         .within(&folder)
         .run("RustyVault, which takes minutes")?;
     stamp(&folder, VAULT)
+}
+
+/// A Debian for containers, as an archive.
+fn image(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("image");
+    if stamped(&folder, IMAGE) {
+        return Ok(());
+    }
+    let archive = folder.join("debian.tar").display().to_string();
+    Step::new("mmdebstrap")
+        .with(&["-q"])
+        .with(IMAGE)
+        .with(&[&archive])
+        .run("an image of Debian (a minute)")?;
+    stamp(&folder, IMAGE)
 }
 
 fn stamped(folder: &Path, packages: &[&str]) -> bool {

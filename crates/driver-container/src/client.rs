@@ -1,6 +1,10 @@
 //! Asking the engine.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
@@ -14,9 +18,10 @@ use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
-/// How often a container is removed until it is gone, and how long between.
-const REMOVALS: u32 = 20;
-const BETWEEN: Duration = Duration::from_millis(100);
+
+/// How long an engine may refuse to remove a container, and when it is asked again.
+const REMOVAL: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// An engine, asked over its socket.
 #[derive(Debug)]
@@ -68,18 +73,18 @@ impl Client {
         Ok(made.map_err(failed(&self.engine, "make the container"))?.id)
     }
 
-    /// Ends a container and removes it, with what it wrote. One that is gone is fine.
+    /// Ends a container and removes it, with what it wrote. One that is gone is fine. While the engine does so by
+    /// itself, since the first process has ended, it refuses for a moment: it is asked until it has done so.
     pub(crate) async fn remove(&self, docker: &Docker, id: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let mut left = REMOVALS;
+        let began = Instant::now();
         loop {
-            left -= 1;
             match docker.remove_container(id, Some(options.clone())).await {
-                Ok(()) => return Ok(()),
                 Err(error) if is_missing(&error) => return Ok(()),
-                // It ends by itself at this moment, or the engine removes it already.
-                Err(error) if left > 0 && status(&error).is_some() => tokio::time::sleep(BETWEEN).await,
-                Err(error) => return Err(failed(&self.engine, "remove the container")(error)),
+                Err(error) if status(&error).is_some() && began.elapsed() < REMOVAL => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done.map_err(failed(&self.engine, "remove the container")),
             }
         }
     }

@@ -12,7 +12,7 @@ use chiton_driver::{DriverError, Resources, Result};
 use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
-pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
+const SANDBOX: &str = "dev.chiton.sandbox";
 
 /// Where the container has what it is given. The folder is named by the sandbox, at the root: no image can have a link
 /// there, lead one there, or name it as a volume's place.
@@ -198,8 +198,14 @@ mod tests {
         let image = Image { id: "i".into(), env: vec![], entrypoint: vec![], directory: None };
         let folders = Some((Path::new("/w"), Path::new("/h")));
         let program = PathBuf::from("/p");
-        let given =
-            Given { id: "01abc", program: program.clone(), command: vec![], folders, profile: program };
+        let given = Given {
+            id: "01abc",
+            program: program.clone(),
+            command: vec![],
+            folders,
+            profile: program,
+            resources: Resources::default(),
+        };
         let user = User { uid: 7, gid: 7 };
         let order = order(&Engine::podman(None), &image, user, &given).unwrap();
         assert_eq!(order.healthcheck.unwrap().test.unwrap(), ["NONE"]);

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     Engine,
-    client::{Client, failed, is_missing},
-    container::{self, Given, Places, SANDBOX},
+    client::{Client, failed},
+    container::{self, Given, Places},
     examine,
     hand_over::{Expected, HandOver},
     image::{self, Image},
@@ -120,21 +120,6 @@ impl Container {
             command: Vec::new(),
             resources: Resources::default(),
         })
-    }
-
-    /// The container of this place, if there is one. One that was not written down in time is known by its name and
-    /// its label: another's of the same name is not touched.
-    async fn find(&self, docker: &Docker, place: &Place) -> Result<Option<String>> {
-        if place.container.is_some() {
-            return Ok(place.container.clone());
-        }
-        let found = match docker.inspect_container(&place.name, None).await {
-            Err(error) if is_missing(&error) => return Ok(None),
-            found => found.map_err(failed(&self.client.engine, "look a container up"))?,
-        };
-        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-        let ours = labels.get(SANDBOX).is_some_and(|id| *id == place.sandbox);
-        Ok(found.id.filter(|_| ours))
     }
 
     async fn hand_over(
@@ -308,11 +293,10 @@ impl Platform for Container {
             process.end().await.map_err(io)?;
         }
         let known = self.client.get().await?;
-        let docker = &known.docker;
-        match self.find(docker, place).await? {
-            Some(id) => self.client.remove(docker, &id).await,
-            None => Ok(()),
-        }
+        // Its name holds the sandbox's id, and is nobody else's. What an engine says of a container is not asked for:
+        // Podman knows states that Docker's API does not.
+        let container = place.container.as_ref().unwrap_or(&place.name);
+        self.client.remove(&known.docker, container).await
     }
 }
 
@@ -335,6 +319,7 @@ mod tests {
             user,
             image: Image { id: "i".to_owned(), env: Vec::new(), entrypoint: Vec::new(), directory: None },
             workspace,
+            resources: Resources::default(),
         };
         let ended = Container::new(engine, folder.path().to_owned()).end(&place).await;
         assert!(matches!(ended, Err(DriverError::Unsupported(_))));

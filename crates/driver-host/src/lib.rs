@@ -10,6 +10,8 @@ mod limits;
 mod platform;
 mod process;
 mod proxy;
+#[cfg(feature = "conformance")]
+pub mod stand_in;
 mod supervisor;
 mod wire;
 

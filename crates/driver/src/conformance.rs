@@ -12,16 +12,23 @@ mod programs;
 mod resources;
 mod sandbox;
 mod sessions;
+mod walls;
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 pub use sandbox::{POLICY, Sandbox, Session, exec, in_terminal, program, proxy_config, shell};
 
-/// A driver on this machine.
+use crate::ComputeDriver;
+
+/// A driver on this machine. Its sandboxes have a `/bin/sh` and the programs that busybox has too; nothing else is
+/// asked of their system.
 pub trait Fixture: Sync {
     /// A sandbox that is not created yet, with fresh files. Where it is dropped before it was destroyed, its
     /// processes end too.
     fn sandbox(&self) -> Sandbox;
+
+    /// The driver of another gateway, which knows of this sandbox by its files alone.
+    fn again(&self, sandbox: &Sandbox) -> Arc<dyn ComputeDriver>;
 }
 
 /// A case that is being tried.
@@ -44,5 +51,6 @@ impl std::fmt::Debug for Case {
 
 /// The whole suite.
 pub fn cases() -> impl Iterator<Item = Case> {
-    programs::CASES.iter().chain(sessions::CASES).chain(resources::CASES).copied()
+    let all = programs::CASES.iter().chain(sessions::CASES).chain(walls::CASES).chain(resources::CASES);
+    all.copied()
 }

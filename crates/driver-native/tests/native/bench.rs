@@ -1,43 +1,18 @@
 //! The native driver as the suite's fixture, in a folder of its own.
 
 use std::{
-    io::Write as _,
-    os::fd::AsFd as _,
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
-use chiton_api::{
-    control::{Listeners, ProxyReply, ProxyRequest},
-    frame,
+use chiton_driver::{
+    ComputeDriver,
+    conformance::{Fixture, Sandbox},
 };
-use chiton_driver::conformance::{Fixture, Sandbox};
 use chiton_driver_host::Proxies;
 use chiton_driver_native::NativeDriver;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
-
-/// Plays the proxy's part of the control link: takes the configuration, says that it enforces.
-pub(crate) fn be_proxy() -> ExitCode {
-    let control = chiton_sys::spawn::inherited(3).unwrap();
-    loop {
-        let Ok(link) = rustix::net::accept(&control) else { return ExitCode::FAILURE };
-        let mut length = [0; 4];
-        let Ok((4, descriptors)) = chiton_sys::descriptors::receive(link.as_fd(), &mut length) else {
-            continue;
-        };
-        let mut link = std::fs::File::from(link);
-        let mut bytes = vec![0; frame::checked_len(length).unwrap()];
-        std::io::Read::read_exact(&mut link, &mut bytes).unwrap();
-        let ProxyRequest::Configure(config) = frame::decode(&bytes).unwrap() else { continue };
-        let Listeners { tcp, dns_udp, dns_tcp, dropped, owners } = config.listeners;
-        let told: u32 = [tcp, dns_udp, dns_tcp, dropped, owners].map(u32::from).iter().sum();
-        assert_eq!(usize::try_from(told).unwrap() + 1, descriptors.len());
-        frame::write_message(&mut link, &ProxyReply::Enforcing { revision: 1, cut: 0 }).unwrap();
-        link.flush().unwrap();
-    }
-}
 
 /// Makes sandboxes of a driver each.
 pub(crate) struct Native;
@@ -47,6 +22,10 @@ impl Fixture for Native {
         let folder = tempfile::Builder::new().prefix("chiton-native-").tempdir_in("/tmp").unwrap();
         let path = folder.path().to_owned();
         Sandbox::new(Arc::new(driver(&path)), &path, Leftovers(folder))
+    }
+
+    fn again(&self, sandbox: &Sandbox) -> Arc<dyn ComputeDriver> {
+        Arc::new(driver(folder(sandbox)))
     }
 }
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
         "supervisor" => return chiton_supervisor::run(),
-        "proxy" => return bench::be_proxy(),
+        "proxy" => return chiton_driver_host::stand_in::be_proxy(),
         _ => {}
     }
     let passed = run(&role);

@@ -136,8 +136,8 @@ async fn same_locks(fixture: &dyn Fixture) {
 
 async fn denied(fixture: &dyn Fixture) {
     let sandbox = fixture.sandbox();
-    std::fs::write(sandbox.spec.workspace.join(".env"), "SECRET=1").unwrap();
-    std::fs::write(sandbox.spec.workspace.join("plain"), "plain").unwrap();
+    sandbox.write(".env", "SECRET=1");
+    sandbox.write("plain", "plain");
     sandbox.driver.create_sandbox(&sandbox.spec).await.unwrap();
     let text = format!("{POLICY}    denied_paths: ['**/.env', /workspace/later]\n");
     sandbox.driver.inject_filesystem_policy(&sandbox.handle, sandbox.policy(&text)).await.unwrap();
@@ -160,5 +160,8 @@ async fn denied(fixture: &dyn Fixture) {
     sandbox.driver.destroy_sandbox(&sandbox.handle).await.unwrap();
     let events = std::fs::read_to_string(&sandbox.spec.supervisor_events).unwrap();
     assert!(events.lines().any(|l| l.contains("\"path\":\"/workspace/.env\"")), "{events}");
-    assert!(events.lines().any(|l| l.contains("\"action\":\"exec\"") && l.contains("/cat")), "{events}");
+    assert!(
+        events.lines().any(|l| l.contains("\"action\":\"exec\"") && l.contains("\"binary\":\"/")),
+        "{events}"
+    );
 }

@@ -1,6 +1,6 @@
 //! What the suite stands on: a sandbox and its files, programs for it, the gateway's side of a session.
 
-use std::{any::Any, path::Path, sync::Arc, time::Duration};
+use std::{any::Any, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use chiton_api::{
     control::{
@@ -87,6 +87,14 @@ impl Sandbox {
             authority_pem: String::new(),
             env: [("FROM_POLICY".to_owned(), "yes".to_owned())].into(),
         }
+    }
+
+    /// Writes a file of the workspace, as the workspace's owner would.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.spec.workspace.join(name);
+        std::fs::write(&path, text).unwrap();
+        let folder = std::fs::metadata(&self.spec.workspace).unwrap();
+        std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid())).unwrap();
     }
 
     /// Starts a program with a session.

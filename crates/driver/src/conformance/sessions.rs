@@ -74,7 +74,7 @@ async fn terminal(fixture: &dyn Fixture) {
 
 async fn job_control(fixture: &dyn Fixture) {
     let sandbox = Sandbox::ready(fixture).await;
-    let launch = in_terminal(program(&["/bin/bash", "--norc", "-i"]), 24, 80);
+    let launch = in_terminal(program(&["/bin/sh", "-i"]), 24, 80);
     let mut session = sandbox.session(launch).await.unwrap();
     session.send(SessionKind::Stdin, b"sh -c \"echo mar''ker; exec sleep 500\"\n").await;
     session.until("marker").await;

@@ -1,0 +1,45 @@
+//! Deaths that only a container has.
+
+use chiton_driver::conformance::{Case, Fixture, POLICY, Sandbox, shell};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{recorded, runtime_folder};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "with its first process everything dies", run: |fixture| Box::pin(first(fixture)) },
+    Case { name: "what cannot be made leaves nothing", run: |fixture| Box::pin(refused(fixture)) },
+];
+
+/// Whether it is gone, or only a name until it is reaped.
+fn is_dead(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']))
+}
+
+async fn first(fixture: &dyn Fixture) {
+    let sandbox = Sandbox::ready(fixture).await;
+    let mut session = sandbox.session(shell("echo up; sleep 1000")).await.unwrap();
+    session.until("up").await;
+    let processes = recorded(&runtime_folder(&sandbox));
+    assert_eq!(processes.len(), 2);
+    // It belongs to the workspace's user, whoever the gateway is.
+    for first in processes.iter().take(1) {
+        kill_process(*first, Signal::KILL).unwrap();
+    }
+    assert!(sandbox.driver.wait(&sandbox.handle).await.is_err());
+    assert!(sandbox.driver.list().await.unwrap().is_empty());
+    for process in processes {
+        assert!(is_dead(process), "{process:?} lives");
+    }
+    assert!(!runtime_folder(&sandbox).exists());
+}
+
+async fn refused(fixture: &dyn Fixture) {
+    for (image, said) in [(None, "--image"), (Some("nowhere"), "is not on this machine")] {
+        let mut sandbox = fixture.sandbox();
+        sandbox.spec.image = image.map(str::to_owned);
+        let error = sandbox.prepare(POLICY).await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(!runtime_folder(&sandbox).exists());
+    }
+}

@@ -1,0 +1,235 @@
+//! Container engines of the test's own: a Docker or a Podman in namespaces and a folder of its own, which is gone with
+//! the test program, however that ends.
+//!
+//! A keeper, a shell, holds a process, mount and network namespace open for as long as its standard input is open. What
+//! runs in there ends with it: the engine, its containers, their mounts. Then the keeper removes the folder.
+
+pub mod images;
+mod place;
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use self::place::Place;
+use crate::harness::TEST_USER;
+
+/// Longer than any of them takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which engine, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Docker, root's.
+    Docker,
+    /// Podman, root's.
+    Podman,
+    /// Podman of the tests' ordinary user.
+    Rootless,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    kind: Kind,
+    place: Place,
+    service: Mutex<Child>,
+}
+
+impl Engine {
+    /// Starts one without images.
+    ///
+    /// # Panics
+    /// When it does not come up, or without root.
+    #[must_use]
+    pub fn start(kind: Kind) -> Self {
+        let place = Place::new();
+        if kind == Kind::Rootless {
+            place.know_the_user(TEST_USER);
+        }
+        if kind != Kind::Docker {
+            configure(&place, kind);
+        }
+        let service = Mutex::new(service(kind, &place));
+        let engine = Self { kind, place, service };
+        engine.wait();
+        engine
+    }
+
+    /// Its name, as in `--driver`.
+    #[must_use]
+    pub fn driver(&self) -> &'static str {
+        match self.kind {
+            Kind::Docker => "docker",
+            Kind::Podman | Kind::Rootless => "podman",
+        }
+    }
+
+    /// Which it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.place.file("service/engine.sock")
+    }
+
+    /// Makes an image of an archive's files. Each of `changes` is a line of a Dockerfile.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn import(&self, name: &str, archive: &Path, changes: &[&str]) {
+        let changes: String = changes.iter().map(|line| format!("&changes={}", encode(line))).collect();
+        let path = format!("images/create?fromSrc=-&repo={name}&tag=latest{changes}");
+        let archive = archive.to_str().expect("UTF-8");
+        let answer = self.ask(&path, &["-X", "POST", "-H", "Content-Type: application/x-tar", "-T", archive]);
+        assert!(answer.contains("sha256:"), "{answer}");
+    }
+
+    /// Every container it has, running or not.
+    #[must_use]
+    pub fn containers(&self) -> Vec<Value> {
+        let answer = self.ask("containers/json?all=1", &[]);
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// What it says of a container.
+    #[must_use]
+    pub fn inspect(&self, container: &str) -> Value {
+        let answer = self.ask(&format!("containers/{container}/json"), &[]);
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Kills a container, as `docker kill` does.
+    pub fn kill_container(&self, container: &str) {
+        self.ask(&format!("containers/{container}/kill"), &["-X", "POST"]);
+    }
+
+    /// Kills the engine itself. Its containers are left.
+    pub fn kill(&self) {
+        self.place.end_all(match self.kind {
+            Kind::Docker => "dockerd",
+            Kind::Podman | Kind::Rootless => "podman",
+        });
+        let _ = self.service().wait();
+    }
+
+    /// Starts it again after that.
+    pub fn start_again(&self) {
+        let _ = fs::remove_file(self.place.file("service/engine.pid"));
+        let _ = fs::remove_file(self.socket());
+        *self.service() = service(self.kind, &self.place);
+        self.wait();
+    }
+
+    fn service(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.curl("_ping", &["--max-time", "5"]).is_ok_and(|answer| answer.starts_with("OK")) {
+            let ended = self.service().try_wait().expect("its state");
+            assert!(ended.is_none() && Instant::now() < deadline, "no engine: {}", self.said());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it wrote about itself.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.place.file("service/engine.log")).unwrap_or_default()
+    }
+
+    fn ask(&self, path: &str, options: &[&str]) -> String {
+        self.curl(path, options).unwrap_or_else(|answer| panic!("{path}: {answer}: {}", self.said()))
+    }
+
+    fn curl(&self, path: &str, options: &[&str]) -> Result<String, String> {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail-with-body", "--unix-socket"]).arg(self.socket());
+        let output = curl.args(options).arg(format!("http://engine/{path}")).output().expect("curl");
+        let text =
+            String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        if output.status.success() { Ok(text.into_owned()) } else { Err(text.into_owned()) }
+    }
+}
+
+/// Podman's own files: another limit than it would take, since root itself may not raise one on every machine.
+fn configure(place: &Place, kind: Kind) {
+    let owner = (kind == Kind::Rootless).then_some(TEST_USER);
+    let folder = place.folder("service", owner);
+    place.folder("service/runtime", owner);
+    place.folder("service/home", owner);
+    place.write(
+        "service/containers.conf",
+        "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n\
+         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n",
+    );
+    let folder = folder.display();
+    let storage = format!(
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{folder}/images\"\nrunroot = \"{folder}/run\"\n"
+    );
+    place.write("service/storage.conf", &storage);
+}
+
+fn service(kind: Kind, place: &Place) -> Child {
+    let folder = place.folder("service", None);
+    let path = |name: &str| folder.join(name).display().to_string();
+    let listen = format!("unix://{}", path("engine.sock"));
+    let mut command = place.inside();
+    match kind {
+        Kind::Docker => {
+            command.args(["/usr/sbin/dockerd", "--iptables=false", "--bridge=none"]);
+            command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "-H", &listen]);
+            command.args(["--data-root", &path("images"), "--exec-root", &path("run")]);
+            command.args(["-p", &path("engine.pid")]);
+        }
+        Kind::Podman | Kind::Rootless => {
+            if kind == Kind::Rootless {
+                let id = TEST_USER.to_string();
+                command.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]);
+            }
+            command.args(["podman", "system", "service", "-t", "0", &listen]);
+        }
+    }
+    let log = fs::File::options().create(true).append(true).open(path("engine.log")).expect("its log");
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", path("home"))
+        .env("XDG_RUNTIME_DIR", path("runtime"))
+        .env("CONTAINERS_CONF", path("containers.conf"))
+        .env("CONTAINERS_STORAGE_CONF", path("storage.conf"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .expect("nsenter")
+}
+
+/// What a query may hold.
+fn encode(text: &str) -> String {
+    let mut encoded = Vec::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(byte);
+        } else {
+            write!(encoded, "%{byte:02X}").expect("memory");
+        }
+    }
+    String::from_utf8(encoded).expect("ASCII")
+}
