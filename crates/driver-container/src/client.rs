@@ -18,7 +18,8 @@ use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
-
+/// How long an engine may take to say that it is there: a gateway that starts asks it, and serves others too.
+const THERE: Duration = Duration::from_secs(5);
 /// How long an engine may refuse to remove a container, and when it is asked again.
 const REMOVAL: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(20);
@@ -52,7 +53,7 @@ impl Client {
     pub(crate) async fn get(&self) -> Result<Arc<Known>> {
         let mut known = self.known.lock().await;
         if let Some(known) = known.as_ref()
-            && known.docker.ping().await.is_ok()
+            && let Ok(Ok(_)) = tokio::time::timeout(THERE, known.docker.ping()).await
         {
             return Ok(Arc::clone(known));
         }
@@ -93,11 +94,12 @@ impl Client {
         let engine = &self.engine;
         let mut tried = Vec::new();
         for socket in &engine.sockets {
-            match try_connect(socket).await {
-                Ok((docker, version)) => {
+            match tokio::time::timeout(THERE, try_connect(socket)).await {
+                Ok(Ok((docker, version))) => {
                     return Ok(Known { docker, about: format!("{} {version}", engine.name()) });
                 }
-                Err(error) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
+                Ok(Err(error)) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
+                Err(_) => tried.push(format!("{}: no answer within 5 seconds", socket.display())),
             }
         }
         let tried = if tried.is_empty() { "no socket is known".to_owned() } else { tried.join("; ") };
@@ -152,4 +154,21 @@ fn source(error: &Error) -> &dyn std::error::Error {
         at = below;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.sock");
+        let _listens = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let client = Client::new(Engine::docker(Some(path)));
+        let began = std::time::Instant::now();
+        let error = client.get().await.unwrap_err();
+        assert!(error.to_string().contains("no answer"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
 }

@@ -70,11 +70,15 @@ impl Engine {
         self.kind == Kind::Docker
     }
 
+    /// Whether it is the gateway's own user's, without root: of Podman's that is so, of Docker's it cannot be told.
+    pub(crate) fn is_rootless(&self) -> bool {
+        self.kind == Kind::Podman && !rustix::process::geteuid().is_root()
+    }
+
     /// In which user namespace the container is: one where the ids of the host are themselves.
     pub(crate) fn user_namespace(&self) -> String {
-        let rootless = !rustix::process::geteuid().is_root();
         match self.kind {
-            Kind::Podman if rootless => "keep-id".to_owned(),
+            Kind::Podman if self.is_rootless() => "keep-id".to_owned(),
             Kind::Docker | Kind::Podman => "host".to_owned(),
         }
     }

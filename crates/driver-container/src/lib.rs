@@ -14,6 +14,7 @@ mod engine;
 mod examine;
 mod hand_over;
 mod image;
+mod limits;
 mod platform;
 mod profile;
 mod registry;

@@ -24,7 +24,7 @@ use crate::{
     examine,
     hand_over::{Expected, HandOver},
     image::{self, Image},
-    profile, registry,
+    limits, profile, registry,
     user::User,
     workspace::Workspace,
 };
@@ -181,14 +181,7 @@ impl Platform for Container {
     }
 
     fn check_resources(&self, resources: &Resources) -> Result<()> {
-        if resources.pids.is_none() {
-            return Ok(());
-        }
-        // An engine counts the supervisor's own threads too, which a fork bomb would take from it.
-        Err(DriverError::Unsupported(format!(
-            "`static.resources.pids` cannot be enforced by the driver `{}` yet: leave it out, or take `--driver native`",
-            self.client.engine.name()
-        )))
+        limits::check(&self.client.engine, resources)
     }
 
     async fn place(&self, spec: &SandboxSpec, _others: &[Place]) -> Result<Place> {
@@ -221,8 +214,10 @@ impl Platform for Container {
         let id = self.create(&known.docker, &starting.place, &hand_over.folder).await?;
         starting.place.container = Some(id);
         starting.keep()?;
-        starting.place.process = Some(self.hand_over(&known.docker, &starting, hand_over).await?);
-        starting.keep()
+        let process = self.hand_over(&known.docker, &starting, hand_over).await?;
+        starting.place.process = Some(process);
+        starting.keep()?;
+        limits::verify(&self.client.engine, process.number(), &starting.place.resources)
     }
 
     /// The container's user is the agent's, mapped to itself in the sandbox's own user namespace.

@@ -364,6 +364,10 @@ mod tests {
             }
         }
 
+        fn check_resources(&self, _resources: &Resources) -> Result<()> {
+            Ok(())
+        }
+
         async fn place(&self, _spec: &SandboxSpec, _others: &[Self::Place]) -> Result<Self::Place> {
             Ok(HashMap::new())
         }
@@ -407,6 +411,7 @@ mod tests {
                 supervisor_events: "/e".into(),
                 proxy_events: "/p".into(),
                 exit: "/x".into(),
+                resources: Resources::default(),
             };
             folder.write_record(&Record { spec, proxy: None, place: HashMap::<String, u8>::new() }).unwrap();
             if n == 4 {
