@@ -10,7 +10,7 @@ mod place;
 use std::{
     fs,
     io::Write,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -144,6 +144,10 @@ impl Engine {
             let ended = self.service().try_wait().expect("its state");
             assert!(ended.is_none() && Instant::now() < deadline, "no engine: {}", self.said());
             thread::sleep(Duration::from_millis(10));
+        }
+        if self.kind == Kind::Docker {
+            // The tests' ordinary user is as if it were in the group of those who may ask it.
+            fs::set_permissions(self.socket(), fs::Permissions::from_mode(0o666)).expect("mode");
         }
     }
 

@@ -1,0 +1,63 @@
+//! Containers and engines that end while sandboxes run.
+
+use std::time::{Duration, Instant};
+
+use chiton_testkit::{
+    Chiton,
+    engines::{Engine, Kind, images},
+};
+
+use crate::{KINDS, chiton, nothing_left, refused, run, shared};
+
+fn container(engine: &Engine, chiton: &Chiton) -> String {
+    let workspace = chiton.workspace();
+    let named = |container: &serde_json::Value| {
+        container["Mounts"].to_string().contains(workspace.to_str().expect("UTF-8"))
+    };
+    let found = engine.containers().into_iter().find(named).expect("the container");
+    found["Id"].as_str().expect("its id").to_owned()
+}
+
+fn until_ended(chiton: &Chiton) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while chiton.run(&["ps", "-q"]).stdout == "box\n" {
+        assert!(Instant::now() < deadline, "it still runs");
+    }
+}
+
+/// As `docker kill` does from outside.
+#[test]
+fn a_container_that_is_killed() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+        engine.kill_container(&container(engine, &chiton));
+        assert_eq!(chiton.run(&["wait", "box"]).status, 125, "{kind:?}");
+        until_ended(&chiton);
+        nothing_left(&chiton, engine);
+        let _ = chiton.run(&["start", "box"]).expect_success();
+        assert_eq!(chiton.run(&["exec", "box", "echo", "again"]).stdout, "again\n");
+        let _ = chiton.run(&["rm", "-f", "box"]).expect_success();
+        nothing_left(&chiton, engine);
+    }
+}
+
+/// Its first process is not the engine's child: it goes on, and so does the sandbox, until it is to be ended.
+#[test]
+fn an_engine_that_is_killed_and_comes_back() {
+    for kind in [Kind::Docker, Kind::Rootless] {
+        let engine = Engine::start(kind);
+        engine.import("busybox", &images::busybox().path(), &[]);
+        let chiton = chiton(&engine);
+        let _ = run(&chiton, &engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+        engine.kill();
+        assert_eq!(chiton.run(&["exec", "box", "echo", "still"]).stdout, "still\n", "{kind:?}");
+        refused(&run(&chiton, &engine, "busybox", &["-n", "other"], &["true"]), &["cannot reach its engine"]);
+        let stopped = chiton.run(&["stop", "-t", "0", "box"]);
+        assert_eq!(stopped.stdout, "box\n", "{kind:?} {stopped:?}");
+        engine.start_again();
+        let _ = chiton.run(&["rm", "-f", "box"]);
+        let _ = run(&chiton, &engine, "busybox", &["--rm"], &["true"]).expect_success();
+        nothing_left(&chiton, &engine);
+    }
+}

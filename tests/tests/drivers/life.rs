@@ -1,0 +1,119 @@
+//! A sandbox in a container from its start to its removal, as under every driver.
+
+use chiton_testkit::engines::{Kind, images};
+
+use crate::{KINDS, chiton, nothing_left, run, shared};
+
+#[test]
+fn status_streams_and_variables() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        for (script, status) in [("true", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
+            assert_eq!(
+                run(&chiton, engine, "busybox", &["--rm"], &["sh", "-c", script]).status,
+                status,
+                "{kind:?}"
+            );
+        }
+        assert_eq!(run(&chiton, engine, "busybox", &["--rm"], &["no-such-program"]).status, 127);
+        let both = run(&chiton, engine, "busybox", &["--rm"], &["sh", "-c", "echo out; echo err >&2"]);
+        assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("out\n", "err\n"), "{kind:?}");
+        let policy = chiton.policy(crate::POLICY);
+        let text = "0123456789abcdef\n".repeat(20_000);
+        let policy = policy.to_str().expect("UTF-8");
+        let line =
+            ["run", "--rm", "--driver", engine.driver(), "--image", "busybox", "-p", policy, "--", "cat"];
+        let copied = chiton.run_with(&line, &text);
+        assert!(copied.stdout == text, "{kind:?}: {} bytes", copied.stdout.len());
+        nothing_left(&chiton, engine);
+    }
+}
+
+#[test]
+fn from_its_start_to_its_removal() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let script = ["sh", "-c", "echo begun; while :; do sleep 0.05; done"];
+        let begun = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &script).expect_success();
+        assert_eq!(begun.stdout, "box\n");
+        let list = chiton.run(&["ps", "--json"]).json();
+        assert_eq!((&list[0]["state"], &list[0]["driver"]), (&"running".into(), &engine.driver().into()));
+        let shown = chiton.run(&["show", "box", "--json"]).json();
+        let layers = shown["report"]["layers"].as_array().expect("layers").clone();
+        assert_eq!(layers[0]["layer"], "container", "{shown:#}");
+        assert!(layers.iter().all(|layer| layer["enforced"] == true), "{shown:#}");
+        assert_eq!(chiton.run(&["exec", "box", "sh", "-c", "echo $CHITON_SANDBOX; exit 3"]).status, 3);
+        assert_eq!(chiton.run(&["stop", "-t", "1", "box"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["wait", "box"]).status, 143);
+        assert_eq!(chiton.run(&["logs", "box"]).stdout, "begun\n");
+        nothing_left(&chiton, engine);
+        let _ = chiton.run(&["start", "box"]).expect_success();
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["rm", "-f", "box"]).stdout, "box\n");
+        assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+        nothing_left(&chiton, engine);
+    }
+}
+
+/// What the engine was told, as it says itself.
+#[test]
+fn the_container_has_no_network_no_capability_and_no_root() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+        let names = engine.containers();
+        let workspace = chiton.workspace();
+        let ours = names
+            .iter()
+            .find(|container| container["Mounts"].to_string().contains(workspace.to_str().expect("UTF-8")));
+        let container = engine.inspect(ours.expect("the container")["Id"].as_str().expect("its id"));
+        assert_eq!(container["HostConfig"]["NetworkMode"], "none", "{container:#}");
+        assert_eq!(container["HostConfig"]["Privileged"], false, "{container:#}");
+        assert_eq!(container["Config"]["User"], "7100:7100", "{container:#}");
+        let process = container["State"]["Pid"].as_i64().expect("its process");
+        assert!(process > 0, "{container:#}");
+        let inside = chiton.run(&[
+            "exec",
+            "box",
+            "sh",
+            "-c",
+            "grep Cap /proc/self/status; id -u; cat /proc/net/dev | wc -l",
+        ]);
+        assert!(inside.stdout.contains("CapBnd:\t0000000000000000"), "{inside:?}");
+        assert!(inside.stdout.ends_with("\n3\n"), "{inside:?}");
+        let _ = chiton.run(&["rm", "-f", "box"]).expect_success();
+    }
+}
+
+#[test]
+fn a_killed_gateway_is_followed_by_one_that_carries_on() {
+    for kind in [Kind::Docker, Kind::Rootless] {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+        let status = chiton.run(&["gateway", "status", "--json"]).json();
+        let pid =
+            status["pid"].as_i64().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
+            .expect("a signal");
+        let found = chiton.run(&["exec", "box", "echo", "still"]);
+        assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
+        assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
+        nothing_left(&chiton, engine);
+    }
+}
+
+/// An image says what a main program is the argument of, where it starts, and which variables it finds.
+#[test]
+fn an_images_own_words_are_kept() {
+    let engine = shared(Kind::Docker);
+    let changes =
+        [r#"ENTRYPOINT ["/bin/sh", "-c", "echo $FROM_IMAGE $0; pwd"]"#, "ENV FROM_IMAGE=yes", "WORKDIR /bin"];
+    engine.import("said", &images::busybox().path(), &changes);
+    let chiton = chiton(engine);
+    let outcome = run(&chiton, engine, "said", &["--rm"], &["argument"]);
+    assert_eq!(outcome.stdout, "yes argument\n/workspace\n", "{outcome:?}");
+    let probe = chiton_testkit::harness::probe_binary();
+    engine.import("scratch", &images::scratch(&probe).path(), &[]);
+    let outcome = run(&chiton, engine, "scratch", &["--rm"], &["/program", "look"]);
+    assert!(outcome.stdout.starts_with('{'), "{outcome:?}");
+}

@@ -1,0 +1,95 @@
+//! Sandboxes in containers: Docker's, Podman's, and those of an ordinary user's own Podman, each of the test's own.
+
+mod faults;
+mod life;
+mod refusals;
+mod same;
+
+use std::{os::unix::fs::chown, path::Path, sync::OnceLock};
+
+use chiton_testkit::{
+    As, Chiton, Outcome,
+    engines::{Engine, Kind, images},
+    harness::TEST_USER,
+};
+
+/// The workspace and `/tmp`, nothing else.
+const POLICY: &str = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n";
+const KINDS: [Kind; 3] = [Kind::Docker, Kind::Podman, Kind::Rootless];
+
+/// The one that all tests share, with the images `busybox` and `debian`.
+fn shared(kind: Kind) -> &'static Engine {
+    static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
+    ENGINES[KINDS.iter().position(|other| *other == kind).expect("one of them")].get_or_init(|| {
+        let engine = Engine::start(kind);
+        engine.import("busybox", &images::busybox().path(), &[]);
+        engine.import("debian", &images::debian(), &[]);
+        engine
+    })
+}
+
+/// Root's Podman has root's gateway; the others are an ordinary user's.
+fn user(kind: Kind) -> As {
+    if kind == Kind::Podman { As::Root } else { As::User }
+}
+
+/// An installation that knows this engine.
+fn chiton(engine: &Engine) -> Chiton {
+    let mut chiton = Chiton::new(user(engine.kind()));
+    know(&mut chiton, engine);
+    chiton
+}
+
+fn know(chiton: &mut Chiton, engine: &Engine) {
+    chiton.sections(&format!("\n[{}]\nsocket = {:?}\n", engine.driver(), engine.socket()));
+    // Root's gateway has no container run as root.
+    chown(chiton.workspace(), Some(TEST_USER), Some(TEST_USER)).expect("chown");
+}
+
+/// `chiton run OPTIONS --driver … --image … -p … -- ARGUMENTS`.
+fn run(chiton: &Chiton, engine: &Engine, image: &str, options: &[&str], arguments: &[&str]) -> Outcome {
+    run_under(chiton, engine, image, &chiton.policy(POLICY), options, arguments)
+}
+
+fn run_under(
+    chiton: &Chiton,
+    engine: &Engine,
+    image: &str,
+    policy: &Path,
+    options: &[&str],
+    arguments: &[&str],
+) -> Outcome {
+    let policy = policy.to_str().expect("UTF-8");
+    let given = ["--driver", engine.driver(), "--image", image, "-p", policy, "--"];
+    chiton.run(&[&["run"], options, &given, arguments].concat())
+}
+
+/// Waits until the engine has none of this installation's containers; other tests have theirs.
+fn nothing_left(chiton: &Chiton, engine: &Engine) {
+    let workspace = chiton.workspace();
+    let ours = |container: &serde_json::Value| {
+        let mounts = container["Mounts"].as_array().into_iter().flatten();
+        mounts
+            .into_iter()
+            .any(|mount| mount["Source"].as_str().is_some_and(|path| Path::new(path) == workspace))
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let left: Vec<_> = engine.containers().into_iter().filter(ours).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{left:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// One line that begins so, and nothing half-made.
+fn refused(outcome: &Outcome, said: &[&str]) {
+    assert_eq!(outcome.status, 125, "{outcome:?}");
+    let errors: Vec<_> = outcome.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{outcome:?}");
+    for word in said {
+        assert!(outcome.stderr.contains(word), "{word}: {outcome:?}");
+    }
+}

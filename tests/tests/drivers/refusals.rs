@@ -1,0 +1,46 @@
+//! What is refused before anything is made: one line, by name.
+
+use std::os::unix::fs::chown;
+
+use chiton_testkit::{As, Chiton, engines::Kind};
+
+use crate::{POLICY, chiton, nothing_left, refused, run, shared};
+
+#[test]
+fn images_and_drivers_that_do_not_go_together() {
+    let (engine, chiton) = (shared(Kind::Docker), chiton(shared(Kind::Docker)));
+    refused(
+        &chiton.run(&["run", "--image", "busybox", "--", "true"]),
+        &["--image busybox", "`native` has no images"],
+    );
+    refused(&chiton.run(&["run", "--driver", "docker", "--", "true"]), &["`docker` needs an image"]);
+    let absent = run(&chiton, engine, "nowhere", &[], &["true"]);
+    refused(&absent, &["the image `nowhere` is not on this machine", "docker pull nowhere"]);
+    let listed = run(&chiton, engine, "busybox", &["-r", "/usr/share"], &["true"]);
+    refused(&listed, &["-r /usr/share", "leave it out"]);
+    assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    nothing_left(&chiton, engine);
+}
+
+#[test]
+fn an_engine_that_is_not_there() {
+    let mut chiton = Chiton::new(As::User);
+    for driver in ["docker", "podman"] {
+        chiton.sections(&format!("\n[{driver}]\nsocket = \"/nonexistent/engine.sock\"\n"));
+        let line = ["run", "--driver", driver, "--image", "busybox", "--", "true"];
+        refused(&chiton.run(&line), &["cannot reach its engine", "/nonexistent/engine.sock", "config.toml"]);
+        let _ = chiton.run(&["gateway", "stop"]);
+    }
+    assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+}
+
+#[test]
+fn a_workspace_of_root() {
+    let engine = shared(Kind::Podman);
+    let chiton = chiton(engine);
+    chown(chiton.workspace(), Some(0), Some(0)).expect("chown");
+    refused(&run(&chiton, engine, "busybox", &[], &["true"]), &["belongs to root", "chown"]);
+    assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    nothing_left(&chiton, engine);
+    let _ = POLICY;
+}

@@ -1,0 +1,139 @@
+//! The same policy means the same under every driver, and is written down the same.
+
+use std::{path::Path, process::Command};
+
+use chiton_testkit::{
+    As,
+    engines::Kind,
+    routes::{Router, git},
+};
+use chiton_tests::World;
+use serde_json::Value;
+
+use crate::{KINDS, know, run_under, shared, user};
+
+const POLICY: &str = "\
+static:
+  filesystem:
+    allowed_paths: [/workspace, /tmp]
+    denied_paths: ['/workspace/**/.env', /workspace/later]
+dynamic:
+  network:
+    http:
+      - {name: read, host: api.example.com, methods: [GET], paths: [/open/**]}
+      - name: git
+        host: github.com
+        methods: [GET, POST]
+        paths: [/octocat/hello.git/info/refs, /octocat/hello.git/git-upload-pack]
+";
+
+/// Every line says what became of one attempt.
+const SCRIPT: &str = r#"
+status() { curl -s -o /dev/null -w '%{http_code}\n' "$@"; }
+status https://api.example.com/open/a
+status https://api.example.com/closed
+status -X POST -d x https://api.example.com/open/a
+status https://other.example.com/open/a
+git clone -q https://github.com/octocat/hello.git && cat hello/README
+git clone -q https://github.com/octocat/other.git 2>/dev/null || echo refused
+python3 -c '
+import urllib.request, urllib.error
+print(urllib.request.urlopen("https://api.example.com/open/b").status)
+try: urllib.request.urlopen("https://api.example.com/closed")
+except urllib.error.HTTPError as error: print(error.code)
+'
+cat .env 2>/dev/null || echo denied
+echo x > later 2>/dev/null || echo denied
+echo made > made; cat plain
+"#;
+const SAID: &str = "200\n403\n403\n000\nhello\nrefused\n200\n403\ndenied\ndenied\nplain\n";
+
+fn repository(root: &Path) {
+    let script = "set -e; git init -q --bare -b main octocat/hello.git; git init -q -b main work; cd work; \
+        echo hello > README; git add README; \
+        git -c user.name=t -c user.email=t@example.com commit -qm first; git push -q ../octocat/hello.git main";
+    let made = Command::new("sh").args(["-c", script]).current_dir(root).status().expect("sh");
+    assert!(made.success());
+}
+
+fn world(user: As) -> (World, tempfile::TempDir) {
+    let root = tempfile::tempdir().expect("a folder");
+    repository(root.path());
+    let served = root.path().to_owned();
+    let router =
+        Router::echo().any("/octocat", move |received| git::answer_request(served.clone(), received));
+    let world = World::new(user, &["api.example.com", "github.com"], router);
+    world.chiton.write_workspace(".env", "SECRET=1");
+    world.chiton.write_workspace("plain", "plain\n");
+    (world, root)
+}
+
+/// What was decided, without what differs from run to run, or with the programs of an image.
+fn events(world: &World) -> Vec<String> {
+    let decided = |event: &Value| {
+        ["network", "dns", "http", "filesystem"].contains(&event["layer"].as_str().unwrap_or(""))
+    };
+    let all = world.chiton.audit(&[]).into_iter().filter(decided);
+    let mut lines: Vec<String> = all
+        .map(|mut event| {
+            let fields = event.as_object_mut().expect("an object");
+            for name in [
+                "time",
+                "id",
+                "prev",
+                "hash",
+                "sandbox",
+                "source",
+                "duration_ms",
+                "binary",
+                "process",
+                "driver",
+            ] {
+                fields.remove(name);
+            }
+            event.to_string()
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn one_policy_under_three_drivers() {
+    let natively = {
+        let (world, _root) = world(As::User);
+        let outcome = world.sh(POLICY, SCRIPT).expect_success();
+        assert_eq!(outcome.stdout, SAID, "{outcome:?}");
+        events(&world)
+    };
+    assert!(natively.len() > 8, "{natively:#?}");
+    for kind in KINDS {
+        let (mut world, _root) = world(user(kind));
+        know(&mut world.chiton, shared(kind));
+        let policy = world.chiton.policy(POLICY);
+        let outcome =
+            run_under(&world.chiton, shared(kind), "debian", &policy, &["--rm"], &["sh", "-c", SCRIPT]);
+        assert_eq!(outcome.stdout, SAID, "{kind:?} {outcome:?}");
+        assert_eq!(events(&world), natively, "{kind:?}");
+        assert_eq!(std::fs::read_to_string(world.chiton.workspace().join("made")).expect("it"), "made\n");
+    }
+}
+
+/// An editor on the host renames over a denied file while the sandbox runs.
+#[test]
+fn a_denied_path_that_is_renamed_over_stays_denied() {
+    for kind in [Kind::Docker, Kind::Rootless] {
+        let engine = shared(kind);
+        let chiton = crate::chiton(engine);
+        chiton.write_workspace(".env", "SECRET=1");
+        let policy = chiton.policy(&format!("{}    denied_paths: [/workspace/.env]\n", crate::POLICY));
+        let options = ["-d", "-n", "box"];
+        let _ = run_under(&chiton, engine, "busybox", &policy, &options, &["sleep", "1000"]).expect_success();
+        let read = || chiton.run(&["exec", "box", "cat", ".env"]);
+        assert_eq!(read().status, 1);
+        let fresh = chiton.write_workspace("fresh", "SECRET=2");
+        std::fs::rename(fresh, chiton.workspace().join(".env")).expect("a rename");
+        let after = read();
+        assert!(after.status == 1 && !after.stdout.contains("SECRET"), "{after:?}");
+    }
+}
