@@ -96,17 +96,16 @@ impl<P: Platform> HostDriver<P> {
         supervisor::create(folder, spec, identity).await
     }
 
-    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see.
+    /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see. It ends
+    /// also where the rest cannot be ended: then nothing gets out at all.
     async fn end(&self, record: &Record<P::Place>) -> Result<()> {
-        self.platform.end(&record.place).await?;
+        let ended = self.platform.end(&record.place).await;
         let io = |source| DriverError::Io { doing: "cannot end the sandbox's proxy", source };
-        match record.proxy.and_then(ProcessId::hold) {
-            Some(proxy) => {
-                proxy.ask_to_end().await;
-                proxy.end().await.map_err(io)
-            }
-            None => Ok(()),
+        if let Some(proxy) = record.proxy.and_then(ProcessId::hold) {
+            proxy.ask_to_end().await;
+            proxy.end().await.map_err(io)?;
         }
+        ended
     }
 
     async fn simple(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<SupervisorReply> {

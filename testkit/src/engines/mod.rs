@@ -120,8 +120,8 @@ impl Engine {
     /// Kills the engine itself. Its containers are left.
     pub fn kill(&self) {
         self.place.end_all(match self.kind {
-            Kind::Docker => "dockerd",
-            Kind::Podman | Kind::Rootless => "podman",
+            Kind::Docker => &["/usr/sbin/dockerd"],
+            Kind::Podman | Kind::Rootless => &["podman", "system", "service"],
         });
         let _ = self.service().wait();
     }

@@ -96,14 +96,15 @@ impl Place {
         with("/etc/subgid", "ct-user:1000000:65536");
     }
 
-    /// Kills the processes of this name inside.
-    pub(super) fn end_all(&self, name: &str) {
+    /// Kills the processes inside whose command line begins so.
+    pub(super) fn end_all(&self, words: &[&str]) {
         let own = namespace(self.first);
+        let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|id| id.parse().ok()) else { continue };
-            let named =
-                fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-            if named && namespace(id) == own {
+            let begins =
+                fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(wanted.as_bytes()));
+            if begins && namespace(id) == own {
                 let _ = kill_process(Pid::from_raw(id).expect("a process"), Signal::KILL);
             }
         }

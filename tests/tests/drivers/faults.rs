@@ -6,6 +6,7 @@ use chiton_testkit::{
     Chiton,
     engines::{Engine, Kind, images},
 };
+use chiton_tests::roles_of;
 
 use crate::{KINDS, chiton, nothing_left, refused, run, shared};
 
@@ -56,8 +57,32 @@ fn an_engine_that_is_killed_and_comes_back() {
         let stopped = chiton.run(&["stop", "-t", "0", "box"]);
         assert_eq!(stopped.stdout, "box\n", "{kind:?} {stopped:?}");
         engine.start_again();
-        let _ = chiton.run(&["rm", "-f", "box"]);
         let _ = run(&chiton, &engine, "busybox", &["--rm"], &["true"]).expect_success();
+        next_gateway(&chiton);
         nothing_left(&chiton, &engine);
     }
+}
+
+/// What could not be removed, since the engine was away, the next gateway removes.
+fn next_gateway(chiton: &Chiton) {
+    let _ = chiton.run(&["gateway", "stop", "--all"]).expect_success();
+    let _ = chiton.run(&["gateway", "start"]).expect_success();
+}
+
+/// Nothing goes on running because nobody can tell the engine.
+#[test]
+fn what_cannot_be_removed_is_ended_at_least() {
+    let engine = Engine::start(Kind::Docker);
+    engine.import("busybox", &images::busybox().path(), &[]);
+    let chiton = chiton(&engine);
+    let _ = run(&chiton, &engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+    engine.kill();
+    let removed = chiton.run(&["rm", "-f", "box"]);
+    assert!(removed.status != 0 && removed.stderr.contains("cannot reach its engine"), "{removed:?}");
+    until_ended(&chiton);
+    assert_ne!(chiton.run(&["exec", "box", "true"]).status, 0);
+    assert!(roles_of(&chiton, "supervisor").is_empty());
+    engine.start_again();
+    next_gateway(&chiton);
+    nothing_left(&chiton, &engine);
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::chown;
 
 use chiton_testkit::{As, Chiton, engines::Kind};
 
-use crate::{POLICY, chiton, nothing_left, refused, run, shared};
+use crate::{chiton, nothing_left, refused, run, shared};
 
 #[test]
 fn images_and_drivers_that_do_not_go_together() {
@@ -42,5 +42,4 @@ fn a_workspace_of_root() {
     refused(&run(&chiton, engine, "busybox", &[], &["true"]), &["belongs to root", "chown"]);
     assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
     nothing_left(&chiton, engine);
-    let _ = POLICY;
 }
