@@ -1,11 +1,12 @@
 //! Whole-process figures for docs/performance.md: `cargo run --release -p chiton-benches [PART…]`.
 //!
-//! Parts: `start`, `proxy`, `peers`, `models`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. `models` ends
+//! Parts: `start`, `engines`, `proxy`, `peers`, `models`, `bodies`, `memory`, `apply`, `lookup`, `npm`; all without an argument. `models` ends
 //! with what `streams` alone does too. Each prints medians beside its peer of the same run. It needs `bwrap` as the peer of `start` and `lookup`, `nginx` and `wrk` for `peers` and `models`, and the release binary
 //! (`cargo build --release`). Figures, never a pass or fail.
 
 mod bodies;
 mod client;
+mod engines;
 mod figures;
 mod lookup;
 mod models;
@@ -24,12 +25,13 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == "streams-client" => return streams::client(rest),
         _ => {}
     }
-    let all = ["start", "proxy", "peers", "models", "bodies", "memory", "apply", "lookup", "npm"]
+    let all = ["start", "engines", "proxy", "peers", "models", "bodies", "memory", "apply", "lookup", "npm"]
         .map(str::to_owned);
     let parts = if arguments.is_empty() { all.to_vec() } else { arguments };
     for part in parts {
         match part.as_str() {
             "start" => sandbox::start(),
+            "engines" => engines::engines(),
             "memory" => sandbox::memory(),
             "apply" => sandbox::apply(),
             "proxy" => network::proxy(),

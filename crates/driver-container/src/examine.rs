@@ -73,6 +73,10 @@ fn no_engine(error: &DriverError, mend: &str) -> LayerCheck {
 
 async fn empty_image(driver: &Container, docker: &Docker) -> Result<Image> {
     let engine = &driver.client.engine;
+    // One that an earlier examination brought.
+    if let Ok(image) = image::look_up(docker, engine, &format!("{EMPTY}:latest")).await {
+        return Ok(image);
+    }
     let options = CreateImageOptionsBuilder::default().from_src("-").repo(EMPTY).tag("latest").build();
     let archive = body_full(bytes::Bytes::from_static(NO_FILES));
     let made = docker.create_image(Some(options), Some(archive), None).try_collect::<Vec<_>>().await;
