@@ -82,6 +82,8 @@ fn what_cannot_be_removed_is_ended_at_least() {
     until_ended(&chiton);
     assert_ne!(chiton.run(&["exec", "box", "true"]).status, 0);
     assert!(roles_of(&chiton, "supervisor").is_empty());
+    // But for the one that waits for the next sandbox.
+    assert!(roles_of(&chiton, "proxy").len() <= 1, "{:?}", roles_of(&chiton, "proxy"));
     engine.start_again();
     next_gateway(&chiton);
     nothing_left(&chiton, &engine);

@@ -15,7 +15,8 @@ fn images_and_drivers_that_do_not_go_together() {
     );
     refused(&chiton.run(&["run", "--driver", "docker", "--", "true"]), &["`docker` needs an image"]);
     let absent = run(&chiton, engine, "nowhere", &[], &["true"]);
-    refused(&absent, &["the image `nowhere` is not on this machine", "docker pull nowhere"]);
+    // The engine of the tests has no way out to any registry.
+    refused(&absent, &["docker cannot pull the image"]);
     let listed = run(&chiton, engine, "busybox", &["-r", "/usr/share"], &["true"]);
     refused(&listed, &["-r /usr/share", "leave it out"]);
     assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
