@@ -18,7 +18,7 @@ fn is_dead(pid: Pid) -> bool {
 
 async fn first(fixture: &dyn Fixture) {
     let sandbox = Sandbox::ready(fixture).await;
-    let mut session = sandbox.session(shell("echo up; sleep 1000")).await.unwrap();
+    let mut session = sandbox.session(shell("echo up; read x")).await.unwrap();
     session.until("up").await;
     let processes = recorded(&runtime_folder(&sandbox));
     assert_eq!(processes.len(), 2);
