@@ -76,7 +76,7 @@ pub(crate) fn runtime_folder(sandbox: &Sandbox) -> PathBuf {
 pub(crate) fn recorded(folder: &Path) -> Vec<Pid> {
     let text = std::fs::read(folder.join("record.json")).unwrap_or_default();
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let pids = ["process", "proxy"].iter().filter_map(|role| record[role]["pid"].as_i64());
+    let pids = ["process", "proxy"].iter().filter_map(|role| record.get(role)?.get("pid")?.as_i64());
     pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }
 
