@@ -91,10 +91,13 @@ fn a_killed_gateway_is_followed_by_one_that_carries_on() {
         let (engine, chiton) = (shared(kind), chiton(shared(kind)));
         let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
         let status = chiton.run(&["gateway", "status", "--json"]).json();
-        let pid =
-            status["pid"].as_i64().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-        rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
-            .expect("a signal");
+        let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+        let pid = rustix::process::Pid::from_raw(id).expect("an id");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+        // Until it is gone, its socket still takes connections, and drops them.
+        while std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty()) {
+            std::thread::yield_now();
+        }
         let found = chiton.run(&["exec", "box", "echo", "still"]);
         assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
         assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
