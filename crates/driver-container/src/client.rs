@@ -18,8 +18,9 @@ use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
-/// How long an engine may take to say that it is there: a gateway that starts asks it, and serves others too.
-const THERE: Duration = Duration::from_secs(5);
+/// How long an engine may take to say that it is there: Podman looks its programs over first, seconds on a busy machine.
+/// A gateway that starts asks it, and serves others too.
+const THERE: Duration = Duration::from_secs(20);
 /// How long an engine may refuse to remove a container, and when it is asked again.
 const REMOVAL: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(20);
@@ -99,7 +100,7 @@ impl Client {
                     return Ok(Known { docker, about: format!("{} {version}", engine.name()) });
                 }
                 Ok(Err(error)) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
-                Err(_) => tried.push(format!("{}: no answer within 5 seconds", socket.display())),
+                Err(_) => tried.push(format!("{}: no answer within 20 seconds", socket.display())),
             }
         }
         let tried = if tried.is_empty() { "no socket is known".to_owned() } else { tried.join("; ") };
