@@ -12,7 +12,7 @@ use super::{HOST, Held, OPEN, another_is_served, within};
 fn slow_readers() {
     let world = World::new(As::User, &[HOST], Router::echo());
     let script = format!(
-        "sleep 1
+        "until [ -e begin ]; do sleep 0.05; done
          for n in $(seq 16); do for version in --http1.1 --http2; do
            curl -sS $version --limit-rate 1 -o /dev/null 'https://{HOST}/bytes?n=1000000000000' & echo $! >> readers
          done; done
@@ -21,6 +21,7 @@ fn slow_readers() {
     );
     let held = Held::run(&world.chiton, "readers", &http_policy(OPEN), &["sh", "-c", &script]);
     let (before, descriptors) = (held.pss(), held.descriptors());
+    world.chiton.write_workspace("begin", "");
     held.wait_for("held");
     another_is_served(&world);
     let grown = held.pss().saturating_sub(before);

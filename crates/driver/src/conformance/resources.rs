@@ -72,7 +72,8 @@ async fn memory(fixture: &dyn Fixture) {
     let mut session = sandbox.session(shell("head -c 400000000 /dev/zero | tail > /dev/null")).await.unwrap();
     assert_eq!(session.end().await.2, 137);
     let exit = sandbox.driver.wait(&sandbox.handle).await.unwrap();
-    assert_eq!((exit.code, exit.limits.out_of_memory, exit.limits.pids), (137, 1, 0));
+    // How many the kernel kills until there is room is its own affair.
+    assert!(exit.code == 137 && exit.limits.out_of_memory > 0 && exit.limits.pids == 0, "{exit:?}");
     sandbox.driver.destroy_sandbox(&sandbox.handle).await.unwrap();
     let written = std::fs::read(&sandbox.spec.exit).unwrap();
     assert_eq!(
