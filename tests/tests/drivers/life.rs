@@ -1,6 +1,10 @@
 //! A sandbox in a container from its start to its removal, as under every driver.
 
 use chiton_testkit::engines::{Kind, images};
+use rustix::{
+    event::{PollFd, PollFlags},
+    process::PidfdFlags,
+};
 
 use crate::{KINDS, chiton, nothing_left, run, shared};
 
@@ -93,11 +97,11 @@ fn a_killed_gateway_is_followed_by_one_that_carries_on() {
         let status = chiton.run(&["gateway", "status", "--json"]).json();
         let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
         let pid = rustix::process::Pid::from_raw(id).expect("an id");
+        let held = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
         // Until it is gone, its socket still takes connections, and drops them.
-        while std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty()) {
-            std::thread::yield_now();
-        }
+        let mut gone = [PollFd::new(&held, PollFlags::IN)];
+        rustix::event::poll(&mut gone, None).expect("its end");
         let found = chiton.run(&["exec", "box", "echo", "still"]);
         assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
         assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
