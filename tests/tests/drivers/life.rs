@@ -1,10 +1,6 @@
 //! A sandbox in a container from its start to its removal, as under every driver.
 
 use chiton_testkit::engines::{Kind, images};
-use rustix::{
-    event::{PollFd, PollFlags},
-    process::PidfdFlags,
-};
 
 use crate::{KINDS, chiton, nothing_left, run, shared};
 
@@ -97,11 +93,11 @@ fn a_killed_gateway_is_followed_by_one_that_carries_on() {
         let status = chiton.run(&["gateway", "status", "--json"]).json();
         let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
         let pid = rustix::process::Pid::from_raw(id).expect("an id");
-        let held = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
-        // Until it is gone, its socket still takes connections, and drops them.
-        let mut gone = [PollFd::new(&held, PollFlags::IN)];
-        rustix::event::poll(&mut gone, None).expect("its end");
+        // What it was just starting has its lock and its socket until it is a program of its own.
+        let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
+        drop(lock);
         let found = chiton.run(&["exec", "box", "echo", "still"]);
         assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
         assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
