@@ -94,10 +94,10 @@ fn a_killed_gateway_is_followed_by_one_that_carries_on() {
         let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
         let pid = rustix::process::Pid::from_raw(id).expect("an id");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
-        // Until it is gone, its socket still takes connections, and drops them.
-        while std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty()) {
-            std::thread::yield_now();
-        }
+        // What it was just starting has its lock and its socket until it is a program of its own.
+        let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
+        drop(lock);
         let found = chiton.run(&["exec", "box", "echo", "still"]);
         assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
         assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
