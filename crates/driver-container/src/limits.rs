@@ -16,6 +16,8 @@ struct Limit {
     controller: &'static str,
     first: &'static str,
     second: &'static str,
+    asked: fn(&Resources) -> bool,
+    /// Where it is asked.
     holds: fn(&str, &Resources) -> bool,
 }
 
@@ -25,8 +27,10 @@ const LIMITS: [Limit; 2] = [
         controller: "memory",
         first: "memory.limit_in_bytes",
         second: "memory.max",
-        holds: |text, asked| {
-            asked.memory.is_none_or(|asked| text.trim().parse::<u64>().is_ok_and(|bytes| bytes <= asked))
+        asked: |resources| resources.memory.is_some(),
+        holds: |text, resources| {
+            let bytes = text.trim().parse::<u64>().ok();
+            bytes.zip(resources.memory).is_some_and(|(bytes, asked)| bytes <= asked)
         },
     },
     Limit {
@@ -35,18 +39,10 @@ const LIMITS: [Limit; 2] = [
         first: "cpu.cfs_quota_us",
         second: "cpu.max",
         // A quota is a number; none is `-1` or `max`.
-        holds: |text, asked| {
-            let quota = text.split_whitespace().next().and_then(|quota| quota.parse::<u64>().ok());
-            asked.cpu_millis.is_none() || quota.is_some()
-        },
+        asked: |resources| resources.cpu_millis.is_some(),
+        holds: |text, _| text.split_whitespace().next().is_some_and(|quota| quota.parse::<u64>().is_ok()),
     },
 ];
-
-impl Limit {
-    fn is_asked(&self, asked: &Resources) -> bool {
-        if self.field == "memory" { asked.memory.is_some() } else { asked.cpu_millis.is_some() }
-    }
-}
 
 /// What this engine never keeps, by name. `pids`: an engine counts the supervisor's own threads too, which a fork bomb
 /// would take from it. The others where the engine is an ordinary user's and no controller can be its own.
@@ -54,11 +50,8 @@ pub(crate) fn check(engine: &Engine, asked: &Resources) -> Result<()> {
     let delegated = fs::read_to_string(format!("{GROUPS}/cgroup.controllers")).unwrap_or_default();
     let rootless = engine.is_rootless();
     let lacks = |limit: &Limit| rootless && !delegated.split_whitespace().any(|has| has == limit.controller);
-    let mut refused: Vec<_> = LIMITS
-        .iter()
-        .filter(|limit| limit.is_asked(asked) && lacks(limit))
-        .map(|limit| limit.field)
-        .collect();
+    let mut refused: Vec<_> =
+        LIMITS.iter().filter(|limit| (limit.asked)(asked) && lacks(limit)).map(|limit| limit.field).collect();
     refused.extend(asked.pids.map(|_| "pids"));
     match refused.as_slice() {
         [] => Ok(()),
@@ -92,7 +85,7 @@ fn missing(groups: &str, root: &Path, asked: &Resources) -> Vec<&'static str> {
         let mut texts = texts.peekable();
         texts.peek().is_some() && texts.all(|text| (limit.holds)(&text, asked))
     };
-    LIMITS.iter().filter(|limit| limit.is_asked(asked) && !held(limit)).map(|limit| limit.field).collect()
+    LIMITS.iter().filter(|limit| (limit.asked)(asked) && !held(limit)).map(|limit| limit.field).collect()
 }
 
 fn not_kept(engine: &Engine, fields: &[&str]) -> DriverError {
