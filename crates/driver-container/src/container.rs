@@ -9,7 +9,7 @@ use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigL
 
 use chiton_driver::{DriverError, Resources, Result};
 
-use crate::{Engine, engine::Unmasked, image::Image, profile, user::User};
+use crate::{Engine, engine::Unmasked, image::Image, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
 const SANDBOX: &str = "dev.chiton.sandbox";
@@ -61,8 +61,8 @@ pub(crate) struct Given<'a> {
     pub(crate) folders: Option<(&'a Path, &'a Path)>,
     /// What the engine holds it to.
     pub(crate) resources: Resources,
-    /// The profile as a file, for an engine that reads it from one.
-    pub(crate) profile: PathBuf,
+    /// The profile as this engine takes it.
+    pub(crate) profile: String,
 }
 
 /// The engine's order: an image's files, our program as the first process, and nothing else.
@@ -101,15 +101,10 @@ fn no_check() -> HealthConfig {
 }
 
 fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
-    let profile = if engine.takes_profile_as_text() {
-        profile::text()
-    } else {
-        given.profile.to_string_lossy().into_owned()
-    };
     // The supervisor mounts the sandbox's view in a namespace of its own: profiles for containers, which forbid all
     // mounting, stand in the way. What they are for, Landlock and seccomp do inside.
     let mut options = vec![
-        format!("seccomp={profile}"),
+        format!("seccomp={}", given.profile),
         "no-new-privileges".to_owned(),
         "apparmor=unconfined".to_owned(),
         "label=disable".to_owned(),
@@ -197,13 +192,12 @@ mod tests {
     fn an_image_has_no_check_and_cannot_name_our_places() {
         let image = Image { id: "i".into(), env: vec![], entrypoint: vec![], directory: None };
         let folders = Some((Path::new("/w"), Path::new("/h")));
-        let program = PathBuf::from("/p");
         let given = Given {
             id: "01abc",
-            program: program.clone(),
+            program: PathBuf::from("/p"),
             command: vec![],
             folders,
-            profile: program,
+            profile: String::new(),
             resources: Resources::default(),
         };
         let user = User { uid: 7, gid: 7 };

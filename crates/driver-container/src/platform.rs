@@ -86,12 +86,16 @@ impl Container {
         Ok(copy)
     }
 
-    fn profile(&self) -> io::Result<PathBuf> {
+    /// The profile: its text, or the path of a file with it, as the engine takes it.
+    fn profile(&self) -> io::Result<String> {
+        if self.client.engine.takes_profile_as_text() {
+            return Ok(profile::text());
+        }
         let path = self.folder.join("seccomp.json");
         let fresh = self.folder.join("seccomp.new");
         fs::write(&fresh, profile::text())?;
         fs::rename(fresh, &path)?;
-        Ok(path)
+        Ok(path.to_string_lossy().into_owned())
     }
 
     /// Makes the container. Until it is written down, it is found by its name.
