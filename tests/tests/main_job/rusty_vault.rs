@@ -4,7 +4,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    process::Command,
+    process::{Command, Output},
 };
 
 use chiton_testkit::{TestCa, routes::Router};
@@ -67,15 +67,19 @@ impl RustyVault {
         format!("https://{}", self.server.as_ref().expect("a server").1)
     }
 
-    /// Asks it over its HTTP interface.
+    /// Asks it over its HTTP interface, for something that it must do.
     fn api(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let answer = self.asked(method, path, token, body);
+        assert!(answer.status.success(), "{method} {path}: {answer:?}");
+        serde_json::from_slice(&answer.stdout).unwrap_or_default()
+    }
+
+    fn asked(&self, method: &str, path: &str, token: &str, body: &Value) -> Output {
         let ca = self.folder.path().join("ca.pem");
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--fail-with-body", "-m", "20", "-X", method, "--cacert"]).arg(ca);
         curl.args(["-H", &format!("X-Vault-Token: {token}"), "-d", &body.to_string()]);
-        let answer = curl.arg(format!("{}/v1/{path}", self.url())).output().expect("curl");
-        assert!(answer.status.success(), "{method} {path}: {answer:?}");
-        serde_json::from_slice(&answer.stdout).unwrap_or_default()
+        curl.arg(format!("{}/v1/{path}", self.url())).output().expect("curl")
     }
 
     fn unseal(&self) {
@@ -83,8 +87,12 @@ impl RustyVault {
         assert_eq!(status["sealed"], false, "{status}");
     }
 
+    /// Its sealing may cut off its own answer, so what counts is the state that it then says it is in.
     fn seal(&self) {
-        let _ = self.api("PUT", "sys/seal", &self.root, &json!({}));
+        until(|| {
+            let _ = self.asked("PUT", "sys/seal", &self.root, &json!({}));
+            self.api("GET", "sys/seal-status", "", &json!({}))["sealed"] == true
+        });
     }
 
     fn put(&self, value: &str) {
