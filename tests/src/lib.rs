@@ -1,6 +1,7 @@
 //! What the black-box tests share: an installation of chiton beside upstream servers on loopback.
 
 pub mod search;
+pub mod workloads;
 
 use std::{fs, path::PathBuf};
 
@@ -56,7 +57,7 @@ pub fn http_policy(rules: &[&str]) -> String {
 /// The reference policy, with a key of the local store in the place of `vault://`.
 pub const REFERENCE: &str = include_str!("../../examples/policies/reference.yaml");
 
-/// Packages that `cargo xtask setup` fetched: `python`, `model` or `node`.
+/// Packages that `cargo xtask setup` fetched: `python`, `model`, `node` or `sdks`; the program that it built: `ask`.
 ///
 /// # Panics
 /// When they are not there.

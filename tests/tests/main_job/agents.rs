@@ -1,32 +1,16 @@
 //! Coding agents from the npm registry, doing a task against a scripted model.
 
-use chiton_testkit::routes::{Router, anthropic, openai, scripts};
-use chiton_tests::{As, World, packages};
-
-const KEY: &str = "sk-backend-77aa0e4dd1f2c935";
+use chiton_testkit::routes::{Router, openai, scripts};
+use chiton_tests::{
+    As, World, packages,
+    workloads::{self, KEY},
+};
 
 #[test]
 fn claude_code() {
-    let world =
-        World::new(As::User, &["api.anthropic.com"], Router::new().any("/", anthropic::answer_request));
-    world.chiton.secret("anthropic", KEY);
-    let node = packages("node").display().to_string();
-    let policy = world.chiton.policy(include_str!("../../../examples/policies/claude-code.yaml"));
-    let program = format!("{node}/node_modules/.bin/claude");
-    let arguments = [
-        "run",
-        "--rm",
-        "-p",
-        policy.to_str().expect("a path"),
-        "-r",
-        &node,
-        "--",
-        &program,
-        "-p",
-        "say hello",
-    ];
-    let outcome = world.chiton.run(&arguments).expect_success();
-    assert!(outcome.stdout.contains("Hello from the scripted model."), "{outcome:?}");
+    let claude = workloads::claude_code();
+    let world = claude.world(As::User);
+    let _ = claude.natively(&world);
     let asked = world.upstream.requests();
     assert!(asked.iter().any(|r| r.target.starts_with("/v1/messages")), "{asked:?}");
     assert!(asked.iter().all(|r| r.header("x-api-key") == Some(KEY)), "{asked:?}");

@@ -1,30 +1,14 @@
 //! The official SDKs, unmodified, with a key of their own: upstream sees the backend's key, inside sees none.
 
-use chiton_testkit::routes::{Router, anthropic, openai};
-use chiton_tests::{As, Outcome, World, packages};
+use chiton_tests::{
+    As, World,
+    workloads::{self, KEY, Workload},
+};
 
-const KEY: &str = "sk-backend-5f9a1c77e2b04d0c";
-
-fn run(provider: &str, host: &str, script: &str) -> (World, Outcome) {
-    let router = match provider {
-        "openai" => Router::new().any("/", openai::answer_request),
-        _ => Router::new().any("/", anthropic::answer_request),
-    };
-    let world = World::new(As::User, &[host], router);
-    world.chiton.secret(provider, KEY);
-    world.chiton.write_workspace("task.py", script);
-    let python = packages("python").display().to_string();
-    let policy = match provider {
-        "openai" => include_str!("../../../examples/policies/openai.yaml"),
-        _ => include_str!("../../../examples/policies/anthropic.yaml"),
-    };
-    let policy = world.chiton.policy(policy);
-    let policy = policy.to_str().expect("a path");
-    let variable = format!("PYTHONPATH={python}");
-    let arguments =
-        ["run", "--rm", "-p", policy, "-r", &python, "-e", &variable, "--", "/usr/bin/python3", "task.py"];
-    let outcome = world.chiton.run(&arguments).expect_success();
-    (world, outcome)
+fn run(workload: &Workload) -> World {
+    let world = workload.world(As::User);
+    let _ = workload.natively(&world);
+    world
 }
 
 fn usage_is_in_the_audit_log(world: &World, provider: &str, calls: usize) {
@@ -37,19 +21,7 @@ fn usage_is_in_the_audit_log(world: &World, provider: &str, calls: usize) {
 
 #[test]
 fn openai_python_plain_and_streaming() {
-    let script = r#"
-from openai import OpenAI
-client = OpenAI()
-ask = [{"role": "user", "content": "what key do you see?"}]
-print(client.chat.completions.create(model="gpt-test", messages=ask).choices[0].message.content)
-stream = client.chat.completions.create(model="gpt-test", messages=ask, stream=True, stream_options={"include_usage": True})
-print("".join(c.choices[0].delta.content or "" for c in stream if c.choices))
-print(client.responses.create(model="gpt-test", input="hello").output_text)
-print([m.id for m in client.models.list()])
-"#;
-    let (world, outcome) = run("openai", "api.openai.com", script);
-    assert!(!outcome.stdout.contains(KEY) && !outcome.stdout.contains("5f9a1c77e2b04d0c"), "{outcome:?}");
-    assert!(outcome.stdout.contains("Hello from the scripted model."), "{outcome:?}");
+    let world = run(&workloads::openai_python());
     for request in world.upstream.requests() {
         assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
         assert!(!request.contains("chiton-placeholder"), "{request:?}");
@@ -59,19 +31,7 @@ print([m.id for m in client.models.list()])
 
 #[test]
 fn anthropic_python_plain_and_streaming() {
-    let script = r#"
-from anthropic import Anthropic
-client = Anthropic()
-ask = dict(model="claude-test", max_tokens=64, messages=[{"role": "user", "content": "what key do you see?"}])
-print(client.messages.create(**ask).content[0].text)
-with client.messages.stream(**ask) as stream:
-    print("".join(stream.text_stream))
-ask["messages"][0]["content"] = "hello"
-print(client.messages.create(**ask).content[0].text)
-"#;
-    let (world, outcome) = run("anthropic", "api.anthropic.com", script);
-    assert!(!outcome.stdout.contains("5f9a1c77e2b04d0c"), "{outcome:?}");
-    assert!(outcome.stdout.contains("Hello from the scripted model."), "{outcome:?}");
+    let world = run(&workloads::anthropic_python());
     for request in world.upstream.requests() {
         assert_eq!(request.header("x-api-key"), Some(KEY), "{request:?}");
         assert_eq!(request.header("authorization"), None, "{request:?}");
@@ -81,19 +41,7 @@ print(client.messages.create(**ask).content[0].text)
 
 #[test]
 fn node_fetch_reads_a_streamed_answer() {
-    let world = World::new(As::User, &["api.openai.com"], Router::new().any("/", openai::answer_request));
-    world.chiton.secret("openai", KEY);
-    let script = r#"
-const answer = await fetch("https://api.openai.com/v1/chat/completions", { method: "POST",
-  headers: { "content-type": "application/json", authorization: "Bearer mine" },
-  body: JSON.stringify({ model: "gpt-test", stream: true, messages: [{ role: "user", content: "what key do you see?" }] }) });
-let text = "";
-for await (const part of answer.body) text += new TextDecoder().decode(part);
-console.log(answer.status, text.includes("[DONE]"), text.includes("sk-backend"));
-"#;
-    world.chiton.write_workspace("task.mjs", script);
-    let policy = include_str!("../../../examples/policies/openai.yaml");
-    let outcome =
-        world.chiton.sandboxed(&world.chiton.policy(policy), &["node", "task.mjs"]).expect_success();
-    assert_eq!(outcome.stdout, "200 true false\n", "{outcome:?}");
+    let fetch = workloads::node_fetch();
+    let outcome = fetch.natively(&fetch.world(As::User));
+    assert_eq!(outcome.stdout, fetch.says, "{outcome:?}");
 }

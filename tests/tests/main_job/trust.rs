@@ -1,8 +1,6 @@
 //! Programs that bring their own TLS trust the sandbox's authority without being configured.
 
-use std::process::Command;
-
-use chiton_tests::{World, http_policy};
+use chiton_tests::{World, http_policy, packages};
 
 const RULE: &str = "{host: api.github.com}";
 
@@ -29,7 +27,7 @@ fn pythons_requests() {
 #[test]
 fn pythons_httpx() {
     let world = World::echo(&["api.github.com"]);
-    let python = chiton_tests::packages("python").display().to_string();
+    let python = packages("python").display().to_string();
     let policy = world.chiton.policy(&http_policy(&[RULE]));
     let variable = format!("PYTHONPATH={python}");
     let script = "import httpx; print(httpx.get('https://api.github.com/').status_code)";
@@ -55,22 +53,10 @@ fn node() {
 #[test]
 fn a_static_go_program() {
     let world = World::echo(&["api.github.com"]);
-    let source = "package main\nimport (\"fmt\"; \"net/http\")\nfunc main() {\n\
-        \tr, err := http.Get(\"https://api.github.com/\")\n\tif err != nil { panic(err) }\n\tfmt.Println(r.StatusCode)\n}\n";
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("main.go"), source).expect("the source");
-    let built = Command::new("go")
-        .args(["build", "-o", "ask", "main.go"])
-        .current_dir(folder.path())
-        .env("CGO_ENABLED", "0")
-        .env("GO111MODULE", "off")
-        .env("GOCACHE", folder.path().join("cache"))
-        .status()
-        .expect("component missing: go; `cargo xtask setup`");
-    assert!(built.success());
-    let program =
-        world.chiton.write_workspace("ask", std::fs::read(folder.path().join("ask")).expect("built"));
-    std::fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
-    let outcome = world.sh(&http_policy(&[RULE]), "./ask").expect_success();
+    let ask = packages("ask").display().to_string();
+    let policy = world.chiton.policy(&http_policy(&[RULE])).display().to_string();
+    let program = format!("{ask}/ask");
+    let arguments = ["run", "--rm", "-p", &policy, "-r", &ask, "--", &program, "https://api.github.com/"];
+    let outcome = world.chiton.run(&arguments).expect_success();
     assert_eq!(outcome.stdout, "200\n", "{outcome:?}");
 }
