@@ -29,19 +29,23 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// An installation with its servers and its key.
+    /// An installation with its servers.
     #[must_use]
     pub fn world(&self, user: As) -> World {
-        let world = World::new(user, self.hosts, (self.serve)(Router::new()));
+        World::new(user, self.hosts, (self.serve)(Router::new()))
+    }
+
+    /// Stores its key. That starts the gateway, which has read its settings then.
+    pub fn store_key(&self, world: &World) {
         if let Some(provider) = self.provider {
             world.chiton.secret(provider, KEY);
         }
-        world
     }
 
     /// Runs it to its good end, with the packages where they lie on this machine.
     #[must_use]
     pub fn natively(&self, world: &World) -> Outcome {
+        self.store_key(world);
         let at = self.packages.map(|kind| packages(kind).display().to_string());
         let policy = world.chiton.policy(&self.policy).display().to_string();
         let mut arguments = vec!["run", "--rm", "-p", &policy];

@@ -1,6 +1,11 @@
 //! The same policy means the same under every driver, and is written down the same.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use chiton_testkit::{
     As, Outcome,
@@ -68,10 +73,22 @@ fn world(user: As) -> (World, tempfile::TempDir) {
     (world, root)
 }
 
-/// What was written down, without what differs from run to run, or with the programs of an image.
+/// What was written down till the sandbox was removed, without what differs from run to run, or with the programs of
+/// an image.
 fn events(world: &World) -> Vec<String> {
-    let all = world.chiton.audit(&[]).into_iter().filter(|event| event["layer"] != "process");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let all = loop {
+        let all = world.chiton.audit(&[]);
+        // A native sandbox is removed after `chiton run --rm` has ended.
+        if all.iter().any(|event| event["layer"] == "lifecycle" && event["action"] == "remove") {
+            break all;
+        }
+        assert!(Instant::now() < deadline, "it was not removed: {all:#?}");
+        thread::sleep(Duration::from_millis(20));
+    };
     let mut lines: Vec<String> = all
+        .into_iter()
+        .filter(|event| event["layer"] != "process")
         .map(|mut event| {
             let fields = event.as_object_mut().expect("an object");
             for name in ["time", "id", "prev", "hash", "sandbox", "binary"] {
