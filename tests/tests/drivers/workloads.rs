@@ -69,7 +69,7 @@ fn a_coding_agent() {
     the_same(&workloads::claude_code());
 }
 
-/// Plain HTTP is what busybox's `wget` can: its TLS 1.2 has no cipher suite that is still offered.
+/// Plain HTTP is what busybox's `wget` can: its TLS names no signature algorithms, and the proxy's asks for them.
 #[test]
 fn an_image_of_busybox() {
     let script = "for url in http://api.example.com/open http://api.example.com/closed http://other.example.com/open; \
