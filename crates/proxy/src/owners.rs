@@ -184,7 +184,11 @@ impl Proxy {
         if !revision.compiled.asks_who(&target.host) {
             return None;
         }
-        let owner = self.owners.owner_of(&target.connection).await?;
-        revision.led.binary(&self.owners, &revision.compiled.binary_paths(), owner).await
+        // On the heap, as all that most requests do without: what a request's future holds is moved as it begins.
+        Box::pin(async move {
+            let owner = self.owners.owner_of(&target.connection).await?;
+            revision.led.binary(&self.owners, &revision.compiled.binary_paths(), owner).await
+        })
+        .await
     }
 }

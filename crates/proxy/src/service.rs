@@ -5,7 +5,7 @@
 
 mod attempt;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use chiton_audit::{self as audit, EventId};
 use chiton_policy::{Denial, Reason, Scheme};
@@ -128,12 +128,23 @@ impl Service {
         if let Err(error) = self.proxy.events.allowed(&permit) {
             return Ok(unwritten(&error));
         }
-        let Some(ask) = request.websocket.take() else {
-            let response = self.send(Admitted { permit, revision, exchange }, request).await?;
-            return inject::translate::finish(response).await;
+        let asked = request.websocket.take();
+        let admitted = Admitted { permit, revision, exchange };
+        if let Some(ask) = asked {
+            return Box::pin(self.upgrade(admitted, ask, request)).await;
+        }
+        let response = self.send(admitted, request).await?;
+        inject::translate::finish(response).await
+    }
+
+    /// Opens a WebSocket that was admitted.
+    async fn upgrade(&self, admitted: Admitted, ask: Ask, request: Request) -> Result<Response, Aborted> {
+        let Admitted { permit, revision, exchange } = admitted;
+        let prepared = {
+            let prepare = pin!(inject::prepare(self.before(), &permit, &revision, request));
+            attempt::until(exchange.over(), prepare).await?
         };
-        let prepare = inject::prepare(self.before(), &permit, &revision, request);
-        match attempt::until(exchange.over(), prepare).await? {
+        match prepared {
             Ok(Prepared { headers, target, cleaning, .. }) => {
                 self.open(&Route::new(permit, target), ask, headers, cleaning, exchange).await
             }

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     mem::MaybeUninit,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -180,8 +180,9 @@ impl<IO: Downstream> Connection<IO> {
         let mut upload = Upload { reader, input, feed, complete: false };
         let begun = AtomicBool::new(false);
         let answered = {
-            let answer = answer(writer, output, handler.call(request), reply, wanted, &begun);
-            tokio::pin!(answer);
+            // Pinned where they are made: a request's future is large, and a move copies all of it.
+            let call = pin!(handler.call(request));
+            let mut answer = pin!(answer(writer, output, call, reply, wanted, &begun));
             tokio::select! {
                 biased;
                 answered = &mut answer => answered,
@@ -265,13 +266,12 @@ enum Answered {
 async fn answer<W: AsyncWrite + Unpin>(
     writer: &mut W,
     output: &mut BytesMut,
-    call: impl Future<Output = Result<Response, Aborted>>,
+    mut call: Pin<&mut impl Future<Output = Result<Response, Aborted>>>,
     reply: Reply,
     wanted: Option<Arc<Notify>>,
     begun: &AtomicBool,
 ) -> Answered {
     output.clear();
-    tokio::pin!(call);
     let mut continued = false;
     let response = if let Some(wanted) = wanted {
         tokio::select! {

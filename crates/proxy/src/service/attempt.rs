@@ -4,6 +4,8 @@
 //! the agent yet. Each try has a permit, an event and a credential of its own, and is prepared from what the agent
 //! sent, never from what another backend was sent.
 
+use std::pin::{Pin, pin};
+
 use bytes::Bytes;
 use chiton_policy::RequestPermit;
 use http::StatusCode;
@@ -95,14 +97,24 @@ impl Repeatable {
 impl Service {
     /// Sends an admitted request, and passes on what is answered.
     pub(super) async fn send(&self, admitted: Admitted, request: Request) -> Result<Response, Aborted> {
+        let fallbacks = admitted.permit.fallbacks();
+        if !fallbacks.is_empty() {
+            return Box::pin(self.send_or_fall_back(admitted, request, fallbacks)).await;
+        }
+        let Admitted { permit, revision, exchange } = admitted;
+        let tried = self.attempt(permit, &revision, request, exchange.over()).await?;
+        Ok(self.pass_on(tried, exchange))
+    }
+
+    async fn send_or_fall_back(
+        &self,
+        admitted: Admitted,
+        request: Request,
+        fallbacks: Vec<RequestPermit>,
+    ) -> Result<Response, Aborted> {
         let Admitted { permit, revision, mut exchange } = admitted;
         let over = exchange.over().clone();
-        let fallbacks = permit.fallbacks();
-        if fallbacks.is_empty() {
-            let tried = self.attempt(permit, &revision, request, &over).await?;
-            return Ok(self.pass_on(tried, exchange));
-        }
-        let request = match until(&over, Repeatable::of(&permit, request)).await? {
+        let request = match until(&over, pin!(Repeatable::of(&permit, request))).await? {
             Ok(request) => request,
             Err(refusal) => return self.not_sent(refusal, &revision),
         };
@@ -162,9 +174,12 @@ impl Service {
         request: Request,
         over: &CancellationToken,
     ) -> Result<Tried, Aborted> {
-        let prepare = inject::prepare(self.before(), &permit, revision, request);
+        let prepared = {
+            let prepare = pin!(inject::prepare(self.before(), &permit, revision, request));
+            until(over, prepare).await?
+        };
         let Prepared { method, headers, trailers, body, own, target, cleaning, mut charge, room } =
-            match until(over, prepare).await? {
+            match prepared {
                 Ok(prepared) => prepared,
                 Err(refusal) => return self.not_sent(refusal, revision).map(Tried::Refused),
             };
@@ -173,7 +188,7 @@ impl Service {
         if let Some(charge) = &mut charge {
             charge.sent();
         }
-        let answered = until(over, self.proxy.upstream.forward(&route, head, body, over)).await?;
+        let answered = until(over, pin!(self.proxy.upstream.forward(&route, head, body, over))).await?;
         drop(room);
         Ok(match answered {
             Ok(response) => Tried::Answered(Box::new(Answered { route, response, cleaning, charge })),
@@ -210,8 +225,12 @@ impl Service {
     }
 }
 
-/// What comes of something, unless the exchange is over before.
-pub(super) async fn until<T>(over: &CancellationToken, what: impl Future<Output = T>) -> Result<T, Aborted> {
+/// What comes of something, unless the exchange is over before. It is pinned where it was made, since a move would copy
+/// all that it may ever hold.
+pub(super) async fn until<T>(
+    over: &CancellationToken,
+    what: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Aborted> {
     tokio::select! {
         biased;
         () = over.cancelled() => Err(Aborted),

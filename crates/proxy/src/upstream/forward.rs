@@ -308,7 +308,7 @@ impl Upstream {
                     }
                 },
             };
-            let sender = self.open(route).await?;
+            let sender = Box::pin(self.open(route)).await?;
             self.pool.opened(identity, &sender);
             drop(alone);
             return Ok((sender, true));

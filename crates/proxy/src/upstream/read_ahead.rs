@@ -12,16 +12,21 @@ use tokio_util::io::poll_read_buf;
 
 use crate::{limits, stream::writes_through};
 
+/// How much is read at first: an answer of a few lines must not cost a large buffer.
+const SMALL: usize = 8 << 10;
+
 /// A stream whose reads are as large as they can be. What it holds is given up when nothing more is there to be read.
 pub(crate) struct ReadAhead<S> {
     io: S,
     ahead: BytesMut,
+    /// So much is read at once: more and more while there is so much.
+    room: usize,
 }
 
 impl<S> ReadAhead<S> {
     /// Around a stream of which nothing was read yet.
     pub(crate) fn new(io: S) -> Self {
-        Self { io, ahead: BytesMut::new() }
+        Self { io, ahead: BytesMut::new(), room: SMALL }
     }
 
     /// The stream below.
@@ -32,17 +37,19 @@ impl<S> ReadAhead<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { io, ahead } = self.get_mut();
+        let Self { io, ahead, room } = self.get_mut();
         if ahead.is_empty() {
             if buf.remaining() >= limits::READ_AHEAD {
                 return Pin::new(io).poll_read(cx, buf);
             }
-            ahead.reserve(limits::READ_AHEAD);
+            ahead.reserve(*room);
             let polled = poll_read_buf(Pin::new(io), cx, ahead);
             if polled.is_pending() {
-                *ahead = BytesMut::new();
+                (*ahead, *room) = (BytesMut::new(), SMALL);
             }
-            ready!(polled)?;
+            if ready!(polled)? >= *room {
+                *room = (*room * 2).min(limits::READ_AHEAD);
+            }
         }
         let now = ahead.len().min(buf.remaining());
         buf.put_slice(ahead.get(..now).unwrap_or_default());
