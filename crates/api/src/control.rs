@@ -129,6 +129,9 @@ pub struct FilesystemPolicy {
     /// The image's own variables: the policy's and the caller's win.
     #[serde(default)]
     pub image_env: BTreeMap<String, String>,
+    /// Devices that enter beside the usual ones.
+    #[serde(default)]
+    pub devices: Devices,
     /// Where programs start that name no folder, where there is no workspace; none: in the home.
     #[serde(default)]
     pub directory: Option<PathBuf>,
@@ -136,6 +139,15 @@ pub struct FilesystemPolicy {
     pub authority_pem: String,
     /// Variables of the caller that the policy passes through, and `-e`, already resolved to values.
     pub env: BTreeMap<String, String>,
+}
+
+/// What the Container Device Interface put where the supervisor is, at paths that no link leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// Device nodes below `/dev`.
+    pub nodes: Vec<PathBuf>,
+    /// Files and folders, read-only inside, where an image's own would not enter.
+    pub files: Vec<PathBuf>,
 }
 
 /// A program to start inside.

@@ -60,6 +60,10 @@ pub struct PlanInputs {
     pub own_folders: Vec<PathBuf>,
     /// The policy file in use, as seen inside, where it lies in the workspace.
     pub policy_file: Option<PathBuf>,
+    /// Device nodes that enter beside the usual ones.
+    pub devices: Vec<PathBuf>,
+    /// What comes with them and is no part of the system's folders, read-only.
+    pub device_files: Vec<PathBuf>,
     /// Whose files the system's folders are.
     pub system: System,
     /// The certificate (PEM) of the sandbox's authority.
@@ -88,6 +92,8 @@ impl PlanInputs {
             extra_read_only: Vec::new(),
             own_folders: Vec::new(),
             policy_file: None,
+            devices: Vec::new(),
+            device_files: Vec::new(),
             system: System::Host,
             authority_pem: String::new(),
         }

@@ -1,7 +1,7 @@
 //! Asking the engine.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,12 +12,12 @@ use bollard::{
     models::ContainerCreateBody,
     query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
-use chiton_driver::{DriverError, Result};
+use chiton_driver::{DriverError, Gpu, Result};
 
-use crate::Engine;
+use crate::{Engine, cdi, libpod};
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
-const PATIENCE: u64 = 60;
+pub(crate) const PATIENCE: u64 = 60;
 /// How long an engine may take to say that it is there: Podman looks its programs over first, seconds on a busy machine.
 /// A gateway that starts asks it, and serves others too.
 const THERE: Duration = Duration::from_secs(20);
@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) docker: Docker,
     /// Its name and version, for people.
     pub(crate) about: String,
+    version: String,
+    socket: PathBuf,
 }
 
 impl Client {
@@ -61,6 +63,39 @@ impl Client {
         let found = Arc::new(self.find().await?);
         *known = Some(Arc::clone(&found));
         Ok(found)
+    }
+
+    /// The devices that are asked for, where the engine gives any.
+    pub(crate) async fn devices(&self, known: &Known, asked: &Gpu) -> Result<cdi::Given> {
+        if asked.is_none() {
+            return Ok(cdi::Given::default());
+        }
+        let mut named = Vec::new();
+        if self.engine.takes_device_requests() {
+            let info = known.docker.info().await.map_err(failed(&self.engine, "say what it can do"))?;
+            named = info.cdi_spec_dirs.unwrap_or_default();
+        }
+        let folders = self.engine.device_folders(&known.version, &named).map_err(|lacks| {
+            DriverError::Unsupported(format!(
+                "`static.gpu` cannot be given by {}: {lacks}: leave it out of the policy, or renew the engine",
+                known.about
+            ))
+        })?;
+        cdi::Given::find(asked, &folders)
+    }
+
+    /// Makes a container with devices, and says what the engine calls it.
+    pub(crate) async fn create_with(
+        &self,
+        known: &Known,
+        name: &str,
+        order: ContainerCreateBody,
+        devices: &[String],
+    ) -> Result<String> {
+        if devices.is_empty() || self.engine.takes_device_requests() {
+            return self.create(&known.docker, name, order).await;
+        }
+        libpod::create(&known.socket, name, order, devices).await
     }
 
     /// Makes a container, and says what the engine calls it.
@@ -97,7 +132,8 @@ impl Client {
         for socket in &engine.sockets {
             match tokio::time::timeout(THERE, try_connect(socket)).await {
                 Ok(Ok((docker, version))) => {
-                    return Ok(Known { docker, about: format!("{} {version}", engine.name()) });
+                    let about = format!("{} {version}", engine.name());
+                    return Ok(Known { docker, about, version, socket: socket.clone() });
                 }
                 Ok(Err(error)) => tried.push(format!("{}: {}", socket.display(), plain(&error))),
                 Err(_) => tried.push(format!("{}: no answer within 20 seconds", socket.display())),

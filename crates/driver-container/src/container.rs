@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
+use bollard::models::{
+    ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+};
 
 use chiton_driver::{DriverError, Resources, Result};
 
@@ -45,6 +47,8 @@ impl Places {
     }
 }
 
+/// Of processes and threads in the container so many more than the agent's: the supervisor's, and those of its judge.
+const OWN_PROCESSES: u32 = 1024;
 /// The engine counts processors in thousand millionths.
 const NANO_IN_MILLI: i64 = 1_000_000;
 
@@ -63,6 +67,8 @@ pub(crate) struct Given<'a> {
     pub(crate) resources: Resources,
     /// The profile as this engine takes it.
     pub(crate) profile: String,
+    /// Devices, by their full names.
+    pub(crate) gpu: &'a [String],
 }
 
 /// The engine's order: an image's files, our program as the first process, and nothing else.
@@ -128,6 +134,8 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         memory: bytes(given.resources.memory),
         // Both together: no swap besides.
         memory_swap: bytes(given.resources.memory),
+        device_requests: devices(engine, given.gpu),
+        pids_limit: given.resources.pids.map(|pids| i64::from(pids.saturating_add(OWN_PROCESSES))),
         ipc_mode: Some("private".to_owned()),
         mounts: Some(mounts(engine, given)?),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
@@ -139,6 +147,16 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         }),
         ..HostConfig::default()
     })
+}
+
+/// Podman is asked for them by its own API.
+fn devices(engine: &Engine, names: &[String]) -> Option<Vec<DeviceRequest>> {
+    let request = || DeviceRequest {
+        driver: Some("cdi".to_owned()),
+        device_ids: Some(names.to_vec()),
+        ..DeviceRequest::default()
+    };
+    (engine.takes_device_requests() && !names.is_empty()).then(|| vec![request()])
 }
 
 fn mounts(engine: &Engine, given: &Given<'_>) -> Result<Vec<Mount>> {
@@ -199,8 +217,13 @@ mod tests {
             folders,
             profile: String::new(),
             resources: Resources::default(),
+            gpu: &["x.test/gpu=0".to_owned()],
         };
         let user = User { uid: 7, gid: 7 };
+        let asked = super::order(&Engine::docker(None), &image, user, &given).unwrap().host_config.unwrap();
+        let devices = asked.device_requests.unwrap();
+        assert_eq!(devices[0].driver.as_deref(), Some("cdi"));
+        assert_eq!(devices[0].device_ids.as_deref(), Some(given.gpu));
         let order = order(&Engine::podman(None), &image, user, &given).unwrap();
         assert_eq!(order.healthcheck.unwrap().test.unwrap(), ["NONE"]);
         for mount in order.host_config.unwrap().mounts.unwrap() {

@@ -4,6 +4,10 @@ use std::{env, path::PathBuf};
 
 use chiton_driver::DriverName;
 
+/// What a Docker lacks that gives no devices.
+const DOCKER_LACKS: &str =
+    "it takes Docker 28.3 or later, or 25 or later with `\"features\": {\"cdi\": true}` in its daemon.json";
+
 /// One engine on this machine.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -70,6 +74,29 @@ impl Engine {
         self.kind == Kind::Docker
     }
 
+    /// How a device is asked for: of Docker with the rest, of Podman by its own API.
+    pub(crate) fn takes_device_requests(&self) -> bool {
+        self.kind == Kind::Docker
+    }
+
+    /// Where it reads which devices there are, and whether it does: its version, and the folders that it names.
+    ///
+    /// # Errors
+    /// It is too old, or does not do it: what it lacks.
+    pub(crate) fn device_folders(
+        &self,
+        version: &str,
+        named: &[String],
+    ) -> Result<Vec<PathBuf>, &'static str> {
+        match self.kind {
+            // It names no folder where it is older, or does not do it.
+            Kind::Docker if named.is_empty() => Err(DOCKER_LACKS),
+            Kind::Docker => Ok(named.iter().map(PathBuf::from).collect()),
+            Kind::Podman if numbers(version) < [4, 1] => Err("it takes Podman 4.1 or later"),
+            Kind::Podman => Ok(["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).into()),
+        }
+    }
+
     /// Whether it is the gateway's own user's, without root: of Podman's that is so, of Docker's it cannot be told.
     pub(crate) fn is_rootless(&self) -> bool {
         self.kind == Kind::Podman && !rustix::process::geteuid().is_root()
@@ -102,6 +129,12 @@ pub(crate) enum Unmasked {
     Option(&'static str),
 }
 
+/// The first two numbers of a version.
+fn numbers(version: &str) -> [u32; 2] {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    [(); 2].map(|()| parts.next().unwrap_or(0))
+}
+
 fn of_user(socket: &str) -> Option<PathBuf> {
     env::var_os("XDG_RUNTIME_DIR").map(|folder| PathBuf::from(folder).join(socket))
 }
@@ -110,5 +143,24 @@ fn one_or(socket: Option<PathBuf>, defaults: [Option<PathBuf>; 2]) -> Vec<PathBu
     match socket {
         Some(socket) => vec![socket],
         None => defaults.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_too_old_for_devices_is_told_by_its_own_words() {
+        let (docker, podman) = (Engine::docker(None), Engine::podman(None));
+        assert!(docker.device_folders("20.10.24+dfsg1", &[]).unwrap_err().contains("28.3"));
+        let folders = ["/etc/cdi".to_owned()];
+        assert_eq!(docker.device_folders("28.3.0", &folders).unwrap(), [PathBuf::from("/etc/cdi")]);
+        for old in ["3.4.4", "4.0.3", "", "x"] {
+            assert!(podman.device_folders(old, &[]).unwrap_err().contains("4.1"), "{old}");
+        }
+        for new in ["4.1.0", "4.3.1", "5.0.0-rc1", "10.2"] {
+            assert_eq!(podman.device_folders(new, &[]).unwrap().len(), 2, "{new}");
+        }
     }
 }

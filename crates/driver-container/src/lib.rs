@@ -8,13 +8,16 @@
 //!
 //! Docker and Podman are asked by the same API (Podman answers Docker's); what they differ in is [`Engine`].
 
+mod cdi;
 mod client;
 mod container;
 mod engine;
 mod examine;
 mod hand_over;
 mod image;
+mod libpod;
 mod limits;
+mod pids;
 mod platform;
 mod profile;
 mod registry;

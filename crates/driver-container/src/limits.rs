@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 
 use chiton_driver::{DriverError, Resources, Result};
 
-use crate::Engine;
+use crate::{Engine, pids};
 
 /// Where control groups are (cgroups(7)).
-const GROUPS: &str = "/sys/fs/cgroup";
+pub(crate) const GROUPS: &str = "/sys/fs/cgroup";
 
 /// One limit, and the files that hold it: of version 1, in its controller's tree, and of version 2.
 struct Limit {
@@ -44,19 +44,25 @@ const LIMITS: [Limit; 2] = [
     },
 ];
 
-/// What this engine never keeps, by name. `pids`: an engine counts the supervisor's own threads too, which a fork bomb
-/// would take from it. The others where the engine is an ordinary user's and no controller can be its own.
+/// What is never kept, by name: `pids` where this gateway may not count them, the others where the engine is an ordinary
+/// user's and no controller can be its own.
 pub(crate) fn check(engine: &Engine, asked: &Resources) -> Result<()> {
     let delegated = fs::read_to_string(format!("{GROUPS}/cgroup.controllers")).unwrap_or_default();
     let rootless = engine.is_rootless();
     let lacks = |limit: &Limit| rootless && !delegated.split_whitespace().any(|has| has == limit.controller);
     let mut refused: Vec<_> =
         LIMITS.iter().filter(|limit| (limit.asked)(asked) && lacks(limit)).map(|limit| limit.field).collect();
-    refused.extend(asked.pids.map(|_| "pids"));
+    refused.extend(asked.pids.filter(|_| !pids::can_be_kept(engine)).map(|_| "pids"));
     match refused.as_slice() {
         [] => Ok(()),
         fields => Err(not_kept(engine, fields)),
     }
+}
+
+/// Whether everything that a policy can ask for is kept here.
+pub(crate) fn keeps_all(engine: &Engine) -> bool {
+    let each = Resources { cpu_millis: Some(1), memory: Some(1), pids: Some(1), ..Resources::default() };
+    check(engine, &each).is_ok()
 }
 
 /// Whether the engine keeps them for this process.
@@ -88,7 +94,7 @@ fn missing(groups: &str, root: &Path, asked: &Resources) -> Vec<&'static str> {
     LIMITS.iter().filter(|limit| (limit.asked)(asked) && !held(limit)).map(|limit| limit.field).collect()
 }
 
-fn not_kept(engine: &Engine, fields: &[&str]) -> DriverError {
+pub(crate) fn not_kept(engine: &Engine, fields: &[&str]) -> DriverError {
     let fields: Vec<_> = fields.iter().map(|field| format!("`static.resources.{field}`")).collect();
     DriverError::Unsupported(format!(
         "{} cannot be enforced by the driver `{}` on this machine: leave it out, or take `--driver native`",

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
 use chiton_driver::{
-    Capabilities, DriverError, DriverName, LayerCheck, PullStep, Resources, Result, SandboxSpec,
+    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
 };
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
@@ -18,13 +18,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    Engine,
-    client::{Client, failed},
+    Engine, cdi,
+    client::{Client, Known, failed},
     container::{self, Given, Places},
     examine,
     hand_over::{Expected, HandOver},
     image::{self, Image},
-    limits, profile, registry,
+    limits,
+    pids::Counted,
+    profile, registry,
     user::User,
     workspace::Workspace,
 };
@@ -60,6 +62,12 @@ pub struct Place {
     workspace: Workspace,
     #[serde(default)]
     resources: Resources,
+    /// Devices.
+    #[serde(default)]
+    gpu: cdi::Given,
+    /// Where its processes are counted, where they are limited.
+    #[serde(default)]
+    counted: Option<Counted>,
 }
 
 impl Container {
@@ -99,15 +107,16 @@ impl Container {
     }
 
     /// Makes the container. Until it is written down, it is found by its name.
-    async fn create(&self, docker: &Docker, place: &Place, hand_over: &Path) -> Result<String> {
+    async fn create(&self, known: &Known, place: &Place, hand_over: &Path) -> Result<String> {
         let given = Given {
             folders: Some((&place.workspace.path, hand_over)),
             command: Places::of(&place.sandbox).supervise(),
             resources: place.resources,
+            gpu: &place.gpu.names,
             ..self.given(&place.sandbox)?
         };
         let order = container::order(&self.client.engine, &place.image, place.user, &given)?;
-        self.client.create(docker, &place.name, order).await
+        self.client.create_with(known, &place.name, order, &place.gpu.names).await
     }
 
     /// What every container is given: this program.
@@ -123,6 +132,7 @@ impl Container {
             folders: None,
             command: Vec::new(),
             resources: Resources::default(),
+            gpu: &[],
         })
     }
 
@@ -178,8 +188,8 @@ impl Platform for Container {
         Capabilities {
             live_denied_paths: true,
             transparent_capture: true,
-            resources: false,
-            gpu: false,
+            resources: limits::keeps_all(&self.client.engine),
+            gpu: true,
             images: true,
         }
     }
@@ -208,6 +218,8 @@ impl Platform for Container {
             image,
             workspace,
             resources: spec.resources,
+            gpu: self.client.devices(&known, &spec.gpu).await?,
+            counted: None,
         })
     }
 
@@ -215,13 +227,20 @@ impl Platform for Container {
         let io = |source| DriverError::Io { doing: "cannot make the socket for the container", source };
         let known = self.client.get().await?;
         let hand_over = HandOver::open(starting.folder).map_err(io)?;
-        let id = self.create(&known.docker, &starting.place, &hand_over.folder).await?;
+        let id = self.create(&known, &starting.place, &hand_over.folder).await?;
         starting.place.container = Some(id);
         starting.keep()?;
         let process = self.hand_over(&known.docker, &starting, hand_over).await?;
         starting.place.process = Some(process);
         starting.keep()?;
-        limits::verify(&self.client.engine, process.number(), &starting.place.resources)
+        let engine = &self.client.engine;
+        limits::verify(engine, process.number(), &starting.place.resources)?;
+        starting.place.gpu.verify(process.number())?;
+        if let Some(pids) = starting.place.resources.pids {
+            starting.place.counted = Some(Counted::make(engine, process.number(), pids)?);
+            starting.keep()?;
+        }
+        Ok(())
     }
 
     /// The container's user is the agent's, mapped to itself in the sandbox's own user namespace.
@@ -249,9 +268,29 @@ impl Platform for Container {
             own_folders: [places.program(), places.hand_over()].map(PathBuf::from).into(),
             image: true,
             directory: place.image.directory.as_ref().map(PathBuf::from),
-            image_env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            // What a device brings goes before what the image says.
+            image_env: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .chain(place.gpu.env.clone())
+                .collect(),
+            devices: place.gpu.for_view(),
             ..policy
         })
+    }
+
+    fn viewed(&self, place: &mut Place) -> Result<()> {
+        let Some(counted) = &place.counted else { return Ok(()) };
+        let first = place.process.and_then(|outer| outer.children().first().copied());
+        let first = first.ok_or_else(|| {
+            let text =
+                "the first process inside is not known, and nothing starts without its limits: try again";
+            DriverError::Unsupported(text.to_owned())
+        })?;
+        counted.join(first.number())
+    }
+
+    async fn limits_hit(&self, place: &Place) -> LimitsHit {
+        LimitsHit { pids: place.counted.as_ref().map_or(0, Counted::hits), ..LimitsHit::default() }
     }
 
     fn launched(&self, place: &Place, launch: &Launch) -> Launch {
@@ -260,8 +299,12 @@ impl Platform for Container {
     }
 
     fn layer(&self, place: &Place) -> Option<LayerReport> {
+        let devices = match place.gpu.names.as_slice() {
+            [] => String::new(),
+            names => format!("; with {}", names.join(", ")),
+        };
         let detail = format!(
-            "{}, image {}; no network, no capability, user {} of the host, {} system calls",
+            "{}, image {}; no network, no capability, user {} of the host, {} system calls{devices}",
             place.engine,
             place.image.id,
             place.user,
@@ -319,6 +362,8 @@ mod tests {
             image: Image { id: "i".to_owned(), env: Vec::new(), entrypoint: Vec::new(), directory: None },
             workspace,
             resources: Resources::default(),
+            gpu: cdi::Given::default(),
+            counted: None,
         };
         let ended = Container::new(engine, folder.path().to_owned()).end(&place).await;
         assert!(matches!(ended, Err(DriverError::Unsupported(_))));

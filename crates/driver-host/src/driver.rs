@@ -411,6 +411,7 @@ mod tests {
                 proxy_events: "/p".into(),
                 exit: "/x".into(),
                 resources: Resources::default(),
+                gpu: chiton_driver::Gpu::None,
             };
             folder.write_record(&Record { spec, proxy: None, place: HashMap::<String, u8>::new() }).unwrap();
             if n == 4 {

@@ -61,6 +61,10 @@ impl Platform for Native {
     }
 
     async fn place(&self, spec: &SandboxSpec, others: &[Place]) -> Result<Place> {
+        if !spec.gpu.is_none() {
+            let text = "`static.gpu` cannot be given by the driver `native`: leave it out of the policy";
+            return Err(DriverError::Unsupported(text.to_owned()));
+        }
         let host_id = rustix::process::geteuid().is_root().then(|| {
             let taken: Vec<u32> = others.iter().filter_map(|place| place.host_id).collect();
             host_id(&spec.id, &taken)

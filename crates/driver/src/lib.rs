@@ -6,6 +6,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod gpu;
 mod resources;
 mod types;
 
@@ -17,6 +18,7 @@ pub use chiton_api::http::{LayerCheck, PullStep};
 use tokio::sync::mpsc;
 
 pub use crate::{
+    gpu::Gpu,
     resources::Resources,
     types::{Capabilities, DriverError, DriverName, Link, SandboxHandle, SandboxId, SandboxSpec},
 };

@@ -6,7 +6,7 @@ pub use chiton_api::name::{DriverName, SandboxId};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::resources::Resources;
+use crate::{gpu::Gpu, resources::Resources};
 
 /// What to create.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct SandboxSpec {
     /// How much of the machine it gets.
     #[serde(default)]
     pub resources: Resources,
+    /// Which GPUs it gets.
+    #[serde(default)]
+    pub gpu: Gpu,
 }
 
 /// A sandbox of a driver.
@@ -53,7 +56,8 @@ pub struct Capabilities {
     /// Every field of `static.resources`. Where this is not so, [`ComputeDriver::check_resources`](crate::ComputeDriver)
     /// says which are kept.
     pub resources: bool,
-    /// `static.gpu`.
+    /// `static.gpu`, where this machine has devices and what runs its sandboxes is new enough: `create_sandbox` says by
+    /// name what is missing.
     pub gpu: bool,
     /// A sandbox's system is an image's, and one must be named.
     pub images: bool,

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
-use chiton_driver::Resources;
-use chiton_policy::Policy;
+use chiton_driver::{Gpu, Resources};
+use chiton_policy::{Policy, model};
 use sha2::{Digest, Sha256};
 
 use crate::{config::Config, error::GatewayError};
@@ -41,6 +41,18 @@ impl Document {
             pids: asked.pids,
             disk: asked.disk.map(|size| size.0),
             wall_time: asked.wall_time.map(|time| time.0),
+        }
+    }
+
+    /// Which GPUs it gives, likewise.
+    pub(crate) fn gpu(&self) -> Gpu {
+        match &self.policy.fixed.gpu {
+            model::Gpu::None => Gpu::None,
+            model::Gpu::All => Gpu::All,
+            model::Gpu::Count(count) => Gpu::Count(*count),
+            // An empty list names none.
+            model::Gpu::Cdi(names) if names.is_empty() => Gpu::None,
+            model::Gpu::Cdi(names) => Gpu::Named(names.clone()),
         }
     }
 

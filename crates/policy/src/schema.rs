@@ -110,7 +110,7 @@ fn definitions() -> Value {
         "path": { "type": "string", "pattern": "^(/|~/)" },
         "denied": { "type": "string", "pattern": "^(/|~/|\\*\\*/)" },
         "glob": { "type": "string", "pattern": "^(/|~/|\\*\\*/)" },
-        "cdi": { "type": "string", "pattern": "^[^/=]+/[^/=]+=.+$" },
+        "cdi": { "type": "string", "pattern": "^[^/=]+/gpu=[^/=]+$" },
         "amount": { "type": ["string", "number", "null"] },
         "count": { "type": ["integer", "null"], "minimum": 1 },
         "flag": { "type": ["boolean", "null"] },

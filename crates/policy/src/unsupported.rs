@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    model::{Fixed, Gpu, LlmRoute, Policy, WorkspaceMode},
+    model::{Fixed, LlmRoute, Policy, WorkspaceMode},
     provider::Provider,
 };
 
@@ -68,7 +68,6 @@ fn fixed(fixed: &Fixed, found: &mut Found) {
     found.when(staged, &["static", "filesystem", "workspace"], ": staged");
     let binaries = fixed.process.allowed_binaries.is_some();
     found.when(binaries, &["static", "process", "allowed_binaries"], "");
-    found.when(fixed.gpu != Gpu::None, &["static", "gpu"], "");
 }
 
 /// `asked`: whose API the agent speaks.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chiton_api::{
-    control::{Exit, LimitsHit, SupervisorReply},
+    control::{Exit, SupervisorReply},
     frame::SessionKind,
 };
 use rustix::{
@@ -50,7 +50,7 @@ impl<C: Confinement> Init<C> {
         let exit = exit_of(status);
         match self.main {
             Main::Running(main) if main == id => {
-                let counted = LimitsHit { out_of_memory: self.papers.killed.count(), ..LimitsHit::default() };
+                let counted = self.papers.counted.hit();
                 self.main = Main::Ending(id, Exit { limits: self.limits.and(counted), ..exit });
                 (self.deadline, self.curfew) = (None, None);
                 self.kill_everything();

@@ -19,7 +19,7 @@ use rustix::{event::PollFlags, process::Signal};
 
 use crate::{
     confinement::Confinement,
-    killed::Killed,
+    counted::Counted,
     launch::{self, News},
     link::{Filled, HIGH_WATER, LinkId, Role},
     links::Links,
@@ -49,8 +49,8 @@ pub(crate) struct Papers {
     pub(crate) exit_file: OwnedFd,
     /// Its own, and the programs'.
     pub(crate) score: Score,
-    /// What was killed for want of memory, where an engine limits it.
-    pub(crate) killed: Killed,
+    /// What a container's own groups count.
+    pub(crate) counted: Counted,
 }
 
 /// How far the main program is.

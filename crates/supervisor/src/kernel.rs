@@ -86,6 +86,8 @@ impl Confinement for Kernel {
             system: if sent.image { System::Image } else { System::Host },
             own_folders: sent.own_folders.clone(),
             policy_file: rules.policy_file.clone(),
+            devices: sent.devices.nodes.clone(),
+            device_files: sent.devices.files.clone(),
             authority_pem: sent.authority_pem.clone(),
         };
         let plan = plan(&rules.fixed, &HostFacts::read(), &inputs).map_err(fail)?;

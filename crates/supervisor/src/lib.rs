@@ -7,6 +7,7 @@
 //! Synchronous, small, and without any secret.
 
 mod confinement;
+mod counted;
 mod ending;
 mod environment;
 mod events;
@@ -15,7 +16,6 @@ mod hand_over;
 mod init;
 mod judge;
 mod kernel;
-mod killed;
 mod launch;
 mod link;
 mod links;

@@ -22,10 +22,10 @@ use rustix::{
 
 use crate::{
     confinement::Confinement,
+    counted::Counted,
     hand_over,
     init::{self, Init},
     kernel::Kernel,
-    killed::Killed,
     links::{Gate, Links},
     log::Log,
     prologue::{Prologue, Viewed},
@@ -56,20 +56,20 @@ impl Papers {
 
 /// The whole life of the supervisor.
 pub(crate) fn run() -> io::Result<()> {
-    let (papers, gate, killed) = match std::env::args_os().nth(2) {
+    let (papers, gate, counted) = match std::env::args_os().nth(2) {
         Some(socket) => {
             let (papers, gate) = hand_over::fetch(Path::new(&socket))?;
-            (papers, gate, Killed::of_container())
+            (papers, gate, Counted::of_container())
         }
         None => {
             let gate = Gate { uid: geteuid().as_raw(), inside: false };
-            (Papers::inherited()?, gate, Killed::default())
+            (Papers::inherited()?, gate, Counted::default())
         }
     };
     let Papers { listener, log, events, exit_file } = papers;
     let links = Links::new(listener, gate)?;
     match Prologue::new(links, Kernel::default()).run()? {
-        Some(viewed) => part(viewed, Left { log, events, exit_file, killed }),
+        Some(viewed) => part(viewed, Left { log, events, exit_file, counted }),
         None => Ok(()),
     }
 }
@@ -80,7 +80,7 @@ struct Left {
     log: OwnedFd,
     events: OwnedFd,
     exit_file: OwnedFd,
-    killed: Killed,
+    counted: Counted,
 }
 
 /// The two processes part. The one inside has the connections, this one judges; a socket between them
@@ -91,8 +91,9 @@ fn part<C: Confinement>(viewed: Viewed<C>, left: Left) -> io::Result<()> {
     match fork_into_pid_namespace()? {
         Fork::Child => {
             drop((ours, left.events));
-            let status =
-                u8::from(be_init(viewed, inside, Log::new(left.log), (left.exit_file, left.killed)).is_err());
+            let status = u8::from(
+                be_init(viewed, inside, Log::new(left.log), (left.exit_file, left.counted)).is_err(),
+            );
             process::exit_now(status);
         }
         Fork::Parent(init) => {
@@ -116,7 +117,7 @@ fn be_init<C: Confinement>(
     mut viewed: Viewed<C>,
     partner: OwnedFd,
     log: Log,
-    (exit_file, killed): (OwnedFd, Killed),
+    (exit_file, counted): (OwnedFd, Counted),
 ) -> io::Result<()> {
     process::die_with_parent()?;
     let score = Score::open(viewed.standing.resources.memory.is_some())?;
@@ -135,5 +136,5 @@ fn be_init<C: Confinement>(
         viewed.links.flush();
         return Err(io::Error::other::<Failure>(failure));
     }
-    Init::new(viewed, init::Papers { signals, partner, log, exit_file, score, killed }).run()
+    Init::new(viewed, init::Papers { signals, partner, log, exit_file, score, counted }).run()
 }

@@ -1,5 +1,6 @@
 //! Sandboxes in containers: Docker's, Podman's, and those of an ordinary user's own Podman, each of the test's own.
 
+mod devices;
 mod faults;
 mod life;
 mod refusals;

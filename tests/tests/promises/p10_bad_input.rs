@@ -52,7 +52,7 @@ fn a_bad_policy_never_replaces_a_good_one() {
 fn what_is_not_supported_is_refused_by_name() {
     let chiton = Chiton::new(As::User);
     let cases = [
-        ("static: {gpu: all}\n", "gpu"),
+        ("static: {process: {allowed_binaries: [/usr/bin/**]}}\n", "allowed_binaries"),
         ("static: {filesystem: {allowed_paths: [/workspace], workspace: staged}}\n", "staged"),
     ];
     for (text, mentions) in cases {
@@ -67,6 +67,19 @@ fn what_is_not_supported_is_refused_by_name() {
         );
     }
     assert!(!chiton.workspace().join("ran").exists());
+}
+
+#[test]
+fn a_gpu_is_refused_where_the_driver_gives_none() {
+    let chiton = Chiton::new(As::User);
+    for asked in ["all", "2", "[nvidia.com/gpu=0]"] {
+        let file = chiton
+            .policy(&format!("static: {{filesystem: {{allowed_paths: [/workspace]}}, gpu: {asked}}}\n"));
+        let outcome = chiton.sandboxed(&file, &["touch", "ran"]).expect_status(125);
+        assert!(outcome.stderr.contains("`static.gpu`: the driver `native` gives no devices"), "{outcome:?}");
+    }
+    assert!(!chiton.workspace().join("ran").exists());
+    assert_eq!(chiton.run(&["ps", "-a", "--json"]).expect_success().stdout.trim(), "[]");
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub fn plan(
         gid: inputs.gid,
         view: view(rules, inputs, (&programs, &folders), temporary)?,
         limits: limits(rules),
-        landlock: landlock(facts, (&programs, &folders), temporary),
+        landlock: landlock(facts, inputs, (&programs, &folders), temporary),
         seccomp,
         folders: FolderRequest { folders, forbidden: inputs.own_folders.clone() },
     })
@@ -145,6 +145,7 @@ fn view(
     temporary: Private,
 ) -> Result<Vec<Step>, PlanError> {
     let mut steps = system::steps(programs)?;
+    steps.extend(devices(inputs));
     steps.extend(etc::steps(inputs)?);
     steps.extend(private(rules.disk, temporary));
     for (number, folder) in folders.iter().enumerate() {
@@ -152,6 +153,16 @@ fn view(
     }
     steps.extend(protect::steps(rules, inputs, folders));
     Ok(steps)
+}
+
+/// Devices that were asked for. `/dev` is a rule of its own in Landlock's plan, for these too.
+fn devices(inputs: &PlanInputs) -> impl Iterator<Item = Step> {
+    let mount = |path: &PathBuf, source: fn(PathBuf) -> Source| Step::Mount {
+        path: path.clone(),
+        source: source(path.clone()),
+    };
+    let nodes = inputs.devices.iter().map(move |path| mount(path, Source::Device));
+    nodes.chain(inputs.device_files.iter().map(move |path| mount(path, Source::Host)))
 }
 
 /// The private folders: each with a size of its own, or all in one filesystem of the size that the policy gives.
@@ -184,12 +195,14 @@ fn private(disk: Option<u64>, temporary: Private) -> Vec<Step> {
 
 fn landlock(
     facts: &HostFacts,
+    inputs: &PlanInputs,
     (programs, folders): (&[PathBuf], &[Folder]),
     temporary: Private,
 ) -> LandlockPlan {
     let mut rules = vec![(PathBuf::from("/"), Right::List)];
     rules.extend(programs.iter().cloned().map(|path| (path, Right::Read)));
     rules.push((PathBuf::from("/etc"), Right::Read));
+    rules.extend(inputs.device_files.iter().cloned().map(|path| (path, Right::Read)));
     rules.extend(["/dev", "/proc"].map(|path| (PathBuf::from(path), Right::Device)));
     let temporary = if temporary == Private::Writable { Right::Write } else { Right::Read };
     rules.push((PathBuf::from("/tmp"), temporary));

@@ -162,6 +162,8 @@ impl Setup {
             system: chiton_confine::plan::System::Host,
             own_folders: self.own_folders.clone(),
             policy_file: None,
+            devices: Vec::new(),
+            device_files: Vec::new(),
             authority_pem: self.authority.clone(),
         };
         let mut plan = plan(&self.rules, &HostFacts::read(), &inputs)?;

@@ -4,8 +4,8 @@ use std::{any::Any, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time:
 
 use chiton_api::{
     control::{
-        AuthorityMaterial, Exit, FilesystemPolicy, Launch, Listeners, ProxyConfig, Revised, TerminalSize,
-        Upstream,
+        AuthorityMaterial, Devices, Exit, FilesystemPolicy, Launch, Listeners, ProxyConfig, Revised,
+        TerminalSize, Upstream,
     },
     frame::{self, SessionKind},
 };
@@ -13,7 +13,7 @@ use chiton_secret::SecretValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::Fixture;
-use crate::{ComputeDriver, DriverError, Link, Resources, SandboxHandle, SandboxId, SandboxSpec};
+use crate::{ComputeDriver, DriverError, Gpu, Link, Resources, SandboxHandle, SandboxId, SandboxSpec};
 
 /// Nothing may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +49,7 @@ impl Sandbox {
             proxy_events: file("proxy.events"),
             exit: file("exit.json"),
             resources: Resources::default(),
+            gpu: Gpu::None,
         };
         let handle = SandboxHandle { driver: driver.name(), id: spec.id.clone() };
         Self { driver, handle, spec, _kept: Box::new(kept) }
@@ -81,6 +82,7 @@ impl Sandbox {
             extra_read_only: Vec::new(),
             image: self.spec.image.is_some(),
             image_env: std::collections::BTreeMap::new(),
+            devices: Devices::default(),
             directory: None,
             own_folders: Vec::new(),
             policy_file: None,

@@ -12,7 +12,7 @@ use chiton_api::{
     http::{CreateRequest, Session},
 };
 use chiton_audit::Layer;
-use chiton_driver::ComputeDriver;
+use chiton_driver::{ComputeDriver, DriverError};
 use chiton_store::{Record, Spec};
 
 use super::{
@@ -48,6 +48,7 @@ pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checke
     let upstream = Unresolved::of(&config)?;
     let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
     driver.check_resources(&document.resources())?;
+    check_gpu(&*driver, &document)?;
     let home = canonical_home(&request.home)?;
     let limits = Limits::new(gateway.paths.own_folders(), home.clone());
     let workspace = limits.folder("the workspace", &request.workspace)?;
@@ -81,7 +82,9 @@ pub(super) fn check_record(
     record: &Record,
     document: &Document,
 ) -> Result<Unresolved, GatewayError> {
-    gateway.driver(record.driver)?.check_resources(&document.resources())?;
+    let driver = gateway.driver(record.driver)?;
+    driver.check_resources(&document.resources())?;
+    check_gpu(&*driver, document)?;
     let spec = &record.spec;
     let limits = Limits::new(gateway.paths.own_folders(), spec.home.clone());
     limits.folder("the workspace", &spec.workspace)?;
@@ -162,6 +165,18 @@ fn check_image(driver: &dyn ComputeDriver, image: Option<&str>) -> Result<(), Ga
             "the driver `{name}` needs an image for the sandbox's files: add --image IMAGE"
         ))),
     }
+}
+
+/// Whether the driver gives devices at all. Which there are is its own to say.
+fn check_gpu(driver: &dyn ComputeDriver, document: &Document) -> Result<(), GatewayError> {
+    if document.gpu().is_none() || driver.capabilities().gpu {
+        return Ok(());
+    }
+    Err(GatewayError::Driver(DriverError::Unsupported(format!(
+        "`static.gpu`: the driver `{}` gives no devices: leave it out, or add --driver podman or --driver docker, and \
+         --image IMAGE",
+        driver.name()
+    ))))
 }
 
 /// Of a sandbox whose system is the host's: an image's paths are looked up in the image, when it starts.

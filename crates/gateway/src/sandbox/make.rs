@@ -10,7 +10,8 @@ use std::{
 
 use chiton_api::{
     control::{
-        AuthorityMaterial, Credential, FilesystemPolicy, Launch, Listeners, ProxyConfig, Revised, Upstream,
+        AuthorityMaterial, Credential, Devices, FilesystemPolicy, Launch, Listeners, ProxyConfig, Revised,
+        Upstream,
     },
     http::Session,
 };
@@ -89,6 +90,7 @@ fn sandbox_spec(record: &Record, folder: &Path, base: &Document) -> SandboxSpec 
         proxy_events: folder.join("proxy.events"),
         exit: exit_file(folder),
         resources: base.resources(),
+        gpu: base.gpu(),
     }
 }
 
@@ -108,6 +110,7 @@ fn filesystem_policy(
         policy_file: spec.policy_file.clone(),
         image: spec.image.is_some(),
         image_env: std::collections::BTreeMap::new(),
+        devices: Devices::default(),
         directory: None,
         authority_pem,
         env: spec.env.clone(),

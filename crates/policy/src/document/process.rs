@@ -183,12 +183,62 @@ pub(super) fn read_gpu(node: &Node, notes: &mut Notes) -> Option<Gpu> {
     }
 }
 
+/// A device's full name, `VENDOR/CLASS=NAME` (<https://github.com/cncf-tags/container-device-interface>, SPEC.md). The
+/// class is a GPU's: nothing else that a machine may give to containers is given by this field.
 fn cdi_name(text: &str) -> Result<String, &'static str> {
-    let good = text.split_once('=').is_some_and(|(kind, device)| {
-        let word = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
-        };
-        kind.split_once('/').is_some_and(|(vendor, class)| word(vendor) && word(class)) && word(device)
-    });
-    if good { Ok(text.to_owned()) } else { Err("a CDI name is as `nvidia.com/gpu=0`") }
+    let word = |text: &str, inner: &[u8]| {
+        let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let all = text.bytes().all(|b| b.is_ascii_alphanumeric() || inner.contains(&b));
+        all && ends(text.as_bytes().first()) && ends(text.as_bytes().last())
+    };
+    let parts = text.split_once('=').and_then(|(kind, device)| Some((kind.split_once('/')?, device)));
+    match parts {
+        Some(((vendor, class), device)) if word(vendor, b"-_.") && word(device, b"-_.:") => match class {
+            "gpu" => Ok(text.to_owned()),
+            _ if word(class, b"-_") => {
+                Err("only devices of the class `gpu` are given, as `nvidia.com/gpu=0`")
+            }
+            _ => Err("a CDI name is as `nvidia.com/gpu=0`"),
+        },
+        _ => Err("a CDI name is as `nvidia.com/gpu=0`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_a_gpu_by_its_class_and_its_name_is_plain() {
+        for good in ["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-8a1b", "a_b.c-d/gpu=0:1", "x/gpu=all"] {
+            assert!(cdi_name(good).is_ok(), "{good}");
+        }
+        let other = ["vendor.com/net=eth0", "vendor.com/GPU=0", "vendor.com/gpu-x=0"];
+        for name in other {
+            assert!(cdi_name(name).unwrap_err().contains("class"), "{name}");
+        }
+        for name in [
+            "",
+            "=",
+            "/=",
+            "gpu=0",
+            "/gpu=0",
+            "nvidia.com/gpu",
+            "nvidia.com/gpu=",
+            "nvidia.com/=0",
+            "a/b/gpu=0",
+            "../gpu=0",
+            "nvidia.com/gpu=../0",
+            "nvidia.com/gpu=0 1",
+            "nvidia.com/gpu=0,1",
+            "nvidia.com/gpu=0\n",
+            "nvidia.com/gpu=0=1",
+            "nvidia.com/gpu=-0",
+            "nvidia.com/gpu=0:",
+            "-x/gpu=0",
+            "ñ/gpu=0",
+        ] {
+            assert!(cdi_name(name).is_err(), "{name}");
+        }
+    }
 }

@@ -167,6 +167,6 @@ pub enum Gpu {
     All,
     /// So many; never 0.
     Count(u32),
-    /// These, by their names in the Container Device Interface.
+    /// These, by their names in the Container Device Interface, all of the class `gpu`.
     Cdi(Vec<String>),
 }
