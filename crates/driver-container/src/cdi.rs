@@ -21,6 +21,8 @@ use self::spec::{Device, Edits, Known};
 
 /// What of it a view does not take from the image's root by itself (`confine/src/plan/system.rs`).
 const BESIDE: &[&str] = &["run", "var", "mnt", "srv", "media"];
+/// Links in a sandbox, to folders that are told by their own names.
+const LINKS: &[&str] = &["/var/run", "/var/tmp"];
 /// Where a sandbox has only its own.
 const ITS_OWN: &[&str] = &["proc", "sys", "dev", "tmp", "home", "workspace", "boot", "lost+found"];
 /// What every sandbox has in `/dev`.
@@ -141,8 +143,10 @@ impl spec::DeviceNode {
 fn shown(path: &Path) -> std::result::Result<Option<PathBuf>, String> {
     let name = path.strip_prefix("/").ok().filter(|_| is_plain(path)).and_then(first);
     match name {
-        Some(name) if BESIDE.contains(&name) => Ok(Some(path.to_owned())),
-        Some(name) if !ITS_OWN.contains(&name) && !name.starts_with('.') => Ok(None),
+        Some(name) if BESIDE.contains(&name) && !LINKS.iter().any(|link| path.starts_with(link)) => {
+            Ok(Some(path.to_owned()))
+        }
+        Some(name) if ![BESIDE, ITS_OWN].concat().contains(&name) && !name.starts_with('.') => Ok(None),
         _ => Err(format!("brings `{}`, which is not shown in a sandbox", path.display())),
     }
 }
@@ -188,6 +192,8 @@ mod tests {
             "/home/agent/x",
             "/workspace",
             "/tmp/x",
+            "/var/run/docker.sock",
+            "/var/tmp",
             "/.chiton-1/x",
             "/",
             "x",

@@ -77,10 +77,7 @@ async fn post(
 /// The order in Podman's own words. What has none is an error, never left out.
 fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     let mut order = Fields::of(&order)?;
-    let mut host = Fields(match order.take("HostConfig") {
-        Value::Object(host) => host,
-        _ => Map::new(),
-    });
+    let mut host = Fields::in_value(order.take("HostConfig"));
     let mut spec = Map::new();
     for (theirs, ours) in [
         ("Image", "image"),
@@ -99,12 +96,12 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     for (theirs, ours) in [("NetworkMode", "netns"), ("UsernsMode", "userns"), ("IpcMode", "ipcns")] {
         spec.insert(ours.to_owned(), json!({ "nsmode": host.take(theirs) }));
     }
-    let log = host.take("LogConfig");
-    spec.insert("log_configuration".to_owned(), json!({ "driver": log.get("Type") }));
-    spec.insert(
-        "mounts".to_owned(),
-        host.take("Mounts").as_array().into_iter().flatten().map(mount).collect(),
-    );
+    let mut log = Fields::in_value(host.take("LogConfig"));
+    spec.insert("log_configuration".to_owned(), json!({ "driver": log.take("Type") }));
+    log.all_taken()?;
+    let mounts = host.take("Mounts");
+    let mounts: Result<Vec<_>> = mounts.as_array().into_iter().flatten().map(mount).collect();
+    spec.insert("mounts".to_owned(), json!(mounts?));
     spec.insert("resource_limits".to_owned(), resources(&mut host));
     security(&mut spec, &host.take("SecurityOpt"))?;
     // Said by `netns`.
@@ -116,14 +113,17 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     Ok(spec)
 }
 
-fn mount(mount: &Value) -> Value {
-    let options = if mount["ReadOnly"] == true { json!(["rbind", "ro"]) } else { json!(["rbind", "rw"]) };
-    json!({
-        "type": mount["Type"],
-        "source": mount["Source"],
-        "destination": mount["Target"],
-        "options": options,
-    })
+fn mount(mount: &Value) -> Result<Value> {
+    let mut mount = Fields::in_value(mount.clone());
+    let access = if mount.take("ReadOnly") == true { "ro" } else { "rw" };
+    let said = json!({
+        "type": mount.take("Type"),
+        "source": mount.take("Source"),
+        "destination": mount.take("Target"),
+        "options": ["rbind", access],
+    });
+    mount.all_taken()?;
+    Ok(said)
 }
 
 /// A share of a processor is so many microseconds of each tenth of a second.
@@ -166,10 +166,11 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn of(order: &ContainerCreateBody) -> Result<Self> {
-        match serde_json::to_value(order) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            _ => Err(lost("everything")),
-        }
+        serde_json::to_value(order).map(Self::in_value).map_err(|_| lost("everything"))
+    }
+
+    fn in_value(value: Value) -> Self {
+        Self(if let Value::Object(fields) = value { fields } else { Map::new() })
     }
 
     fn take(&mut self, name: &str) -> Value {
@@ -269,6 +270,10 @@ mod tests {
         let host = HostConfig { readonly_rootfs: Some(true), ..ordered().host_config.unwrap() };
         let more = ContainerCreateBody { host_config: Some(host), ..ordered() };
         assert!(spec(more).unwrap_err().to_string().contains("`ReadonlyRootfs`"));
+        let mut host = ordered().host_config.unwrap();
+        host.mounts.as_mut().unwrap()[1].consistency = Some("cached".to_owned());
+        let more = ContainerCreateBody { host_config: Some(host), ..ordered() };
+        assert!(spec(more).unwrap_err().to_string().contains("`Consistency`"));
         let mut host = ordered().host_config.unwrap();
         host.security_opt.as_mut().unwrap().push("systempaths=unconfined".to_owned());
         let more = ContainerCreateBody { host_config: Some(host), ..ordered() };

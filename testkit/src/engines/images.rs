@@ -29,16 +29,33 @@ impl Archive {
 /// When it is not installed.
 #[must_use]
 pub fn busybox() -> Archive {
-    let programs = Command::new("busybox").arg("--list").output().expect("component missing: busybox-static");
+    archive(put_busybox)
+}
+
+/// The same, with a link at `path` to the folder `target`, both told from the image's root.
+///
+/// # Panics
+/// When busybox is not installed.
+#[must_use]
+pub fn busybox_with_link(path: &str, target: &str) -> Archive {
     archive(|files| {
-        let bin = files.join("bin");
-        fs::create_dir(&bin).expect("a folder");
-        fs::copy(on_path("busybox"), bin.join("busybox")).expect("a copy");
-        let names = String::from_utf8(programs.stdout).expect("UTF-8");
-        for name in names.lines().filter(|name| *name != "busybox") {
-            symlink("busybox", bin.join(name)).expect("a link");
-        }
+        put_busybox(files);
+        let link = files.join(path);
+        fs::create_dir_all(link.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(files.join(target)).expect("a folder");
+        symlink(Path::new("/").join(target), link).expect("a link");
     })
+}
+
+fn put_busybox(files: &Path) {
+    let programs = Command::new("busybox").arg("--list").output().expect("component missing: busybox-static");
+    let bin = files.join("bin");
+    fs::create_dir(&bin).expect("a folder");
+    fs::copy(on_path("busybox"), bin.join("busybox")).expect("a copy");
+    let names = String::from_utf8(programs.stdout).expect("UTF-8");
+    for name in names.lines().filter(|name| *name != "busybox") {
+        symlink("busybox", bin.join(name)).expect("a link");
+    }
 }
 
 /// One program, `/program`, and nothing else.

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use chiton_testkit::engines::Kind;
+use chiton_testkit::engines::{Kind, images};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -124,6 +124,20 @@ fn a_device_that_cannot_be_given_is_refused_in_one_line() {
             assert!(outcome.stderr.contains(word), "{word}: {outcome:?}");
         }
     }
+    assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    nothing_left(&chiton, engine);
+}
+
+/// The engine follows the link and puts the file elsewhere.
+#[test]
+fn an_image_with_a_link_in_the_way_is_refused() {
+    let made_up = MadeUp::new("linked");
+    let engine = shared(Kind::Podman);
+    engine.import("linked", &images::busybox_with_link("run/made-up", "usr/elsewhere").path(), &[]);
+    let chiton = chiton(engine);
+    let policy = chiton.policy(&MadeUp::policy(&format!("[{}=one]", made_up.kind)));
+    let outcome = run_under(&chiton, engine, "linked", &policy, &[], &["true"]);
+    refused(&outcome, &["`static.gpu`: the engine did not give `/run/made-up/library`"]);
     assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
     nothing_left(&chiton, engine);
 }

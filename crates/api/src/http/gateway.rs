@@ -63,7 +63,7 @@ pub struct DriverStatus {
     pub transparent_capture: bool,
     /// `static.resources`.
     pub resources: bool,
-    /// `static.gpu`.
+    /// `static.gpu`, where the engine is new enough and there are devices: a start says by name what is missing.
     pub gpu: bool,
     /// A sandbox's system is an image's, and one must be named.
     #[serde(default)]
