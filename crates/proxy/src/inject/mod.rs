@@ -134,7 +134,8 @@ pub(crate) async fn prepare(
     };
     match (permit.llm(), permit.credential()) {
         (Some(grant), _) => {
-            Box::pin(route::prepare(Before { events, spend }, permit, grant, revision, &mut prepared)).await?;
+            Box::pin(route::prepare(Before { events, spend }, permit, grant, revision, &mut prepared))
+                .await?;
         }
         (None, Some(credential)) => {
             Box::pin(rule(events, permit, credential, revision, &mut prepared)).await?;
