@@ -5,14 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountPoint, MountType,
+};
 
 use chiton_driver::{DriverError, Resources, Result};
 
 use crate::{Engine, engine::Unmasked, image::Image, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
-const SANDBOX: &str = "dev.chiton.sandbox";
+pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
 
 /// Where the container has what it is given. The folder is named by the sandbox, at the root: no image can have a link
 /// there, lead one there, or name it as a volume's place.
@@ -39,11 +41,34 @@ impl Places {
         format!("{}/workspace", self.folder)
     }
 
+    /// Whether a mount is one that was ordered, or a volume of the image's: without a name, the container's own.
+    pub(crate) fn hold(&self, mount: &MountPoint) -> bool {
+        let place = mount.destination.as_deref().unwrap_or_default();
+        let ours = [self.program(), self.hand_over(), self.workspace()];
+        let named = mount.name.as_ref().is_none_or(|name| name.len() != 64);
+        let own = mount.typ.as_deref() == Some("volume") && !named;
+        own || ours.iter().any(|ours| ours == place)
+    }
+
     /// What the first process of a sandbox is to do.
     pub(crate) fn supervise(&self) -> Vec<String> {
         vec!["supervisor".to_owned(), format!("{}/{}", self.hand_over(), crate::hand_over::SOCKET)]
     }
 }
+
+/// Podman gives its own proxies to every container, with the passwords in their addresses.
+const WITHOUT: [&str; 10] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
 
 /// The engine counts processors in thousand millionths.
 const NANO_IN_MILLI: i64 = 1_000_000;
@@ -77,6 +102,7 @@ pub(crate) fn order(
 ) -> Result<ContainerCreateBody> {
     Ok(ContainerCreateBody {
         image: Some(image.id.clone()),
+        env: Some(WITHOUT.iter().map(|name| format!("{name}=")).collect()),
         user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
         entrypoint: Some(vec![Places::of(given.id).program()]),
@@ -129,6 +155,8 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         // Both together: no swap besides.
         memory_swap: bytes(given.resources.memory),
         ipc_mode: Some("private".to_owned()),
+        // Whatever the engine's own configuration says: the first process is ours.
+        init: Some(false),
         mounts: Some(mounts(engine, given)?),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
         auto_remove: Some(given.folders.is_some()),

@@ -110,7 +110,9 @@ impl Container {
             ..self.given(&place.sandbox)?
         };
         let order = container::order(&self.client.engine, &place.image, place.user, &given)?;
-        self.client.create(docker, &place.name, order).await
+        let id = self.client.create(docker, &place.name, order).await?;
+        self.client.check_mounts(docker, &id, &place.sandbox).await?;
+        Ok(id)
     }
 
     /// What every container is given: this program.
