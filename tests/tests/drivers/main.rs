@@ -1,6 +1,7 @@
 //! Sandboxes in containers: Docker's, Podman's, and those of an ordinary user's own Podman, each of the test's own.
 
 mod faults;
+mod hostile;
 mod life;
 mod refusals;
 mod same;
