@@ -9,12 +9,12 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
-    models::{ContainerCreateBody, MountPoint},
+    models::ContainerCreateBody,
     query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
 use chiton_driver::{DriverError, Result};
 
-use crate::{Engine, container::Places};
+use crate::Engine;
 
 /// Seconds that one answer may take: a container is made within these, also on a busy machine.
 const PATIENCE: u64 = 60;
@@ -78,27 +78,6 @@ impl Client {
             return Err(self.nonsense("it made a container and does not say which"));
         }
         Ok(id)
-    }
-
-    /// Whether a container has nothing of this machine but what was ordered: Podman adds what its own configuration
-    /// gives to every container.
-    ///
-    /// # Errors
-    /// It has; or the engine does not say.
-    pub(crate) async fn check_mounts(&self, docker: &Docker, id: &str, sandbox: &str) -> Result<()> {
-        let found = docker.inspect_container(id, None).await;
-        let found = found.map_err(failed(&self.engine, "say what the container was given"))?;
-        let mounts =
-            found.mounts.ok_or_else(|| self.nonsense("it does not say what the container was given"))?;
-        match mounts.into_iter().find(|mount| !Places::of(sandbox).hold(mount)) {
-            None => Ok(()),
-            Some(MountPoint { source, destination, .. }) => Err(DriverError::Unsupported(format!(
-                "{} gives every container `{}` of this machine, as `{}`: take it out of its configuration",
-                self.engine.name(),
-                source.unwrap_or_default(),
-                destination.unwrap_or_default()
-            ))),
-        }
     }
 
     fn nonsense(&self, what: &str) -> DriverError {

@@ -5,9 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountPoint, MountType,
-};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
 use chiton_driver::{DriverError, Resources, Result};
 
@@ -39,15 +37,6 @@ impl Places {
     /// The workspace in the container. The sandbox in it has it as `/workspace`.
     pub(crate) fn workspace(&self) -> String {
         format!("{}/workspace", self.folder)
-    }
-
-    /// Whether a mount is one that was ordered, or a volume of the image's: without a name, the container's own.
-    pub(crate) fn hold(&self, mount: &MountPoint) -> bool {
-        let place = mount.destination.as_deref().unwrap_or_default();
-        let ours = [self.program(), self.hand_over(), self.workspace()];
-        let named = mount.name.as_ref().is_none_or(|name| name.len() != 64);
-        let own = mount.typ.as_deref() == Some("volume") && !named;
-        own || ours.iter().any(|ours| ours == place)
     }
 
     /// What the first process of a sandbox is to do.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -120,7 +121,12 @@ async fn remove_left(driver: &Container, docker: &Docker) -> Result<()> {
 
 fn is_left(name: &str) -> bool {
     let gateway = name.trim_start_matches('/').strip_prefix(NAME).and_then(|rest| rest.split('-').next());
-    gateway.is_some_and(|number| number.parse::<u32>().is_ok() && !Path::new("/proc").join(number).exists())
+    // One that ended and that nobody has asked after yet has no command line any more.
+    let lives = |number| {
+        let line = fs::read(Path::new("/proc").join(number).join("cmdline"));
+        line.is_ok_and(|line| !line.is_empty())
+    };
+    gateway.is_some_and(|number| number.parse::<u32>().is_ok() && !lives(number))
 }
 
 fn no_engine(error: &DriverError, mend: &str) -> LayerCheck {
