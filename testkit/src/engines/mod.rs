@@ -42,9 +42,7 @@ pub enum Kind {
 
 /// What an engine is started with.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Settings<'a> {
-    /// Podman's own of all containers: lines of `[containers]` in `containers.conf`.
-    pub containers: &'a str,
+pub struct Settings {
     /// How many bytes its images and containers may take together.
     pub disk: Option<u64>,
 }
@@ -72,13 +70,13 @@ impl Engine {
     /// # Panics
     /// As [`Engine::start`].
     #[must_use]
-    pub fn start_with(kind: Kind, settings: &Settings<'_>) -> Self {
+    pub fn start_with(kind: Kind, settings: &Settings) -> Self {
         let place = Place::new();
         if kind == Kind::Rootless {
             place.know_the_user(TEST_USER);
         }
         if kind != Kind::Docker {
-            configure(&place, kind, settings);
+            configure(&place, kind);
         }
         if let Some(disk) = settings.disk {
             let owner = (kind == Kind::Rootless).then_some(TEST_USER);
@@ -137,20 +135,15 @@ impl Engine {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
-    /// An import of files for another processor than this machine's.
+    /// Takes an image with a name of its own from an archive, as `docker load` does.
     ///
     /// # Panics
     /// When the engine refuses.
-    pub fn import_foreign(&self, name: &str, archive: &Path) {
-        let path = match self.kind {
-            Kind::Docker => format!("images/create?fromSrc=-&repo={name}&tag=latest&platform=linux%2Farm64"),
-            Kind::Podman | Kind::Rootless => {
-                format!("v4.0.0/libpod/images/import?reference={name}&os=linux&architecture=arm64")
-            }
-        };
+    pub fn load(&self, archive: &Path) {
         let archive = archive.to_str().expect("UTF-8");
-        let answer = self.ask(&path, &["-X", "POST", "-H", "Content-Type: application/x-tar", "-T", archive]);
-        assert!(answer.to_lowercase().contains("id") || answer.contains("sha256:"), "{answer}");
+        let tar = ["-X", "POST", "-H", "Content-Type: application/x-tar", "-T", archive];
+        let answer = self.ask("images/load", &tar);
+        assert!(answer.contains("Loaded image"), "{answer}");
     }
 
     /// Halts a container, as `docker pause` does, or lets it go on.
@@ -233,22 +226,20 @@ impl Engine {
 /// Podman's own files: another limit than it would take, since root itself may not raise one on every machine.
 ///
 /// What a user may have set for every container is set here: an init of its own, a proxy with a password.
-fn configure(place: &Place, kind: Kind, settings: &Settings<'_>) {
+fn configure(place: &Place, kind: Kind) {
     let owner = (kind == Kind::Rootless).then_some(TEST_USER);
     let folder = place.folder("service", owner);
     place.folder("service/runtime", owner);
     place.folder("service/home", owner);
-    let containers = format!(
-        "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\ninit = true\n{}\n\
-         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n",
-        settings.containers
-    );
-    place.write("service/containers.conf", &containers);
+    let containers = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\ninit = true\n\
+         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+    place.write("service/containers.conf", containers);
     let registries = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry::ADDRESS);
     place.write("service/registries.conf", &registries);
     let folder = folder.display();
     let storage = format!(
-        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{folder}/images\"\nrunroot = \"{folder}/run\"\n"
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{folder}/images\"\n\
+         rootless_storage_path = \"{folder}/images\"\nrunroot = \"{folder}/run\"\n"
     );
     place.write("service/storage.conf", &storage);
 }

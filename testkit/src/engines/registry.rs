@@ -45,7 +45,12 @@ impl<'a> Registry<'a> {
         assert!(up.args(["ip", "link", "set", "lo", "up"]).status().expect("nsenter").success());
         let mut command = place.inside();
         command.args(["/usr/bin/docker-registry", "serve"]).arg(settings).env_clear();
-        let server = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("nsenter");
+        let server = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nsenter");
         let registry = Self { engine, server };
         let deadline = Instant::now() + PATIENCE;
         while !registry.answers() {

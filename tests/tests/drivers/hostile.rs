@@ -18,7 +18,7 @@ use chiton_testkit::{
 };
 use serde_json::Value;
 
-use crate::{KINDS, chiton, nothing_left, run, shared};
+use crate::{chiton, nothing_left, run, shared};
 
 /// More than a gateway of a debug build takes for anything here.
 const MEMORY: u64 = 300 << 10;
@@ -183,56 +183,56 @@ write /sys/fs/cgroup/release_agent x
 
 #[test]
 fn it_reaches_nothing_but_its_container() {
-    for kind in KINDS {
-        let hostile = Hostile::new(kind);
-        let Hostile { chiton, engine, .. } = &hostile;
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
-        let socket = folder.path().join("host.sock");
-        let _listens = UnixListener::bind(&socket).expect("a socket");
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("mode");
-        let abstract_name = format!("chiton-test-{}-{kind:?}", std::process::id());
-        let _named = abstract_listener(&abstract_name);
-        let outside = [
-            format!("connect-unix {}", engine.socket().display()),
-            format!("connect-unix {}", chiton.path("run").join("gateway.sock").display()),
-            format!("connect-unix {}", socket.display()),
-            format!("connect-abstract {abstract_name}"),
-            format!("tcp {}", tcp.local_addr().expect("an address")),
-            format!("list {}", chiton.path("state").display()),
-            format!("list /proc/1/root{}", chiton.path("run").display()),
-            "list /var/run/docker".to_owned(),
-        ];
-        let seen = "processes\nmounts\ninterfaces\nenvironment\nids\ndescriptors\n";
-        let plan = format!("{seen}{REFUSED}{}\npapers\nclimb\ngateway\n", outside.join("\n"));
-        let (outcome, found) = hostile.run("bad", &plan);
-        words(&outcome);
-        let (open, rest): (Vec<_>, Vec<_>) = found.iter().partition(|one| one["ok"] == true);
-        let mut names: Vec<_> = open.iter().filter_map(|one| one["attempt"].as_str()).collect();
-        names.sort_unstable();
-        let wanted = ["descriptors", "environment", "ids", "interfaces", "mounts", "papers", "processes"];
-        assert_eq!(names, wanted, "{kind:?} {open:#?}");
-        assert!(rest.len() >= REFUSED.lines().count() + outside.len() + 6, "{kind:?} {rest:#?}");
-        let said = |name: &str| {
-            let one = open.iter().find(|one| one["attempt"] == name).expect("it");
-            one["detail"].as_str().expect("text").to_owned()
-        };
-        // Itself, and the probe that looks.
-        assert_eq!(said("processes").split(' ').count(), 2, "{kind:?} {}", said("processes"));
-        assert_eq!(said("papers"), "4");
-        assert_eq!(said("interfaces").lines().count(), 3, "{kind:?} {}", said("interfaces"));
-        assert!(said("ids").contains("CapBnd: 0000000000000000"), "{kind:?} {}", said("ids"));
-        assert!(said("ids").contains("Uid: 7100 7100 7100 7100"), "{kind:?} {}", said("ids"));
-        let ours = chiton.path("state").parent().expect("a folder").to_owned();
-        let mounts = said("mounts");
-        let given = mounts.lines().filter(|line| line.contains("/.chiton-")).count();
-        assert_eq!(given, 3, "{kind:?} {mounts}");
-        let of_host = mounts.lines().filter(|line| line.contains(ours.to_str().expect("UTF-8"))).count();
-        assert!(of_host <= 1, "{kind:?} {mounts}");
-        hostile.goes_on();
-        hostile.end();
-    }
+    let kind = Kind::Docker;
+    let hostile = Hostile::new(kind);
+    let Hostile { chiton, engine, .. } = &hostile;
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let socket = folder.path().join("host.sock");
+    let _listens = UnixListener::bind(&socket).expect("a socket");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("mode");
+    let abstract_name = format!("chiton-test-{}-{kind:?}", std::process::id());
+    let _named = abstract_listener(&abstract_name);
+    let outside = [
+        format!("connect-unix {}", engine.socket().display()),
+        format!("connect-unix {}", chiton.path("run").join("gateway.sock").display()),
+        format!("connect-unix {}", socket.display()),
+        format!("connect-abstract {abstract_name}"),
+        format!("tcp {}", tcp.local_addr().expect("an address")),
+        format!("list {}", chiton.path("state").display()),
+        format!("list /proc/1/root{}", chiton.path("run").display()),
+        "list /var/run/docker".to_owned(),
+    ];
+    let seen = "processes\nmounts\ninterfaces\nenvironment\nids\ndescriptors\n";
+    let plan = format!("{seen}{REFUSED}{}\npapers\nclimb\ngateway\n", outside.join("\n"));
+    let (outcome, found) = hostile.run("bad", &plan);
+    words(&outcome);
+    let (open, rest): (Vec<_>, Vec<_>) = found.iter().partition(|one| one["ok"] == true);
+    let mut names: Vec<_> = open.iter().filter_map(|one| one["attempt"].as_str()).collect();
+    names.sort_unstable();
+    let wanted = ["descriptors", "environment", "ids", "interfaces", "mounts", "papers", "processes"];
+    assert_eq!(names, wanted, "{kind:?} {open:#?}");
+    assert!(rest.len() >= REFUSED.lines().count() + outside.len() + 6, "{kind:?} {rest:#?}");
+    let said = |name: &str| {
+        let one = open.iter().find(|one| one["attempt"] == name).expect("it");
+        one["detail"].as_str().expect("text").to_owned()
+    };
+    // Itself, and the probe that looks.
+    assert_eq!(said("processes").split(' ').count(), 2, "{kind:?} {}", said("processes"));
+    assert_eq!(said("papers"), "4");
+    assert_eq!(said("interfaces").lines().count(), 3, "{kind:?} {}", said("interfaces"));
+    assert!(said("ids").contains("CapBnd: 0000000000000000"), "{kind:?} {}", said("ids"));
+    assert!(said("ids").contains("Uid: 7100 7100 7100 7100"), "{kind:?} {}", said("ids"));
+    assert!(!said("environment").contains("proxy-password"), "{kind:?} {}", said("environment"));
+    let ours = chiton.path("state").parent().expect("a folder").to_owned();
+    let mounts = said("mounts");
+    let given = mounts.lines().filter(|line| line.contains("/.chiton-")).count();
+    assert_eq!(given, 3, "{kind:?} {mounts}");
+    let of_host = mounts.lines().filter(|line| line.contains(ours.to_str().expect("UTF-8"))).count();
+    assert!(of_host <= 1, "{kind:?} {mounts}");
+    hostile.goes_on();
+    hostile.end();
 }
 
 fn abstract_listener(name: &str) -> UnixListener {
@@ -287,7 +287,9 @@ fn its_silence_is_not_waited_for_by_others() {
         }
         assert_eq!(hostile.chiton.run(&["exec", "other", "echo", "on"]).stdout, "on\n");
         let listed = hostile.chiton.run(&["ps", "--json"]).json();
-        assert_eq!(listed[0]["name"], "other", "{listed:#}");
+        let listed = listed.as_array().expect("a list").iter();
+        let states: Vec<_> = listed.map(|one| (&one["name"], &one["state"])).collect();
+        assert!(states.iter().any(|(name, state)| *name == "other" && *state == "running"), "{states:?}");
         let workspace = hostile.chiton.workspace();
         let containers = hostile.engine.containers();
         let named = |one: &&Value| {

@@ -4,7 +4,7 @@ use std::os::unix::fs::chown;
 
 use chiton_testkit::{
     As, Chiton,
-    engines::{Engine, Kind, Settings, images},
+    engines::{Kind, images},
 };
 
 use crate::{KINDS, chiton, nothing_left, refused, run, shared};
@@ -52,21 +52,9 @@ fn a_workspace_of_root() {
 fn an_image_for_another_processor() {
     for kind in KINDS {
         let (engine, chiton) = (shared(kind), chiton(shared(kind)));
-        engine.import_foreign("foreign", &images::busybox().path());
+        engine.load(&images::foreign().path());
         let said = ["`foreign` is for linux on arm64", "linux on amd64"];
         refused(&run(&chiton, engine, "foreign", &[], &["true"]), &said);
         nothing_left(&chiton, engine);
     }
-}
-
-/// Podman gives its own folders to every container, and no request can leave them out.
-#[test]
-fn an_engine_that_adds_folders_of_its_own() {
-    let settings = Settings { containers: "volumes = [\"/etc/ssh:/given\"]", ..Settings::default() };
-    let engine = Engine::start_with(Kind::Podman, &settings);
-    engine.import("busybox", &images::busybox().path(), &[]);
-    let chiton = chiton(&engine);
-    let said = ["`/etc/ssh`", "`/given`", "configuration"];
-    refused(&run(&chiton, &engine, "busybox", &[], &["true"]), &said);
-    nothing_left(&chiton, &engine);
 }

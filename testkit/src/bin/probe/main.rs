@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         scan::ATTEMPTS,
     ]
     .concat();
-    if words.first().is_none_or(|word| word == "list") {
+    if matches!(words.as_slice(), [] | [_]) && words.first().is_none_or(|word| word == "list") {
         attempts.iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
