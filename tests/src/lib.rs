@@ -1,6 +1,7 @@
 //! What the black-box tests share: an installation of chiton beside upstream servers on loopback.
 
 pub mod search;
+pub mod terminal;
 pub mod workloads;
 
 use std::{fs, path::PathBuf};

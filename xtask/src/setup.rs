@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("/usr/sbin/dockerd", "docker.io", "moby-engine"),
     ("podman", "podman", "podman"),
     ("runc", "runc", "runc"),
+    ("/usr/bin/docker-registry", "docker-registry", "docker-distribution"),
     ("newuidmap", "uidmap", "shadow-utils"),
     ("busybox", "busybox-static", "busybox"),
     ("mmdebstrap", "mmdebstrap", "mmdebstrap"),

@@ -189,6 +189,9 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// As JSON, in bytes: a file of one that is longer is none.
+    pub const LONGEST: u64 = 4 << 10;
+
     /// Of this status, within its limits.
     #[must_use]
     pub const fn of(code: u8) -> Self {

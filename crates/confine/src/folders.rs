@@ -55,6 +55,11 @@ pub enum FolderError {
     /// It is, or lies behind, a link in another folder of the sandbox.
     #[error("`{0}` leads through a symbolic link in a folder that the agent is given: name what it leads to")]
     Link(PathBuf),
+    /// The workspace was named without any link, and one has come into its path since.
+    #[error(
+        "the workspace `{0}` is no longer the folder that was named: there is a symbolic link in its path"
+    )]
+    Moved(PathBuf),
     /// It would let the agent reach chiton's own files.
     #[error("`{path}` cannot enter the sandbox: it holds or lies in chiton's own folder `{own}`")]
     Own {

@@ -107,7 +107,16 @@ impl Client {
     ) -> Result<String> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = docker.create_container(Some(options), order).await;
-        Ok(made.map_err(failed(&self.engine, "make the container"))?.id)
+        let id = made.map_err(failed(&self.engine, "make the container"))?.id;
+        if id.is_empty() {
+            // Asked for without a name, an engine would mean all of them.
+            return Err(self.nonsense("it made a container and does not say which"));
+        }
+        Ok(id)
+    }
+
+    fn nonsense(&self, what: &str) -> DriverError {
+        DriverError::Unsupported(format!("{} gave an answer that means nothing: {what}", self.engine.name()))
     }
 
     /// Ends a container and removes it, with what it wrote. One that is gone is fine. While the engine does so by
@@ -207,5 +216,33 @@ mod tests {
         let error = client.get().await.unwrap_err();
         assert!(error.to_string().contains("no answer"), "{error}");
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    /// Answers one request with this JSON, as an engine that is none.
+    fn answering(path: &Path, json: &'static str) {
+        use std::io::{Read as _, Write as _};
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            let (mut link, _) = listener.accept().unwrap();
+            let mut seen = Vec::new();
+            let mut buffer = [0; 4096];
+            while !seen.ends_with(b"}") {
+                let read = link.read(&mut buffer).unwrap();
+                seen.extend_from_slice(buffer.get(..read).unwrap());
+            }
+            let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            write!(link, "{head}Content-Length: {}\r\n\r\n{json}", json.len()).unwrap();
+        });
+    }
+
+    #[tokio::test]
+    async fn a_container_without_an_id_is_nonsense() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.sock");
+        answering(&path, r#"{"Id":"","Warnings":[]}"#);
+        let docker = Docker::connect_with_unix(path.to_str().unwrap(), 5, API_DEFAULT_VERSION).unwrap();
+        let client = Client::new(Engine::docker(Some(path)));
+        let error = client.create(&docker, "n", ContainerCreateBody::default()).await.unwrap_err();
+        assert!(error.to_string().contains("an answer that means nothing"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use chiton_driver::{DriverError, Resources, Result};
 use crate::{Engine, engine::Unmasked, image::Image, user::User};
 
 /// Marks what is ours: the value is the sandbox's id.
-const SANDBOX: &str = "dev.chiton.sandbox";
+pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
 
 /// Where the container has what it is given. The folder is named by the sandbox, at the root: no image can have a link
 /// there, lead one there, or name it as a volume's place.
@@ -49,6 +49,21 @@ impl Places {
 
 /// Of processes and threads in the container so many more than the agent's: the supervisor's, and those of its judge.
 const OWN_PROCESSES: u32 = 1024;
+
+/// Podman gives its own proxies to every container, with the passwords in their addresses.
+const WITHOUT: [&str; 10] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+
 /// The engine counts processors in thousand millionths.
 const NANO_IN_MILLI: i64 = 1_000_000;
 
@@ -83,6 +98,7 @@ pub(crate) fn order(
 ) -> Result<ContainerCreateBody> {
     Ok(ContainerCreateBody {
         image: Some(image.id.clone()),
+        env: Some(WITHOUT.iter().map(|name| format!("{name}=")).collect()),
         user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
         entrypoint: Some(vec![Places::of(given.id).program()]),
@@ -137,6 +153,8 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         device_requests: devices(engine, given.gpu),
         pids_limit: given.resources.pids.map(|pids| i64::from(pids.saturating_add(OWN_PROCESSES))),
         ipc_mode: Some("private".to_owned()),
+        // Whatever the engine's own configuration says: the first process is ours.
+        init: Some(false),
         mounts: Some(mounts(engine, given)?),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
         auto_remove: Some(given.folders.is_some()),

@@ -1,16 +1,25 @@
 //! `chiton doctor --driver docker|podman`: every layer, tried by this program as the first process of a container
 //! that is made as a sandbox's is, of an image without any file.
 
-use std::time::SystemTime;
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use bollard::{
     Docker, body_full,
     container::LogOutput,
-    query_parameters::{CreateImageOptionsBuilder, LogsOptionsBuilder},
+    query_parameters::{
+        CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder,
+    },
 };
 use chiton_driver::{DriverError, LayerCheck, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use crate::{
     Container,
@@ -24,6 +33,11 @@ use crate::{
 const EMPTY: &str = "chiton-doctor";
 /// Nobody's id: for the gateway of root, which is not an ordinary user.
 const NOBODY: User = User { uid: 65534, gid: 65534 };
+/// The label's value, and how a container of an examination is called before its gateway's number.
+const DOCTOR: &str = "doctor";
+const NAME: &str = "chiton-doctor-";
+/// How long the examination may take in the container.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// An archive without entries.
 const NO_FILES: &[u8] = &[0; 1024];
 
@@ -41,15 +55,21 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     };
     let docker = &known.docker;
     let image = empty_image(driver, docker).await?;
-    let given = Given { command: vec!["doctor".to_owned(), "--json".to_owned()], ..driver.given("doctor")? };
+    let given = Given { command: vec!["doctor".to_owned(), "--json".to_owned()], ..driver.given(DOCTOR)? };
     let user = User::own().unwrap_or(NOBODY);
     let order = container::order(engine, &image, user, &given)?;
-    // Each its own: two at a time, or one that an earlier gateway left, are not in each other's way.
+    remove_left(driver, docker).await?;
+    // Each its own: two at a time are not in each other's way.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let name = format!("chiton-doctor-{}-{}", std::process::id(), now.as_nanos());
+    let name = format!("{NAME}{}-{}", std::process::id(), now.as_nanos());
+    let unasked = Unasked { docker: Some(docker.clone()), name: name.clone() };
     let id = driver.client.create(docker, &name, order).await?;
-    let printed = run(driver, docker, &id).await;
+    let late =
+        || DriverError::Unsupported("the examination in the container does not come to its end".to_owned());
+    let printed =
+        tokio::time::timeout(PATIENCE, run(driver, docker, &id)).await.unwrap_or_else(|_| Err(late()));
     driver.client.remove(docker, &id).await?;
+    unasked.forget();
     let mut checks = vec![LayerCheck {
         layer: "engine".to_owned(),
         works: true,
@@ -59,6 +79,54 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     }];
     checks.extend(read(&printed?)?);
     Ok(checks)
+}
+
+/// A container of an examination: removed, also where nobody waits for the answer any more.
+struct Unasked {
+    docker: Option<Docker>,
+    name: String,
+}
+
+impl Unasked {
+    fn forget(mut self) {
+        self.docker = None;
+    }
+}
+
+impl Drop for Unasked {
+    fn drop(&mut self) {
+        let (Some(docker), Ok(runtime)) = (self.docker.take(), Handle::try_current()) else { return };
+        let name = std::mem::take(&mut self.name);
+        runtime.spawn(async move {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            let _ = docker.remove_container(&name, Some(options)).await;
+        });
+    }
+}
+
+/// Removes the containers of examinations whose gateway is gone.
+async fn remove_left(driver: &Container, docker: &Docker) -> Result<()> {
+    let label = format!("{}={DOCTOR}", container::SANDBOX);
+    let filters = HashMap::from([("label".to_owned(), vec![label])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await;
+    for container in found.map_err(failed(&driver.client.engine, "list its containers"))? {
+        let names = container.names.unwrap_or_default();
+        if let (Some(id), true) = (container.id, names.iter().any(|name| is_left(name))) {
+            driver.client.remove(docker, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_left(name: &str) -> bool {
+    let gateway = name.trim_start_matches('/').strip_prefix(NAME).and_then(|rest| rest.split('-').next());
+    // One that ended and that nobody has asked after yet has no command line any more.
+    let lives = |number| {
+        let line = fs::read(Path::new("/proc").join(number).join("cmdline"));
+        line.is_ok_and(|line| !line.is_empty())
+    };
+    gateway.is_some_and(|number| number.parse::<u32>().is_ok() && !lives(number))
 }
 
 fn no_engine(error: &DriverError, mend: &str) -> LayerCheck {
@@ -104,4 +172,18 @@ fn read(printed: &[u8]) -> Result<Vec<LayerCheck>> {
     })?;
     // What belongs to the host's own driver says nothing of containers.
     Ok(checks.into_iter().filter(|check| check.layer != "control_groups").collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_gateway_left_that_is_gone_is_removed() {
+        let mut ended = std::process::Command::new("/bin/true").spawn().unwrap();
+        let _ = ended.wait();
+        assert!(is_left(&format!("/chiton-doctor-{}-17", ended.id())));
+        assert!(!is_left(&format!("/chiton-doctor-{}-17", std::process::id())));
+        assert!(!is_left("/chiton-doctor-") && !is_left("/chiton-doctor-x-1") && !is_left("/other-1-1"));
+    }
 }

@@ -32,6 +32,9 @@ impl Expected<'_> {
     /// Whether a process is what was ordered of the engine.
     fn check(&self, process: i32) -> io::Result<()> {
         let refused = |text| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        if !is_first(process)? {
+            return refused("it is not the first process of its container");
+        }
         if !self.user.is_all_of(process)? {
             return refused("it has another user, or groups that its image gave to it");
         }
@@ -40,6 +43,13 @@ impl Expected<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a process is the first of its namespace: all others of the container end with it, and with none but it.
+fn is_first(process: i32) -> io::Result<bool> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    Ok(numbers.is_some_and(|numbers| numbers.split_whitespace().last() == Some("1")))
 }
 
 /// A socket that nobody has connected to yet.

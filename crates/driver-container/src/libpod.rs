@@ -90,9 +90,12 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     ] {
         spec.insert(ours.to_owned(), order.take(theirs));
     }
-    for (theirs, ours) in [("CapDrop", "cap_drop"), ("Privileged", "privileged"), ("AutoRemove", "remove")] {
+    for (theirs, ours) in
+        [("CapDrop", "cap_drop"), ("Privileged", "privileged"), ("AutoRemove", "remove"), ("Init", "init")]
+    {
         spec.insert(ours.to_owned(), host.take(theirs));
     }
+    spec.insert("env".to_owned(), variables(&order.take("Env")));
     for (theirs, ours) in [("NetworkMode", "netns"), ("UsernsMode", "userns"), ("IpcMode", "ipcns")] {
         spec.insert(ours.to_owned(), json!({ "nsmode": host.take(theirs) }));
     }
@@ -111,6 +114,16 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     order.all_taken()?;
     host.all_taken()?;
     Ok(spec)
+}
+
+/// `NAME=VALUE` each, as a table.
+fn variables(list: &Value) -> Value {
+    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts
+        .filter_map(|text| text.split_once('='))
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn mount(mount: &Value) -> Result<Value> {

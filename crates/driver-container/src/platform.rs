@@ -4,6 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,6 +32,8 @@ use crate::{
     workspace::Workspace,
 };
 
+/// How long a killed process may take until its engine is asked: one of a paused container ends when that goes on.
+const DEATH: Duration = Duration::from_secs(1);
 /// This program's copy, where another has taken its name.
 const COPY: &str = "chiton";
 
@@ -322,6 +325,16 @@ impl Platform for Container {
         examine::examine(self).await
     }
 
+    async fn halted(&self, place: &Place) -> Option<String> {
+        let known = self.client.get().await.ok()?;
+        let container = place.container.as_ref().unwrap_or(&place.name);
+        let found = known.docker.inspect_container(container, None).await.ok()?;
+        found.state?.paused?.then(|| {
+            let engine = self.client.engine.name();
+            format!("its container is paused: `{engine} unpause {}` lets it go on", place.name)
+        })
+    }
+
     async fn settled(&self, place: &Place) {
         if let Some(process) = place.process.and_then(ProcessId::hold) {
             let _ = process.ended().await;
@@ -331,14 +344,20 @@ impl Platform for Container {
     /// The end of the first process is everything's, also where the engine does not answer.
     async fn end(&self, place: &Place) -> Result<()> {
         let io = |source| DriverError::Io { doing: "cannot end the container's first process", source };
-        if let Some(process) = place.process.and_then(ProcessId::hold) {
-            process.end().await.map_err(io)?;
+        let first = place.process.and_then(ProcessId::hold);
+        if let Some(first) = &first {
+            first.kill().map_err(io)?;
+            let _ = tokio::time::timeout(DEATH, first.ended()).await;
         }
         let known = self.client.get().await?;
         // Its name holds the sandbox's id, and is nobody else's. What an engine says of a container is not asked for:
         // Podman knows states that Docker's API does not.
         let container = place.container.as_ref().unwrap_or(&place.name);
-        self.client.remove(&known.docker, container).await
+        self.client.remove(&known.docker, container).await?;
+        match first {
+            Some(first) => first.ended().await.map_err(io),
+            None => Ok(()),
+        }
     }
 }
 

@@ -54,14 +54,24 @@ const REFUSED: &[&str] = &[
     "vhangup",
 ];
 
+/// Families of sockets (`AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`), the agent's too. What others lead to is not of
+/// the container's network: `AF_VSOCK` to the machine around this one, `AF_ALG` into the kernel.
+const FAMILIES: [u32; 4] = [1, 2, 10, 16];
+
 /// The profile's text: what is known and not refused passes, everything else is EPERM.
 pub(crate) fn text() -> String {
-    let names: Vec<_> = Syscall::all().map(Syscall::name).filter(|name| !REFUSED.contains(name)).collect();
+    let passes = |name: &&str| !REFUSED.contains(name) && *name != "socket";
+    let names: Vec<_> = Syscall::all().map(Syscall::name).filter(passes).collect();
+    let mut calls = vec![json!({ "names": names, "action": "SCMP_ACT_ALLOW" })];
+    calls.extend(FAMILIES.map(|family| {
+        let family = json!({ "index": 0, "value": family, "valueTwo": 0, "op": "SCMP_CMP_EQ" });
+        json!({ "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family] })
+    }));
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
         "archMap": [{ "architecture": "SCMP_ARCH_X86_64", "subArchitectures": [] }],
-        "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
+        "syscalls": calls,
     })
     .to_string()
 }
@@ -82,5 +92,14 @@ mod tests {
         }
         assert!(count() > 300);
         assert!(!text().contains("\"bpf\""));
+    }
+
+    #[test]
+    fn a_socket_passes_by_its_family_alone() {
+        let profile: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        let calls = profile["syscalls"].as_array().unwrap();
+        let named = |call: &&serde_json::Value| call["names"].to_string().contains("\"socket\"");
+        let families = calls.iter().filter(named).map(|call| call["args"][0]["value"].as_u64());
+        assert_eq!(families.collect::<Vec<_>>(), [Some(1), Some(2), Some(10), Some(16)]);
     }
 }

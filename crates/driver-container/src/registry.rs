@@ -3,7 +3,7 @@
 //! Docker's `config.json` (`auths`, `credsStore`, `credHelpers`, docs.docker.com/reference/cli/docker/login) and
 //! Podman's `auth.json` (containers-auth.json(5)).
 
-use std::{env, fs, io, path::PathBuf, process::Stdio};
+use std::{env, fs, io, path::PathBuf, process::Stdio, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bollard::{
@@ -13,7 +13,11 @@ use chiton_driver::{DriverError, PullStep, Result};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt as _, process::Command, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+    sync::mpsc,
+};
 
 use crate::{
     Engine,
@@ -23,6 +27,10 @@ use crate::{
 
 /// How Docker calls its own registry in its configuration.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+/// What a helper says is no longer.
+const LONGEST: u64 = 1 << 20;
+/// How long a helper may take: it may ask its user for a key.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What a helper calls a token that is not a password.
 const TOKEN: &str = "<token>";
 
@@ -175,19 +183,14 @@ fn keys(registry: &str) -> Vec<String> {
 /// nothing fails; one that is not there is an error.
 async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>> {
     let program = format!("docker-credential-{helper}");
-    let unusable = |source: io::Error| {
-        DriverError::Unsupported(format!(
-            "`{program}`, which the engine's configuration names, cannot be run: {source}"
-        ))
-    };
     let mut command = Command::new(&program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.kill_on_drop(true).spawn().map_err(unusable)?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(registry.as_bytes()).await.map_err(unusable)?;
-    }
-    let answer = child.wait_with_output().await.map_err(unusable)?;
-    let Ok(Helped { user, secret }) = serde_json::from_slice(&answer.stdout) else { return Ok(None) };
+    command.arg("get");
+    let answer = answer_of(command, registry, PATIENCE).await.map_err(|error| {
+        DriverError::Unsupported(format!(
+            "`{program}`, which the engine's configuration names, cannot be asked: {error}"
+        ))
+    })?;
+    let Ok(Helped { user, secret }) = serde_json::from_slice(&answer) else { return Ok(None) };
     let mut found =
         DockerCredentials { serveraddress: Some(registry.to_owned()), ..DockerCredentials::default() };
     if user == TOKEN {
@@ -196,6 +199,25 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>> 
         (found.username, found.password) = (Some(user), Some(secret));
     }
     Ok(Some(found))
+}
+
+/// What a program answers to a text, as far as it is not too long. One that takes its time is killed.
+async fn answer_of(mut command: Command, text: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.kill_on_drop(true).spawn()?;
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    let asked = async {
+        if let Some(mut input) = input {
+            input.write_all(text.as_bytes()).await?;
+        }
+        let mut answer = Vec::new();
+        if let Some(output) = output {
+            output.take(LONGEST).read_to_end(&mut answer).await?;
+        }
+        child.wait().await.map(|_| answer)
+    };
+    let late = || io::Error::other(format!("it gave no answer within {} seconds", patience.as_secs()));
+    tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 impl Engine {
@@ -245,6 +267,17 @@ mod tests {
         };
         assert!(told("simple"));
         assert!(!told("pw?>~secret"));
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_gives_no_answer_is_not_waited_for() {
+        let mut silent = Command::new("/bin/sleep");
+        silent.arg("1000");
+        let asked = answer_of(silent, "ghcr.io", Duration::from_millis(50)).await;
+        assert!(asked.unwrap_err().to_string().contains("no answer"));
+        let mut endless = Command::new("/usr/bin/yes");
+        endless.arg("get");
+        assert_eq!(answer_of(endless, "ghcr.io", PATIENCE).await.unwrap().len(), 1 << 20);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The contract, fulfilled.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,6 +15,7 @@ use chiton_driver::{
     SandboxSpec,
 };
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// After the grace of a `stop`, so long the supervisor may take before it is killed.
 const STUBBORN: Duration = Duration::from_secs(5);
+/// Where a supervisor says nothing for so long, it is asked why.
+const SILENCE: Duration = Duration::from_secs(2);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit::of(137);
 
@@ -42,6 +45,10 @@ pub struct HostDriver<P: Platform> {
     captured: Mutex<HashMap<SandboxId, Captured>>,
     /// One at a time picks its place and writes it down.
     creating: tokio::sync::Mutex<()>,
+    /// What could not be removed, its platform being away.
+    left: Mutex<BTreeSet<SandboxId>>,
+    /// One at a time removes what is left, and what is in the way of a new sandbox.
+    clearing: tokio::sync::Mutex<()>,
 }
 
 impl<P: Platform> HostDriver<P> {
@@ -49,8 +56,8 @@ impl<P: Platform> HostDriver<P> {
     #[must_use]
     pub fn new(platform: P, folders: PathBuf, proxies: Arc<Proxies>) -> Self {
         let folders = Folders::new(folders);
-        let (captured, creating) = Default::default();
-        Self { platform, folders, proxies, captured, creating }
+        let (captured, creating, left, clearing) = Default::default();
+        Self { platform, folders, proxies, captured, creating, left, clearing }
     }
 
     fn records(&self) -> impl Iterator<Item = Record<P::Place>> {
@@ -108,18 +115,53 @@ impl<P: Platform> HostDriver<P> {
         ended
     }
 
+    /// Removes what could not be removed before. What cannot be now either waits for the next time.
+    async fn clear(&self) {
+        let left = std::mem::take(&mut *self.left());
+        for id in left {
+            let handle = SandboxHandle { driver: self.name(), id };
+            if let Err(error) = self.destroy_sandbox(&handle).await {
+                tracing::warn!(sandbox = %handle.id, %error, "something of a sandbox is still left");
+            }
+        }
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, BTreeSet<SandboxId>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn simple(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<SupervisorReply> {
         let folder = self.folders.of(&handle.id);
-        Ok(supervisor::ask(&folder, &handle.id, request).await?.0)
+        Ok(self.answered(handle, supervisor::ask(&folder, &handle.id, request)).await?.0)
     }
 
     async fn session(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<Link> {
         let mut link = supervisor::connect(&self.folders.of(&handle.id), &handle.id).await?;
-        let answer = wire::ask_soon(&mut link, request).await;
-        let (reply, _) = answer.map_err(|e| supervisor::broken(&e, &handle.id))?;
+        let asked = async {
+            let answer = wire::ask_soon(&mut link, request).await;
+            answer.map_err(|e| supervisor::broken(&e, &handle.id))
+        };
+        let (reply, _) = self.answered(handle, asked).await?;
         match supervisor::refusal(reply)? {
             SupervisorReply::Launched => Ok(Box::pin(link)),
             _ => Err(supervisor::unexpected()),
+        }
+    }
+
+    /// The answer of a supervisor, or why there is none.
+    async fn answered<T>(
+        &self,
+        handle: &SandboxHandle,
+        asked: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let mut asked = std::pin::pin!(asked);
+        if let Ok(answer) = tokio::time::timeout(SILENCE, &mut asked).await {
+            return answer;
+        }
+        let place = self.of(handle)?.1.place;
+        match self.platform.halted(&place).await {
+            Some(why) => Err(DriverError::Halted(why)),
+            None => asked.await,
         }
     }
 
@@ -179,10 +221,13 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxHandle> {
         let handle = SandboxHandle { driver: self.name(), id: spec.id.clone() };
         let folder = self.folders.of(&spec.id);
+        let one_at_a_time = self.clearing.lock().await;
         if folder.record::<P::Place>().is_some() {
             // A start that was cut short, or the last run of the same sandbox.
             self.destroy_sandbox(&handle).await?;
         }
+        self.clear().await;
+        drop(one_at_a_time);
         match self.try_create(spec, &folder).await {
             Ok(captured) => {
                 self.captured().insert(spec.id.clone(), captured);
@@ -199,10 +244,14 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         self.captured().remove(&handle.id);
         let folder = self.folders.of(&handle.id);
         if let Some(record) = folder.record() {
-            self.end(&record).await?;
+            let ended = self.end(&record).await;
+            ended.inspect_err(|_| {
+                self.left().insert(handle.id.clone());
+            })?;
             limits::keep(&record.spec, self.platform.limits_hit(&record.place).await)?;
             self.platform.forget(&record.place).await?;
         }
+        self.left().remove(&handle.id);
         folder
             .remove()
             .map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
@@ -315,11 +364,14 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
 
     async fn list(&self) -> Result<Vec<SandboxHandle>> {
         let io = |source| DriverError::Io { doing: "cannot read the runtime directory", source };
+        let all = self.folders.all().map_err(io)?.into_iter();
+        let handles: Vec<_> = all.map(|id| SandboxHandle { driver: self.name(), id }).collect();
+        // All at once: one that says nothing is not waited for by the others.
+        let statuses = join_all(handles.iter().map(|handle| self.status(handle))).await;
         let mut running = Vec::new();
-        for id in self.folders.all().map_err(io)? {
-            let handle = SandboxHandle { driver: self.name(), id };
-            match self.status(&handle).await {
-                Ok(_) => running.push(handle),
+        for (handle, status) in handles.into_iter().zip(statuses) {
+            match status {
+                Ok(_) | Err(DriverError::Halted(_)) => running.push(handle),
                 Err(error) => {
                     tracing::info!(sandbox = %handle.id, %error, "removing what is left of a sandbox");
                     // The others run whether or not this one can be removed now.

@@ -101,6 +101,11 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         Err(DriverError::Unsupported(format!("`{image}`: the driver `{}` has no images", self.name())))
     }
 
+    /// Why a sandbox stands still that does not answer, and what lets it go on; none where that is not known.
+    async fn halted(&self, _place: &Self::Place) -> Option<String> {
+        None
+    }
+
     /// Waits until the first process inside has ended by itself, for a moment at most.
     async fn settled(&self, place: &Self::Place);
 

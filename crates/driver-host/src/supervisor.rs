@@ -12,6 +12,9 @@ use crate::{
     wire,
 };
 
+/// What a supervisor says of a failure is no longer: it is kept, and shown.
+const LONGEST_FAILURE: usize = 16 << 10;
+
 /// What a created sandbox hands out.
 #[derive(Debug)]
 pub(crate) struct Captured {
@@ -72,7 +75,10 @@ pub(crate) async fn ask(
 /// A failure that the supervisor told is an error here.
 pub(crate) fn refusal(reply: SupervisorReply) -> Result<SupervisorReply> {
     match reply {
-        SupervisorReply::Failed(failure) => Err(failure.into()),
+        SupervisorReply::Failed(mut failure) => {
+            failure.message.truncate(failure.message.floor_char_boundary(LONGEST_FAILURE));
+            Err(failure.into())
+        }
         reply => Ok(reply),
     }
 }
@@ -95,7 +101,8 @@ pub(crate) fn unexpected() -> DriverError {
     }
 }
 
-/// How the main program ended, from the file that outlives the supervisor.
+/// How the main program ended, from the file that outlives the supervisor. In a container its first process can write
+/// there whatever it likes.
 pub(crate) fn written_exit(spec: &SandboxSpec) -> Option<Exit> {
-    serde_json::from_slice(&std::fs::read(&spec.exit).ok()?).ok()
+    serde_json::from_slice(&chiton_sys::file::read_short(&spec.exit, Exit::LONGEST).ok()?).ok()
 }

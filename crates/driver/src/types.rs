@@ -75,6 +75,9 @@ pub enum DriverError {
     /// There is no such sandbox (any more).
     #[error("sandbox `{0}` is not running")]
     NotRunning(SandboxId),
+    /// It is there, and stands still; the message says why, and what lets it go on.
+    #[error("{0}")]
+    Halted(String),
     /// A system call failed.
     #[error("{doing}: {source}")]
     Io {

@@ -8,6 +8,7 @@
 
 pub mod capability;
 pub mod descriptors;
+pub mod file;
 pub mod landlock;
 pub mod memory;
 pub mod mount;

@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// An archive in a folder of its own.
@@ -63,6 +65,30 @@ fn put_busybox(files: &Path) {
 pub fn scratch(program: &Path) -> Archive {
     archive(|files| {
         fs::copy(program, files.join("program")).expect("a copy");
+    })
+}
+
+/// An image `foreign` for another processor, as `docker save` writes one.
+///
+/// # Panics
+/// When there is no room for it.
+#[must_use]
+pub fn foreign() -> Archive {
+    archive(|files| {
+        let layer = busybox();
+        fs::copy(layer.path(), files.join("layer.tar")).expect("a copy");
+        let digest: String = Sha256::digest(fs::read(layer.path()).expect("the layer"))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let config = json!({
+            "architecture": "arm64", "os": "linux", "config": {}, "history": [{}],
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
+        });
+        let names = ["docker.io/library/foreign:latest"];
+        let manifest = json!([{ "Config": "config.json", "RepoTags": names, "Layers": ["layer.tar"] }]);
+        fs::write(files.join("config.json"), config.to_string()).expect("a file");
+        fs::write(files.join("manifest.json"), manifest.to_string()).expect("a file");
     })
 }
 

@@ -6,6 +6,7 @@
 
 pub mod images;
 mod place;
+pub mod registry;
 
 use std::{
     fs,
@@ -23,6 +24,8 @@ use serde_json::Value;
 use self::place::Place;
 use crate::harness::TEST_USER;
 
+/// The proxy that an engine is told of: containers must not be.
+pub const PROXY: &str = "http://joe:proxy-password@127.0.0.1:9";
 /// Longer than any of them takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,13 @@ pub enum Kind {
     Podman,
     /// Podman of the tests' ordinary user.
     Rootless,
+}
+
+/// What an engine is started with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// How many bytes its images and containers may take together.
+    pub disk: Option<u64>,
 }
 
 /// A running engine.
@@ -52,12 +62,25 @@ impl Engine {
     /// When it does not come up, or without root.
     #[must_use]
     pub fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &Settings::default())
+    }
+
+    /// The same, with settings of its own.
+    ///
+    /// # Panics
+    /// As [`Engine::start`].
+    #[must_use]
+    pub fn start_with(kind: Kind, settings: &Settings) -> Self {
         let place = Place::new();
         if kind == Kind::Rootless {
             place.know_the_user(TEST_USER);
         }
         if kind != Kind::Docker {
             configure(&place, kind);
+        }
+        if let Some(disk) = settings.disk {
+            let owner = (kind == Kind::Rootless).then_some(TEST_USER);
+            place.small_disk(&place.folder("service/images", owner), disk);
         }
         let service = Mutex::new(service(kind, &place));
         let engine = Self { kind, place, service };
@@ -110,6 +133,35 @@ impl Engine {
     pub fn inspect(&self, container: &str) -> Value {
         let answer = self.ask(&format!("containers/{container}/json"), &[]);
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Takes an image with a name of its own from an archive, as `docker load` does.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn load(&self, archive: &Path) {
+        let archive = archive.to_str().expect("UTF-8");
+        let tar = ["-X", "POST", "-H", "Content-Type: application/x-tar", "-T", archive];
+        let answer = self.ask("images/load", &tar);
+        assert!(answer.contains("Loaded image"), "{answer}");
+    }
+
+    /// Halts a container, as `docker pause` does, or lets it go on.
+    pub fn pause(&self, container: &str, halt: bool) {
+        let verb = if halt { "pause" } else { "unpause" };
+        self.ask(&format!("containers/{container}/{verb}"), &["-X", "POST"]);
+    }
+
+    /// Takes the rest of a small disk, or gives it back.
+    ///
+    /// # Panics
+    /// When the engine was not started with one.
+    pub fn fill_disk(&self, fill: bool) {
+        let file = self.place.file("service/images/filler");
+        let script = if fill { "cat /dev/zero > $0; true" } else { "rm $0" };
+        let mut command = self.place.inside();
+        command.args(["sh", "-c", script]).arg(file).stderr(Stdio::null());
+        assert!(command.status().expect("nsenter").success());
     }
 
     /// Kills a container, as `docker kill` does.
@@ -172,19 +224,22 @@ impl Engine {
 }
 
 /// Podman's own files: another limit than it would take, since root itself may not raise one on every machine.
+///
+/// What a user may have set for every container is set here: an init of its own, a proxy with a password.
 fn configure(place: &Place, kind: Kind) {
     let owner = (kind == Kind::Rootless).then_some(TEST_USER);
     let folder = place.folder("service", owner);
     place.folder("service/runtime", owner);
     place.folder("service/home", owner);
-    place.write(
-        "service/containers.conf",
-        "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n\
-         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n",
-    );
+    let containers = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\ninit = true\n\
+         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+    place.write("service/containers.conf", containers);
+    let registries = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry::ADDRESS);
+    place.write("service/registries.conf", &registries);
     let folder = folder.display();
     let storage = format!(
-        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{folder}/images\"\nrunroot = \"{folder}/run\"\n"
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{folder}/images\"\n\
+         rootless_storage_path = \"{folder}/images\"\nrunroot = \"{folder}/run\"\n"
     );
     place.write("service/storage.conf", &storage);
 }
@@ -196,7 +251,7 @@ fn service(kind: Kind, place: &Place) -> Child {
     let mut command = place.inside();
     match kind {
         Kind::Docker => {
-            command.args(["/usr/sbin/dockerd", "--iptables=false", "--bridge=none"]);
+            command.args(["/usr/sbin/dockerd", "--iptables=false", "--bridge=none", "--init"]);
             command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "-H", &listen]);
             command.args(["--data-root", &path("images"), "--exec-root", &path("run")]);
             command.args(["-p", &path("engine.pid")]);
@@ -217,6 +272,9 @@ fn service(kind: Kind, place: &Place) -> Child {
         .env("XDG_RUNTIME_DIR", path("runtime"))
         .env("CONTAINERS_CONF", path("containers.conf"))
         .env("CONTAINERS_STORAGE_CONF", path("storage.conf"))
+        .env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"))
+        .env("http_proxy", PROXY)
+        .env("HTTPS_PROXY", PROXY)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a handle"))
         .stderr(log)

@@ -81,6 +81,16 @@ impl Place {
         command
     }
 
+    /// Mounts so many bytes at a folder, inside; its owner stays.
+    pub(super) fn small_disk(&self, folder: &Path, bytes: u64) {
+        use std::os::unix::fs::MetadataExt;
+        let owner = fs::metadata(folder).expect("a folder");
+        let options = format!("size={bytes},mode=0711,uid={},gid={}", owner.uid(), owner.gid());
+        let mut mount = self.inside();
+        mount.args(["mount", "-t", "tmpfs", "-o", &options, "disk"]).arg(folder);
+        assert!(mount.status().expect("nsenter").success(), "no small disk");
+    }
+
     /// Inside, this user has a name and further ids, which a rootless engine asks for.
     pub(super) fn know_the_user(&self, id: u32) {
         let with = |path: &str, line: &str| {

@@ -156,7 +156,13 @@ impl Chiton {
     /// The command line, ready to be started: in the workspace, with an environment of its own.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.home.command(&binary());
+        self.command_of(&binary(), arguments)
+    }
+
+    /// The same of another program.
+    #[must_use]
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.home.command(program);
         command.args(arguments).current_dir(self.workspace()).envs(&self.environment);
         command
     }

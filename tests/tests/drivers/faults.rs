@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use chiton_testkit::{
     Chiton,
-    engines::{Engine, Kind, images},
+    engines::{
+        Engine, Kind, Settings, images,
+        registry::{self, Registry},
+    },
 };
 use chiton_tests::roles_of;
 
@@ -57,13 +61,13 @@ fn an_engine_that_is_killed_and_comes_back() {
         let stopped = chiton.run(&["stop", "-t", "0", "box"]);
         assert_eq!(stopped.stdout, "box\n", "{kind:?} {stopped:?}");
         engine.start_again();
+        // What could not be removed, since the engine was away, is removed with the next that is made.
         let _ = run(&chiton, &engine, "busybox", &["--rm"], &["true"]).expect_success();
-        next_gateway(&chiton);
         nothing_left(&chiton, &engine);
     }
 }
 
-/// What could not be removed, since the engine was away, the next gateway removes.
+/// The next gateway removes it too.
 fn next_gateway(chiton: &Chiton) {
     let _ = chiton.run(&["gateway", "stop", "--all"]).expect_success();
     let _ = chiton.run(&["gateway", "start"]).expect_success();
@@ -87,4 +91,62 @@ fn what_cannot_be_removed_is_ended_at_least() {
     engine.start_again();
     next_gateway(&chiton);
     nothing_left(&chiton, &engine);
+}
+
+/// As `docker pause` does from outside.
+#[test]
+fn a_container_that_is_paused() {
+    // An ordinary user's own has no control groups to pause with, of version 1.
+    for kind in [Kind::Docker, Kind::Podman] {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
+        let id = container(engine, &chiton);
+        engine.pause(&id, true);
+        let unpause = format!("`{} unpause chiton-box-", engine.driver());
+        refused(&chiton.run(&["exec", "box", "true"]), &["is paused", &unpause]);
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
+        crate::life::kill_gateway(&chiton);
+        assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n", "{kind:?}");
+        engine.pause(&id, false);
+        assert_eq!(chiton.run(&["exec", "box", "echo", "on"]).stdout, "on\n", "{kind:?}");
+        engine.pause(&id, true);
+        let removed = chiton.run(&["rm", "-f", "box"]);
+        assert_eq!(removed.stdout, "box\n", "{kind:?} {removed:?}");
+        nothing_left(&chiton, engine);
+    }
+}
+
+/// Nothing is half-made where there is no room, neither an image nor a container.
+#[test]
+fn a_disk_that_is_full_and_a_registry_that_asks_for_a_password() {
+    for kind in [Kind::Docker, Kind::Rootless] {
+        let engine = Engine::start_with(kind, &Settings { disk: Some(48 << 20) });
+        engine.import("busybox", &images::busybox().path(), &[]);
+        let registry = Registry::start(&engine);
+        let image = registry.take("busybox", "private");
+        let chiton = chiton(&engine);
+        let run = |options: &[&str]| run(&chiton, &engine, &image, options, &["echo", "pulled"]);
+        let login = |password: &str| {
+            let both =
+                base64::engine::general_purpose::STANDARD.encode(format!("{}:{password}", registry::USER));
+            let text = serde_json::json!({ "auths": { registry::ADDRESS: { "auth": both } } });
+            chiton.write("home/.docker/config.json", text.to_string());
+        };
+        refused(&run(&[]), &["cannot pull the image"]);
+        login("another");
+        refused(&run(&[]), &["cannot pull the image"]);
+        login(registry::PASSWORD);
+        engine.fill_disk(true);
+        refused(&run(&[]), &["cannot pull the image", "no space left on device"]);
+        assert!(engine.containers().is_empty());
+        engine.fill_disk(false);
+        assert_eq!(run(&["--rm"]).expect_success().stdout, "pulled\n", "{kind:?}");
+        engine.fill_disk(true);
+        let full = run(&[]);
+        refused(&full, &["no space left on device"]);
+        assert!(full.stderr.contains("cannot make") || full.stderr.contains("cannot start"), "{full:?}");
+        engine.fill_disk(false);
+        nothing_left(&chiton, &engine);
+        assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    }
 }

@@ -1,6 +1,10 @@
 //! A sandbox in a container from its start to its removal, as under every driver.
 
-use chiton_testkit::engines::{Kind, images};
+use chiton_testkit::{
+    Chiton,
+    engines::{Kind, images},
+};
+use chiton_tests::terminal::Terminal;
 
 use crate::{KINDS, chiton, nothing_left, run, shared};
 
@@ -85,19 +89,22 @@ fn the_container_has_no_network_no_capability_and_no_root() {
     }
 }
 
+pub(crate) fn kill_gateway(chiton: &Chiton) {
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+    let pid = rustix::process::Pid::from_raw(id).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    // What it was just starting has its lock and its socket until it is a program of its own.
+    let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
+}
+
 #[test]
 fn a_killed_gateway_is_followed_by_one_that_carries_on() {
     for kind in [Kind::Docker, Kind::Rootless] {
         let (engine, chiton) = (shared(kind), chiton(shared(kind)));
         let _ = run(&chiton, engine, "busybox", &["-d", "-n", "box"], &["sleep", "1000"]).expect_success();
-        let status = chiton.run(&["gateway", "status", "--json"]).json();
-        let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-        let pid = rustix::process::Pid::from_raw(id).expect("an id");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
-        // What it was just starting has its lock and its socket until it is a program of its own.
-        let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
-        drop(lock);
+        kill_gateway(&chiton);
         let found = chiton.run(&["exec", "box", "echo", "still"]);
         assert_eq!(found.stdout, "still\n", "{kind:?} {found:?}");
         assert_eq!(chiton.run(&["stop", "-t", "0", "box"]).stdout, "box\n");
@@ -119,4 +126,29 @@ fn an_images_own_words_are_kept() {
     engine.import("scratch", &images::scratch(&probe).path(), &[]);
     let outcome = run(&chiton, engine, "scratch", &["--rm"], &["/program", "list"]);
     assert!(outcome.status == 0 && !outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn a_terminal_at_both_ends() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let policy = chiton.policy(crate::POLICY);
+        let script =
+            "trap 'echo now $(stty size)' WINCH; echo at first $(stty size); while :; do sleep 0.05; done";
+        let policy = policy.to_str().expect("UTF-8");
+        let given =
+            ["--driver", engine.driver(), "--image", "busybox", "-p", policy, "--", "sh", "-c", script];
+        let mut terminal = Terminal::run(&chiton, &[&["run", "--rm"], &given[..]].concat());
+        terminal.wait_for("at first 33 111");
+        terminal.resize(40, 90);
+        terminal.wait_for("now 40 90");
+        terminal.keys("\x03");
+        assert_eq!(
+            terminal.child.wait().expect("its end").code(),
+            Some(130),
+            "{kind:?} {}",
+            terminal.screen()
+        );
+        nothing_left(&chiton, engine);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod devices;
 mod faults;
+mod hostile;
 mod life;
 mod refusals;
 mod same;

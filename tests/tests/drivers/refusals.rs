@@ -2,9 +2,12 @@
 
 use std::os::unix::fs::chown;
 
-use chiton_testkit::{As, Chiton, engines::Kind};
+use chiton_testkit::{
+    As, Chiton,
+    engines::{Kind, images},
+};
 
-use crate::{chiton, nothing_left, refused, run, shared};
+use crate::{KINDS, chiton, nothing_left, refused, run, shared};
 
 #[test]
 fn images_and_drivers_that_do_not_go_together() {
@@ -43,4 +46,15 @@ fn a_workspace_of_root() {
     refused(&run(&chiton, engine, "busybox", &[], &["true"]), &["belongs to root", "chown"]);
     assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
     nothing_left(&chiton, engine);
+}
+
+#[test]
+fn an_image_for_another_processor() {
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        engine.load(&images::foreign().path());
+        let said = ["`foreign` is for linux on arm64", "linux on amd64"];
+        refused(&run(&chiton, engine, "foreign", &[], &["true"]), &said);
+        nothing_left(&chiton, engine);
+    }
 }

@@ -17,7 +17,10 @@ use rustix::{
     process::{WaitOptions, waitpid},
 };
 
-use crate::folders::{Access, Doing, Folder, FolderError, FolderRequest};
+use crate::{
+    folders::{Access, Doing, Folder, FolderError, FolderRequest},
+    plan::WORKSPACE,
+};
 
 /// What is never shared: of these a sandbox has its own.
 const KERNELS: &[&str] = &["/proc", "/sys", "/dev"];
@@ -59,7 +62,7 @@ pub(crate) fn open_all(request: &FolderRequest, maps: &mut IdMappings) -> Result
 fn open_one(folder: &Folder, request: &FolderRequest, maps: &mut IdMappings) -> Result<OwnedFd, FolderError> {
     let path = &folder.host;
     let fail = |doing| move |e: Errno| failed(path, doing, e);
-    let found = look_up(path, &request.folders)?;
+    let found = look_up(folder, &request.folders)?;
     refuse_own(path, &found, &request.forbidden)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -80,10 +83,18 @@ fn open_one(folder: &Folder, request: &FolderRequest, maps: &mut IdMappings) -> 
 }
 
 /// Finds a folder. Below another one no link is followed: an agent of an earlier start could have put it there, and
-/// would be given what it leads to.
-fn look_up(path: &Path, folders: &[Folder]) -> Result<OwnedFd, FolderError> {
+/// would be given what it leads to. In the workspace's own path none is either, whose folder above another agent may
+/// have: the gateway names it without any.
+fn look_up(folder: &Folder, folders: &[Folder]) -> Result<OwnedFd, FolderError> {
+    let path = &folder.host;
     let fail = |e| failed(path, Doing::Open, e);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
+    if folder.inside == Path::new(WORKSPACE) {
+        return openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(|e| match e {
+            Errno::LOOP => FolderError::Moved(path.clone()),
+            e => fail(e),
+        });
+    }
     let above = folders.iter().map(|folder| &folder.host).filter(|above| path.starts_with(above));
     let Some(above) = above.min_by_key(|above| above.components().count()).filter(|above| *above != path)
     else {
@@ -93,7 +104,7 @@ fn look_up(path: &Path, folders: &[Folder]) -> Result<OwnedFd, FolderError> {
     let below = path.strip_prefix(above).unwrap_or(path);
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     openat2(base, below, flags, Mode::empty(), resolve).map_err(|e| match e {
-        Errno::LOOP => FolderError::Link(path.to_owned()),
+        Errno::LOOP => FolderError::Link(path.clone()),
         e => fail(e),
     })
 }
@@ -163,15 +174,18 @@ mod tests {
         std::os::unix::fs::symlink("work", dir.join("mine")).unwrap();
         let folder = |host: &str| Folder {
             host: dir.join(host),
-            inside: "/workspace".into(),
+            inside: Path::new("/given").join(host),
             access: Access::ReadWrite,
         };
         let folders = [folder("work"), folder("work/real"), folder("work/planted"), folder("mine")];
-        let found: Vec<_> = folders.iter().map(|f| look_up(&f.host, &folders)).collect();
-        let behind = look_up(&dir.join("work/planted/ssl"), &folders);
+        let found: Vec<_> = folders.iter().map(|f| look_up(f, &folders)).collect();
+        let behind = look_up(&folder("work/planted/ssl"), &folders);
+        let workspace = |host| look_up(&Folder { inside: WORKSPACE.into(), ..folder(host) }, &[]);
+        let (named, moved) = (workspace("work/real"), workspace("mine/real"));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(matches!(found.as_slice(), [Ok(_), Ok(_), Err(FolderError::Link(_)), Ok(_)]), "{found:?}");
         assert!(matches!(behind, Err(FolderError::Link(_))), "{behind:?}");
+        assert!(named.is_ok() && matches!(moved, Err(FolderError::Moved(_))), "{named:?} {moved:?}");
     }
 
     #[test]
@@ -179,7 +193,8 @@ mod tests {
         let link = std::env::temp_dir().join(format!("chiton-kernels-{}", std::process::id()));
         let opened = |target: &str| {
             std::os::unix::fs::symlink(target, &link).unwrap();
-            let found = look_up(&link, &[]).unwrap();
+            let folder = Folder { host: link.clone(), inside: "/given".into(), access: Access::ReadOnly };
+            let found = look_up(&folder, &[]).unwrap();
             let refused = refuse_own(&link, &found, &[]);
             std::fs::remove_file(&link).unwrap();
             refused

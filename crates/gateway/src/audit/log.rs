@@ -269,23 +269,28 @@ impl AuditLog {
         let keys: Vec<_> = self.lock().sources.iter().filter_map(meant).collect();
         let mut drained = Ok(());
         for key in &keys {
-            let this = loop {
-                match self.drain_some(key) {
-                    Ok(true) if self.awaited.load(Ordering::Relaxed) > 0 => {}
-                    Ok(true) => thread::sleep(STAND_BACK),
-                    Ok(false) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            };
-            drained = drained.and(this);
+            drained = drained.and(self.drain_one(key));
         }
         drained
     }
 
+    /// Chains what one event file holds by now; what is appended meanwhile waits for its next turn, since the others
+    /// have theirs.
+    fn drain_one(&self, key: &(SandboxId, SourceKind)) -> Result<(), AuditError> {
+        let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(()) };
+        let until = tail.length().map_err(AuditError::Read)?;
+        while self.drain_some(key, until)? {
+            if self.awaited.load(Ordering::Relaxed) == 0 {
+                thread::sleep(STAND_BACK);
+            }
+        }
+        Ok(())
+    }
+
     /// Chains some of one event file; true when there may be more.
-    fn drain_some(&self, key: &(SandboxId, SourceKind)) -> Result<bool, AuditError> {
+    fn drain_some(&self, key: &(SandboxId, SourceKind), until: u64) -> Result<bool, AuditError> {
         let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(false) };
-        let read = tail.read().map_err(AuditError::Read)?;
+        let read = tail.read(until).map_err(AuditError::Read)?;
         let more = !read.is_empty();
         let mut inner = self.lock();
         inner.chain(key, read)?;

@@ -4,14 +4,16 @@
 //! which sandbox an event is of is told by whose file it is, not by what it says.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, ErrorKind, Read as _, Seek, SeekFrom},
-    path::PathBuf,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use chiton_api::name::SandboxName;
 use chiton_audit::{Decision, Event, Layer};
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
 use super::log::own_fault;
 
@@ -59,22 +61,24 @@ impl Tail {
         self.file.as_ref().map(|(name, path)| (name.clone(), path.clone(), self.position))
     }
 
-    /// Some events of whole lines past the position, in their order; none where there are none.
-    pub(super) fn read(&self) -> io::Result<Vec<Read>> {
+    /// How long its file is now: a turn goes so far and no further, whatever is appended meanwhile.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        match &self.file {
+            Some((_, path)) => open(path)?.map_or(Ok(self.position), |file| Ok(file.metadata()?.len())),
+            None => Ok(self.position),
+        }
+    }
+
+    /// Some events of whole lines between the position and `until`, in their order; none where there are none.
+    pub(super) fn read(&self, until: u64) -> io::Result<Vec<Read>> {
         let Some((name, path)) = &self.file else { return Ok(Vec::new()) };
-        let mut file = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
         let fault = |what, position| vec![Read { event: of(name, own_fault(what)), position }];
-        let length = file.metadata()?.len();
-        if length < self.position {
-            return Ok(fault("event_file_shortened", length));
+        if until < self.position {
+            return Ok(fault("event_file_shortened", until));
         }
-        if length == self.position {
-            return Ok(Vec::new());
-        }
+        let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
         file.seek(SeekFrom::Start(self.position))?;
+        let mut file = file.take(until - self.position);
         let mut bytes = Vec::new();
         let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
         for most in [PIECE, LONGEST - PIECE] {
@@ -84,42 +88,64 @@ impl Tail {
             }
         }
         let Some(end) = end(&bytes) else {
-            // Half a line waits for its other half; a megabyte without an end is no line.
-            let read = u64::try_from(bytes.len()).unwrap_or(LONGEST);
-            let skip = read == LONGEST;
-            return Ok(if skip { fault("event_unreadable", self.position + read) } else { Vec::new() });
+            // Half a line waits for its other half; a megabyte without an end is no line, and what follows it is not
+            // looked at: a hole may be as long as no disk.
+            let skip = u64::try_from(bytes.len()) == Ok(LONGEST);
+            return Ok(if skip { fault("event_unreadable", until) } else { Vec::new() });
         };
         let mut position = self.position;
         let whole = bytes.get(..end).unwrap_or_default();
-        let lines = whole.split(|byte| *byte == b'\n');
-        Ok(lines
-            .map(|line| {
-                position += u64::try_from(line.len()).unwrap_or(0) + 1;
-                Read { event: of(name, event(line)), position }
-            })
-            .collect())
+        let lines = whole.split(|byte| *byte == b'\n').map(|line| {
+            position += u64::try_from(line.len()).unwrap_or(0) + 1;
+            (event(line), position)
+        });
+        Ok(told(lines, name))
     }
 
     /// The layers of the refusals since a moment, of what is chained.
     pub(super) fn denied_since(&self, since: Timestamp) -> Vec<Layer> {
-        let Some((_, path)) = &self.file else { return Vec::new() };
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(self.position).read_to_end(&mut bytes));
-        if read.is_err() {
-            return Vec::new();
-        }
-        let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let events = whole.split(|byte| *byte == b'\n').map(event);
+        let (mut again, mut denied) = (Self { position: 0, ..self.clone() }, Vec::new());
         let refused = |event: &Event| {
             event.decision == Some(Decision::Deny) && event.time.as_micros() >= since.as_microsecond()
         };
-        events.filter(refused).map(|event| event.layer).collect()
+        while let Ok(read) = again.read(self.position) {
+            let Some(last) = read.last() else { break };
+            again.position = last.position;
+            denied.extend(read.into_iter().map(|read| read.event).filter(refused).map(|event| event.layer));
+        }
+        denied
     }
 }
 
-fn event(line: &[u8]) -> Event {
-    let parsed = std::str::from_utf8(line).ok().and_then(|line| Event::parse(line).ok());
-    parsed.map_or_else(|| own_fault("event_unreadable"), |linked| linked.event)
+/// The file, where there is one. Whose it is may have put a lease on it, which is not waited for.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The events of these lines. A run of lines that are none is told of by its first and its last: a byte of another
+/// process does not become a line of the log.
+fn told(lines: impl Iterator<Item = (Option<Event>, u64)>, name: &SandboxName) -> Vec<Read> {
+    let (mut read, mut run) = (Vec::<Read>::new(), 0);
+    for (event, position) in lines {
+        run = if event.is_some() { 0 } else { run + 1 };
+        match read.last_mut() {
+            Some(last) if run > 2 => last.position = position,
+            _ => {
+                let event = event.unwrap_or_else(|| own_fault("event_unreadable"));
+                read.push(Read { event: of(name, event), position });
+            }
+        }
+    }
+    read
+}
+
+fn event(line: &[u8]) -> Option<Event> {
+    let line = std::str::from_utf8(line).ok()?;
+    Event::parse(line).ok().map(|linked| linked.event)
 }
 
 fn of(name: &SandboxName, mut event: Event) -> Event {

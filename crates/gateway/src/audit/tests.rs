@@ -132,6 +132,28 @@ async fn half_a_line_waits_or_goes() {
     sound(&log, 2);
 }
 
+/// Its supervisor may be anybody's by then.
+#[test]
+fn an_event_file_takes_neither_time_nor_room_of_the_others() {
+    let sources = Sources::new();
+    let log = sources.open(&Checkpoint::default());
+    let path = sources.path("supervisor.events");
+    fs::write(&path, vec![b'\n'; 1 << 20]).unwrap();
+    sources.emit("proxy.events", 1);
+    log.drain().unwrap();
+    let lines = sources.lines();
+    assert!(lines.len() <= 1 + 2 * 64, "{} lines for a megabyte of none", lines.len());
+    // A hole that no disk could hold: read, it would take hours.
+    fs::File::options().write(true).open(&path).unwrap().set_len(8 << 40).unwrap();
+    sources.emit("proxy.events", 1);
+    log.drain().unwrap();
+    let more = sources.lines();
+    assert_eq!(more.iter().skip(lines.len()).filter(|line| line.contains("event_unreadable")).count(), 1);
+    assert_eq!(more.len(), lines.len() + 2);
+    log.recount(&sources.id, jiff::Timestamp::UNIX_EPOCH);
+    assert!(log.denials(&sources.id).unwrap().count > 2);
+}
+
 #[test]
 fn what_is_no_event_is_told_of_and_stops_nothing() {
     let sources = Sources::new();

@@ -147,7 +147,7 @@ async fn settle_pending(
 
 /// How a sandbox ended that ended while no gateway looked.
 fn written_end(gateway: &Gateway, id: &SandboxId) -> End {
-    let written = fs::read(exit_file(&gateway.folder(id))).ok();
+    let written = chiton_sys::file::read_short(&exit_file(&gateway.folder(id)), Exit::LONGEST).ok();
     match written.and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
         Some(exit) => End::Exited(exit),
         None => End::Lost("it did not write how the program ended".into()),

@@ -8,6 +8,7 @@ mod answers;
 mod blind;
 mod corpus;
 mod files;
+mod first;
 mod kernel;
 mod load;
 mod look;
@@ -16,7 +17,7 @@ mod scan;
 
 use std::{io, process::ExitCode};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What an attempt found, or the system's error.
 type Tried = io::Result<String>;
@@ -25,9 +26,15 @@ type Attempt = (&'static str, fn(&[String]) -> Tried);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, socket] = words.as_slice()
+        && role == "supervisor"
+    {
+        return first::run(socket);
+    }
     let attempts: Vec<Attempt> = [
         corpus::ATTEMPTS,
         files::ATTEMPTS,
+        first::ATTEMPTS,
         kernel::ATTEMPTS,
         load::ATTEMPTS,
         look::ATTEMPTS,
@@ -35,7 +42,7 @@ fn main() -> ExitCode {
         scan::ATTEMPTS,
     ]
     .concat();
-    if words.first().is_none_or(|word| word == "list") {
+    if matches!(words.as_slice(), [] | [_]) && words.first().is_none_or(|word| word == "list") {
         attempts.iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
@@ -54,14 +61,17 @@ fn main() -> ExitCode {
 }
 
 fn report(name: &str, tried: Tried) {
-    let line = match tried {
+    println!("{}", line_of(name, tried));
+}
+
+fn line_of(name: &str, tried: Tried) -> Value {
+    match tried {
         Ok(detail) => json!({ "attempt": name, "ok": true, "errno": null, "detail": detail }),
         Err(error) => {
             let errno = error.raw_os_error();
             json!({ "attempt": name, "ok": false, "errno": errno.map(errno_name), "detail": error.to_string() })
         }
-    };
-    println!("{line}");
+    }
 }
 
 fn errno_name(errno: i32) -> String {
