@@ -51,7 +51,7 @@ impl Places {
 const OWN_PROCESSES: u32 = 1024;
 
 /// Podman gives its own proxies to every container, with the passwords in their addresses.
-const WITHOUT: [&str; 10] = [
+pub(crate) const WITHOUT: [&str; 10] = [
     "http_proxy",
     "https_proxy",
     "ftp_proxy",

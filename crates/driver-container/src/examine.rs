@@ -11,15 +11,11 @@ use std::{
 use bollard::{
     Docker, body_full,
     container::LogOutput,
-    query_parameters::{
-        CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder,
-    },
+    query_parameters::{CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder},
 };
 use chiton_driver::{DriverError, LayerCheck, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use tokio::runtime::Handle;
 
 use crate::{
     Container,
@@ -62,14 +58,12 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     // Each its own: two at a time are not in each other's way.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let name = format!("{NAME}{}-{}", std::process::id(), now.as_nanos());
-    let unasked = Unasked { docker: Some(docker.clone()), name: name.clone() };
     let id = driver.client.create(docker, &name, order).await?;
     let late =
         || DriverError::Unsupported("the examination in the container does not come to its end".to_owned());
     let printed =
         tokio::time::timeout(PATIENCE, run(driver, docker, &id)).await.unwrap_or_else(|_| Err(late()));
     driver.client.remove(docker, &id).await?;
-    unasked.forget();
     let mut checks = vec![LayerCheck {
         layer: "engine".to_owned(),
         works: true,
@@ -79,29 +73,6 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     }];
     checks.extend(read(&printed?)?);
     Ok(checks)
-}
-
-/// A container of an examination: removed, also where nobody waits for the answer any more.
-struct Unasked {
-    docker: Option<Docker>,
-    name: String,
-}
-
-impl Unasked {
-    fn forget(mut self) {
-        self.docker = None;
-    }
-}
-
-impl Drop for Unasked {
-    fn drop(&mut self) {
-        let (Some(docker), Ok(runtime)) = (self.docker.take(), Handle::try_current()) else { return };
-        let name = std::mem::take(&mut self.name);
-        runtime.spawn(async move {
-            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-            let _ = docker.remove_container(&name, Some(options)).await;
-        });
-    }
 }
 
 /// Removes the containers of examinations whose gateway is gone.

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::{
         Engine,
-        container::{Given, order},
+        container::{Given, WITHOUT, order},
         image::Image,
         user::User,
     };
@@ -256,6 +256,8 @@ mod tests {
             "cap_drop": ["ALL"],
             "privileged": false,
             "remove": true,
+            "init": false,
+            "env": WITHOUT.iter().map(|name| ((*name).to_owned(), json!(""))).collect::<Map<_, _>>(),
             "netns": mode("none"),
             "userns": mode(Engine::podman(None).user_namespace().as_str()),
             "ipcns": mode("private"),

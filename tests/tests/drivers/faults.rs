@@ -1,6 +1,9 @@
 //! Containers and engines that end while sandboxes run.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use base64::Engine as _;
 use chiton_testkit::{
@@ -148,5 +151,37 @@ fn a_disk_that_is_full_and_a_registry_that_asks_for_a_password() {
         engine.fill_disk(false);
         nothing_left(&chiton, &engine);
         assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    }
+}
+
+/// Its container goes, whether its user stops to wait or its gateway dies.
+#[test]
+fn an_examination_that_is_cut_short() {
+    for kind in [Kind::Docker, Kind::Rootless] {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        let _ = chiton.run(&["gateway", "start"]).expect_success();
+        let gateway = chiton.run(&["gateway", "status", "--json"]).json()["pid"].to_string();
+        let ours = |container: &serde_json::Value| {
+            container["Names"].to_string().contains(&format!("chiton-doctor-{gateway}-"))
+        };
+        let are_there = || engine.containers().iter().any(ours);
+        let begun = || {
+            let mut doctor = chiton.command(&["doctor", "--driver", engine.driver()]);
+            let doctor = doctor.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("chiton");
+            while !are_there() {}
+            doctor
+        };
+        let mut doctor = begun();
+        doctor.kill().expect("a signal");
+        doctor.wait().expect("its end");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while are_there() {
+            assert!(Instant::now() < deadline, "{kind:?} {:?}", engine.containers());
+        }
+        let mut doctor = begun();
+        crate::life::kill_gateway(&chiton);
+        doctor.wait().expect("its end");
+        let _ = chiton.run(&["doctor", "--driver", engine.driver()]).expect_success();
+        assert!(!are_there(), "{kind:?} {:?}", engine.containers());
     }
 }

@@ -31,7 +31,10 @@ pub(super) async fn examine(
     State(gateway): State<Arc<Gateway>>,
     Path(driver): Path<DriverName>,
 ) -> Result<Json<Examination>, GatewayError> {
-    let checks = gateway.driver(driver)?.examine().await?;
+    let driver = gateway.driver(driver)?;
+    // To its end also when the asker is gone: what it made is taken away again.
+    let examined = tokio::spawn(async move { driver.examine().await });
+    let checks = examined.await.map_err(|_| GatewayError::Lost)??;
     Ok(Json(Examination { checks }))
 }
 
