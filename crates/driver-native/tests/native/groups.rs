@@ -67,7 +67,8 @@ fn members(runtime: &Runtime) {
 fn removed(runtime: &Runtime) {
     runtime.block_on(async {
         let Some(sandbox) = limited().await else { return };
-        let mut session = sandbox.session(shell("echo up; sleep 1000")).await.unwrap();
+        // A builtin: a program that is being started when its judge goes ends by itself, with a status.
+        let mut session = sandbox.session(shell("echo up; read x")).await.unwrap();
         session.until("up").await;
         let record = record(&sandbox);
         let groups = groups(&record);
