@@ -34,6 +34,10 @@ const DOCTOR: &str = "doctor";
 const NAME: &str = "chiton-doctor-";
 /// How long the examination may take in the container.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Podman has a word of its own, `stopped`, which Docker's interface has not, for a container that has just ended: its
+/// list cannot be read then. So often it is asked again, and so long after.
+const UNSETTLED: u32 = 20;
+const SOON: Duration = Duration::from_millis(100);
 /// An archive without entries.
 const NO_FILES: &[u8] = &[0; 1024];
 
@@ -80,7 +84,14 @@ async fn remove_left(driver: &Container, docker: &Docker) -> Result<()> {
     let label = format!("{}={DOCTOR}", container::SANDBOX);
     let filters = HashMap::from([("label".to_owned(), vec![label])]);
     let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    let found = docker.list_containers(Some(options)).await;
+    let mut found = docker.list_containers(Some(options.clone())).await;
+    for _ in 0..UNSETTLED {
+        if found.is_ok() {
+            break;
+        }
+        tokio::time::sleep(SOON).await;
+        found = docker.list_containers(Some(options.clone())).await;
+    }
     for container in found.map_err(failed(&driver.client.engine, "list its containers"))? {
         let names = container.names.unwrap_or_default();
         if let (Some(id), true) = (container.id, names.iter().any(|name| is_left(name))) {

@@ -154,7 +154,7 @@ fn a_disk_that_is_full_and_a_registry_that_asks_for_a_password() {
     }
 }
 
-/// Its container goes, whether its user stops to wait or its gateway dies.
+/// Its container goes, whether its user stops to wait or its gateway dies; the latter is tried with Docker.
 #[test]
 fn an_examination_that_is_cut_short() {
     for kind in [Kind::Docker, Kind::Rootless] {
@@ -177,6 +177,9 @@ fn an_examination_that_is_cut_short() {
         let deadline = Instant::now() + Duration::from_secs(30);
         while are_there() {
             assert!(Instant::now() < deadline, "{kind:?} {:?}", engine.containers());
+        }
+        if kind != Kind::Docker {
+            continue;
         }
         let mut doctor = begun();
         crate::life::kill_gateway(&chiton);
