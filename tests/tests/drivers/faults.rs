@@ -167,14 +167,17 @@ fn an_examination_that_is_cut_short() {
         let are_there = || engine.containers().iter().any(ours);
         let begun = || {
             let mut doctor = chiton.command(&["doctor", "--driver", engine.driver()]);
-            let doctor = doctor.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("chiton");
-            while !are_there() {}
+            let mut doctor = doctor.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("chiton");
+            while !are_there() {
+                assert!(doctor.try_wait().expect("its state").is_none(), "{kind:?}: it ended unseen");
+            }
             doctor
         };
         let mut doctor = begun();
         doctor.kill().expect("a signal");
         doctor.wait().expect("its end");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // Longer than an examination may take.
+        let deadline = Instant::now() + Duration::from_secs(90);
         while are_there() {
             assert!(Instant::now() < deadline, "{kind:?} {:?}", engine.containers());
         }
