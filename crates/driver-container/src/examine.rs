@@ -84,14 +84,14 @@ async fn remove_left(driver: &Container, docker: &Docker) -> Result<()> {
     let label = format!("{}={DOCTOR}", container::SANDBOX);
     let filters = HashMap::from([("label".to_owned(), vec![label])]);
     let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    let mut found = docker.list_containers(Some(options.clone())).await;
-    for _ in 0..UNSETTLED {
-        if found.is_ok() {
-            break;
+    let mut again = 0..UNSETTLED;
+    let found = loop {
+        let found = docker.list_containers(Some(options.clone())).await;
+        if found.is_ok() || again.next().is_none() {
+            break found;
         }
         tokio::time::sleep(SOON).await;
-        found = docker.list_containers(Some(options.clone())).await;
-    }
+    };
     for container in found.map_err(failed(&driver.client.engine, "list its containers"))? {
         let names = container.names.unwrap_or_default();
         if let (Some(id), true) = (container.id, names.iter().any(|name| is_left(name))) {

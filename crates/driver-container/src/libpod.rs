@@ -95,7 +95,7 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
     {
         spec.insert(ours.to_owned(), host.take(theirs));
     }
-    spec.insert("env".to_owned(), variables(&order.take("Env")));
+    spec.insert("env".to_owned(), variables(&order.take("Env"))?);
     for (theirs, ours) in [("NetworkMode", "netns"), ("UsernsMode", "userns"), ("IpcMode", "ipcns")] {
         spec.insert(ours.to_owned(), json!({ "nsmode": host.take(theirs) }));
     }
@@ -117,13 +117,13 @@ fn spec(order: ContainerCreateBody) -> Result<Map<String, Value>> {
 }
 
 /// `NAME=VALUE` each, as a table.
-fn variables(list: &Value) -> Value {
-    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-    texts
-        .filter_map(|text| text.split_once('='))
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect::<Map<_, _>>()
-        .into()
+fn variables(list: &Value) -> Result<Value> {
+    let pair = |text: &Value| {
+        let (name, value) = text.as_str().and_then(|text| text.split_once('='))?;
+        Some((name.to_owned(), json!(value)))
+    };
+    let pairs: Option<Map<_, _>> = list.as_array().into_iter().flatten().map(pair).collect();
+    pairs.map(Value::Object).ok_or_else(|| lost("Env"))
 }
 
 fn mount(mount: &Value) -> Result<Value> {
@@ -282,6 +282,8 @@ mod tests {
     fn what_podman_has_no_word_for_is_never_left_out() {
         let more = ContainerCreateBody { tty: Some(true), ..ordered() };
         assert!(spec(more).unwrap_err().to_string().contains("`Tty`"));
+        let more = ContainerCreateBody { env: Some(vec!["NAMELESS".to_owned()]), ..ordered() };
+        assert!(spec(more).unwrap_err().to_string().contains("`Env`"));
         let host = HostConfig { readonly_rootfs: Some(true), ..ordered().host_config.unwrap() };
         let more = ContainerCreateBody { host_config: Some(host), ..ordered() };
         assert!(spec(more).unwrap_err().to_string().contains("`ReadonlyRootfs`"));

@@ -55,8 +55,7 @@ impl Counted {
     /// How many processes and threads were not begun so far. None where it is gone.
     pub(crate) fn hits(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join("pids.events")).unwrap_or_default();
-        let count = text.lines().find_map(|line| line.strip_prefix("max "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        chiton_sys::cgroup::count(&text, "max")
     }
 }
 

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use chiton_api::control::LimitsHit;
+use chiton_sys::cgroup;
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
@@ -13,12 +14,12 @@ use rustix::{
 /// of the kernel's cgroup-v2.rst and memory.rst).
 const MEMORY: &[&str] = &["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 /// What was killed for want of memory.
-const KILLED: &str = "oom_kill ";
+const KILLED: &str = "oom_kill";
 /// Where the driver makes the group in which processes are counted, later than this is opened.
 const GROUPS: &[&str] = &["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
 const PROCESSES: &str = "inside/pids.events";
 /// What was not begun.
-const REFUSED: &str = "max ";
+const REFUSED: &str = "max";
 
 /// The counts, where there are any.
 #[derive(Debug, Default)]
@@ -55,12 +56,7 @@ fn open(at: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno>
 fn counted(file: BorrowedFd<'_>, word: &str) -> u64 {
     let mut text = [0; 512];
     let Ok(length) = rustix::io::pread(file, &mut text, 0) else { return 0 };
-    number(&String::from_utf8_lossy(text.get(..length).unwrap_or_default()), word)
-}
-
-fn number(text: &str, word: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(word));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    cgroup::count(&String::from_utf8_lossy(text.get(..length).unwrap_or_default()), word)
 }
 
 #[cfg(test)]
@@ -69,10 +65,10 @@ mod tests {
 
     #[test]
     fn both_versions_are_read() {
-        assert_eq!(number("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", KILLED), 3);
-        assert_eq!(number("low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n", KILLED), 1);
-        assert_eq!(number("max 12\n", REFUSED), 12);
-        assert_eq!(number("", KILLED), 0);
+        assert_eq!(cgroup::count("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", KILLED), 3);
+        assert_eq!(cgroup::count("low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n", KILLED), 1);
+        assert_eq!(cgroup::count("max 12\n", REFUSED), 12);
+        assert_eq!(cgroup::count("", KILLED), 0);
         assert_eq!(Counted::default().hit(), LimitsHit::default());
     }
 }

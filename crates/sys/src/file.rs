@@ -1,21 +1,28 @@
 //! Files that another process may write.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
-/// What is in a file that is short. Whoever can write it may have made it as long as no memory, or put a lease on it,
-/// which an ordinary opening waits for.
+/// Opens a file to be read. Whoever can write it may have put a lease on it, which an ordinary opening waits for
+/// (fcntl(2)).
+///
+/// # Errors
+/// It cannot be opened; where it has a lease, [`WouldBlock`](io::ErrorKind::WouldBlock).
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// What is in a file that is short, opened as by [`open`]. Whoever can write it may have made it as long as no memory.
 ///
 /// # Errors
 /// It cannot be read, holds more than `most` bytes, or has a lease on it.
 pub fn read_short(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
-    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let read = open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(read).is_ok_and(|read| read <= most) {
         return Ok(bytes);
     }

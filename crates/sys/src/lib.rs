@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "this crate is where unsafe code lives; each block states its conditions")]
 
 pub mod capability;
+pub mod cgroup;
 pub mod descriptors;
 pub mod file;
 pub mod landlock;

@@ -221,11 +221,8 @@ pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).truncate(true).open(file)?.write_all(value.as_bytes())
 }
 
-/// The number behind a word at a line's begin.
 fn count(file: &Path, word: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let found = text.lines().find_map(|line| line.split_once(' ').filter(|(name, _)| *name == word));
-    found.and_then(|(_, number)| number.trim().parse().ok()).unwrap_or(0)
+    chiton_sys::cgroup::count(&fs::read_to_string(file).unwrap_or_default(), word)
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GroupError {

@@ -4,16 +4,14 @@
 //! which sandbox an event is of is told by whose file it is, not by what it says.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind, Read as _, Seek, SeekFrom},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use chiton_api::name::SandboxName;
 use chiton_audit::{Decision, Event, Layer};
 use jiff::Timestamp;
-use rustix::fs::OFlags;
 
 use super::log::own_fault;
 
@@ -76,6 +74,9 @@ impl Tail {
         if until < self.position {
             return Ok(fault("event_file_shortened", until));
         }
+        if until == self.position {
+            return Ok(Vec::new());
+        }
         let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
         file.seek(SeekFrom::Start(self.position))?;
         let mut file = file.take(until - self.position);
@@ -119,8 +120,7 @@ impl Tail {
 
 /// The file, where there is one. Whose it is may have put a lease on it, which is not waited for.
 fn open(path: &Path) -> io::Result<Option<File>> {
-    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-    match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
+    match chiton_sys::file::open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => Ok(None),
         other => other.map(Some),
     }

@@ -17,13 +17,7 @@ use chiton_driver::LimitsHit;
 use chiton_store::Record;
 use futures_util::stream;
 use http::{StatusCode, header::CONTENT_TYPE};
-use rustix::fs::OFlags;
-use tokio::{
-    fs::{File, OpenOptions},
-    io::AsyncReadExt,
-    sync::mpsc,
-    time::sleep,
-};
+use tokio::{fs::File, io::AsyncReadExt, sync::mpsc, time::sleep};
 
 use super::extract::{Asked, Body, Named};
 use crate::{
@@ -194,10 +188,8 @@ pub(super) async fn logs(
     let live = if query.follow { gateway.live(&record.id) } else { None };
     let (sender, receiver) = mpsc::channel(8);
     // Whose file it is may have put a lease on it: that is told, not waited for.
-    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-    let path = gateway.folder(&record.id).join("log");
-    match OpenOptions::new().read(true).custom_flags(nonblock).open(path).await {
-        Ok(file) => drop(tokio::spawn(send_log(file, live, sender))),
+    match chiton_sys::file::open(&gateway.folder(&record.id).join("log")) {
+        Ok(file) => drop(tokio::spawn(send_log(File::from_std(file), live, sender))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => drop(sender),
         Err(source) => return Err(GatewayError::Io { doing: "cannot read the sandbox's log", source }),
     }
