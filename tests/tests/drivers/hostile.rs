@@ -214,6 +214,9 @@ fn it_reaches_nothing_but_its_container() {
     let wanted = ["descriptors", "environment", "ids", "interfaces", "mounts", "papers", "processes"];
     assert_eq!(names, wanted, "{kind:?} {open:#?}");
     assert!(rest.len() >= REFUSED.lines().count() + outside.len() + 6, "{kind:?} {rest:#?}");
+    // By the profile, and not for want of somebody who listens.
+    let vsock = rest.iter().find(|one| one["attempt"] == "vsock-socket").expect("it");
+    assert_eq!(vsock["errno"], "EPERM", "{kind:?} {vsock}");
     let said = |name: &str| {
         let one = open.iter().find(|one| one["attempt"] == name).expect("it");
         one["detail"].as_str().expect("text").to_owned()
