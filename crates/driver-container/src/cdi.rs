@@ -37,7 +37,11 @@ pub(crate) struct Given {
     /// The devices' full names: what the engine is asked for.
     pub(crate) names: Vec<String>,
     nodes: Vec<Node>,
+    /// What a view shows beside the image's own folders.
     files: Vec<PathBuf>,
+    /// Where the engine mounts something for them.
+    #[serde(default)]
+    mounts: Vec<PathBuf>,
     /// Variables.
     pub(crate) env: BTreeMap<String, String>,
 }
@@ -80,6 +84,7 @@ impl Given {
             }
             for mount in mounts {
                 self.files.extend(shown(&mount.container_path).map_err(refused)?);
+                self.mounts.push(mount.container_path.clone());
             }
             let pairs = env.iter().filter_map(|variable| variable.split_once('='));
             self.env.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -96,6 +101,11 @@ impl Given {
             nodes: self.nodes.iter().map(|node| node.path.clone()).collect(),
             files: self.files.clone(),
         }
+    }
+
+    /// Where a container has them. A rootless engine mounts nodes too.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Path> {
+        self.nodes.iter().map(|node| &node.path).chain(&self.mounts).map(PathBuf::as_path)
     }
 
     /// Refuses a container whose engine did not give what it was asked for, or gave something else.

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_image_has_no_check_and_cannot_name_our_places() {
-        let image = Image { id: "i".into(), env: vec![], entrypoint: vec![], directory: None };
+        let image = Image { id: "i".into(), ..Image::default() };
         let folders = Some((Path::new("/w"), Path::new("/h")));
         let given = Given {
             id: "01abc",

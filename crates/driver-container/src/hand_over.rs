@@ -3,14 +3,14 @@
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use chiton_driver_host::{Folder, Papers, ProcessId};
 use tokio::net::UnixListener;
 
-use crate::{user::User, workspace::Workspace};
+use crate::{mounts, user::User, workspace::Workspace};
 
 /// The socket, in the folder that is mounted.
 pub(crate) const SOCKET: &str = "hand-over.sock";
@@ -26,12 +26,14 @@ pub(crate) struct Expected<'a> {
     pub(crate) workspace: &'a Workspace,
     /// Where it has that.
     pub(crate) place: &'a str,
+    /// Where it may have something mounted, that place among them.
+    pub(crate) mounts: Vec<&'a Path>,
 }
 
 impl Expected<'_> {
     /// Whether a process is what was ordered of the engine.
     fn check(&self, process: i32) -> io::Result<()> {
-        let refused = |text| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        let refused = |text: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         if !is_first(process)? {
             return refused("it is not the first process of its container");
         }
@@ -40,6 +42,12 @@ impl Expected<'_> {
         }
         if !self.workspace.is_seen_by(process, self.place)? {
             return refused("it was given another folder than the workspace");
+        }
+        if let Some(place) = mounts::foreign(process, &self.mounts)? {
+            return refused(&format!(
+                "its engine mounted `{place}` into it, which nobody asked for (`volumes` in Podman's \
+                 containers.conf?): take that out of the engine's configuration"
+            ));
         }
         Ok(())
     }

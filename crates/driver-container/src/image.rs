@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What of an image a sandbox is made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Image {
     /// Its digest: what is run, whatever its name stands for later.
     pub(crate) id: String,
@@ -20,6 +20,9 @@ pub(crate) struct Image {
     pub(crate) entrypoint: Vec<String>,
     /// Where programs start, where the policy gives no workspace.
     pub(crate) directory: Option<String>,
+    /// Where engines make folders of a container's own for it.
+    #[serde(default)]
+    pub(crate) volumes: Vec<String>,
 }
 
 /// Refuses what is no image's name: the library puts it into the address that it asks the engine for.
@@ -60,6 +63,7 @@ pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Res
         env: config.env.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),
         directory: config.working_dir.filter(|path| !path.is_empty()),
+        volumes: config.volumes.unwrap_or_default(),
     })
 }
 

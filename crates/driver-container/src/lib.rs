@@ -17,6 +17,7 @@ mod hand_over;
 mod image;
 mod libpod;
 mod limits;
+mod mounts;
 mod pids;
 mod platform;
 mod profile;

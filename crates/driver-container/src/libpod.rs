@@ -218,8 +218,7 @@ mod tests {
     };
 
     fn ordered() -> ContainerCreateBody {
-        let image =
-            Image { id: "sha256:1".into(), env: vec![], entrypoint: vec!["/evil".into()], directory: None };
+        let image = Image { id: "sha256:1".into(), entrypoint: vec!["/evil".into()], ..Image::default() };
         let given = Given {
             id: "01abc",
             program: PathBuf::from("/p"),

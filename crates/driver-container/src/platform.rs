@@ -148,8 +148,15 @@ impl Container {
         let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
         docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
-        let at = Places::of(&place.sandbox).workspace();
-        let expected = Expected { user: place.user, workspace: &place.workspace, place: &at };
+        let places = Places::of(&place.sandbox);
+        let ordered = [places.workspace(), places.program(), places.hand_over()];
+        let ordered_by_image = place.image.volumes.iter().chain(&ordered).map(Path::new);
+        let expected = Expected {
+            user: place.user,
+            workspace: &place.workspace,
+            place: &ordered[0],
+            mounts: ordered_by_image.chain(place.gpu.places()).collect(),
+        };
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
             given = hand_over.give(starting.papers, &expected) => given.map_err(|error| self.not_here(&error)),
@@ -378,7 +385,7 @@ mod tests {
             process: Some(ProcessId::of(i32::try_from(sleep.id()).unwrap()).unwrap()),
             engine: "docker".to_owned(),
             user,
-            image: Image { id: "i".to_owned(), env: Vec::new(), entrypoint: Vec::new(), directory: None },
+            image: Image { id: "i".to_owned(), ..Image::default() },
             workspace,
             resources: Resources::default(),
             gpu: cdi::Given::default(),

@@ -41,10 +41,12 @@ pub enum Kind {
 }
 
 /// What an engine is started with.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How many bytes its images and containers may take together.
     pub disk: Option<u64>,
+    /// A Podman's `volumes` of containers.conf: what it mounts into every container, `FROM:TO`.
+    pub volume: Option<String>,
 }
 
 /// A running engine.
@@ -76,7 +78,7 @@ impl Engine {
             place.know_the_user(TEST_USER);
         }
         if kind != Kind::Docker {
-            configure(&place, kind);
+            configure(&place, kind, settings);
         }
         if let Some(disk) = settings.disk {
             let owner = (kind == Kind::Rootless).then_some(TEST_USER);
@@ -226,14 +228,17 @@ impl Engine {
 /// Podman's own files: another limit than it would take, since root itself may not raise one on every machine.
 ///
 /// What a user may have set for every container is set here: an init of its own, a proxy with a password.
-fn configure(place: &Place, kind: Kind) {
+fn configure(place: &Place, kind: Kind, settings: &Settings) {
     let owner = (kind == Kind::Rootless).then_some(TEST_USER);
     let folder = place.folder("service", owner);
     place.folder("service/runtime", owner);
     place.folder("service/home", owner);
-    let containers = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\ninit = true\n\
-         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
-    place.write("service/containers.conf", containers);
+    let containers = format!(
+        "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\ninit = true\nvolumes = {:?}\n\
+         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n",
+        settings.volume.as_slice()
+    );
+    place.write("service/containers.conf", &containers);
     let registries = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry::ADDRESS);
     place.write("service/registries.conf", &registries);
     let folder = folder.display();

@@ -123,7 +123,7 @@ fn a_container_that_is_paused() {
 #[test]
 fn a_disk_that_is_full_and_a_registry_that_asks_for_a_password() {
     for kind in [Kind::Docker, Kind::Rootless] {
-        let engine = Engine::start_with(kind, &Settings { disk: Some(48 << 20) });
+        let engine = Engine::start_with(kind, &Settings { disk: Some(48 << 20), ..Settings::default() });
         engine.import("busybox", &images::busybox().path(), &[]);
         let registry = Registry::start(&engine);
         let image = registry.take("busybox", "private");

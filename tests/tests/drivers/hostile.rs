@@ -18,7 +18,7 @@ use chiton_testkit::{
 };
 use serde_json::Value;
 
-use crate::{chiton, nothing_left, run, shared};
+use crate::{KINDS, chiton, nothing_left, run, shared};
 
 /// More than a gateway of a debug build takes for anything here.
 const MEMORY: u64 = 300 << 10;
@@ -183,7 +183,10 @@ write /sys/fs/cgroup/release_agent x
 
 #[test]
 fn it_reaches_nothing_but_its_container() {
-    let kind = Kind::Docker;
+    KINDS.into_iter().for_each(reaches_nothing);
+}
+
+fn reaches_nothing(kind: Kind) {
     let hostile = Hostile::new(kind);
     let Hostile { chiton, engine, .. } = &hostile;
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -243,12 +246,26 @@ fn abstract_listener(name: &str) -> UnixListener {
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).expect("a name")).expect("a socket")
 }
 
+/// What it starts may not have what it is given: that would not end with the container.
+#[test]
+fn a_child_of_it_is_given_nothing() {
+    for kind in KINDS {
+        let hostile = Hostile::new(kind);
+        let (outcome, found) = hostile.run("bad", "ask {folder}/hand-over/hand-over.sock\n");
+        words(&outcome);
+        assert!(outcome.stderr.contains("it is not the first process"), "{kind:?} {outcome:?}");
+        assert!(found.iter().all(|one| one["ok"] == false), "{kind:?} {found:?}");
+        hostile.goes_on();
+        hostile.end();
+    }
+}
+
 /// Every connection that it has to the gateway carries what is no answer; every file that the gateway reads is as long
 /// as no disk.
 #[test]
 fn what_it_says_harms_nobody() {
     let grown = "grow exit 4294967296\ngrow log 1099511627776\ngrow events 1099511627776\n";
-    for kind in [Kind::Docker, Kind::Rootless] {
+    for kind in KINDS {
         let hostile = Hostile::new(kind);
         for how in ["junk", "endless", "deep", "many", "words"] {
             let (outcome, _) = hostile.run("bad", &format!("papers\n{grown}answer {how}\n"));
@@ -266,7 +283,11 @@ fn what_it_says_harms_nobody() {
 /// The sandbox that it pretends to be is nobody's but its own.
 #[test]
 fn what_it_pretends_harms_nobody() {
-    let hostile = Hostile::new(Kind::Docker);
+    KINDS.into_iter().for_each(pretends);
+}
+
+fn pretends(kind: Kind) {
+    let hostile = Hostile::new(kind);
     let (outcome, _) = hostile.run("bad", "papers\ngrow events 1099511627776\nanswer pretence\n");
     // The proxy does not take what is no listener.
     assert_ne!(outcome.status, 0, "{outcome:?}");
@@ -279,7 +300,11 @@ fn what_it_pretends_harms_nobody() {
 /// While one says nothing, the others are served; its end is awaited by who asked for it alone.
 #[test]
 fn its_silence_is_not_waited_for_by_others() {
-    let hostile = Hostile::new(Kind::Docker);
+    KINDS.into_iter().for_each(is_silent);
+}
+
+fn is_silent(kind: Kind) {
+    let hostile = Hostile::new(kind);
     hostile.plan("papers\nanswer silence\n");
     std::thread::scope(|scope| {
         let silent =

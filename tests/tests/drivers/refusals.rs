@@ -4,7 +4,7 @@ use std::os::unix::fs::chown;
 
 use chiton_testkit::{
     As, Chiton,
-    engines::{Kind, images},
+    engines::{Engine, Kind, Settings, images},
 };
 
 use crate::{KINDS, chiton, nothing_left, refused, run, shared};
@@ -46,6 +46,33 @@ fn a_workspace_of_root() {
     refused(&run(&chiton, engine, "busybox", &[], &["true"]), &["belongs to root", "chown"]);
     assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
     nothing_left(&chiton, engine);
+}
+
+/// Podman does not tell of it, and no request can leave it out.
+#[test]
+fn an_engine_that_mounts_something_of_its_own() {
+    for kind in [Kind::Podman, Kind::Rootless] {
+        let settings = Settings { volume: Some("/var/log:/data".to_owned()), ..Settings::default() };
+        let engine = Engine::start_with(kind, &settings);
+        engine.import("busybox", &images::busybox().path(), &[]);
+        let chiton = chiton(&engine);
+        refused(&run(&chiton, &engine, "busybox", &[], &["ls", "/data"]), &["mounted `/data` into it"]);
+        nothing_left(&chiton, &engine);
+    }
+}
+
+/// Volumes and what engines write are found where an image's links lead.
+#[test]
+fn an_image_with_volumes_behind_links() {
+    for kind in KINDS {
+        let engine = shared(kind);
+        let archive = images::busybox_with_link("etc/resolv.conf", "../usr/resolv.conf");
+        engine.import("volumes", &archive.path(), &["VOLUME /data", "VOLUME /usr/share/mine"]);
+        let chiton = chiton(engine);
+        let ran = run(&chiton, engine, "volumes", &["--rm"], &["ls", "-d", "/data", "/usr/share/mine"]);
+        assert_eq!(ran.expect_success().stdout, "/data\n/usr/share/mine\n", "{kind:?}");
+        nothing_left(&chiton, engine);
+    }
 }
 
 #[test]

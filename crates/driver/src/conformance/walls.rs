@@ -7,7 +7,6 @@ use super::{
     Case, Fixture,
     sandbox::{Sandbox, Session, exec, script, shell},
 };
-use crate::{DriverError, Gpu};
 
 pub(super) const CASES: &[Case] = &[
     Case { name: "there is no network link but loopback", run: |fixture| Box::pin(links(fixture)) },
@@ -17,10 +16,6 @@ pub(super) const CASES: &[Case] = &[
         run: |fixture| Box::pin(first_process(fixture)),
     },
     Case { name: "nothing can be mounted, nothing can be made", run: |fixture| Box::pin(no_power(fixture)) },
-    Case {
-        name: "a device that is not there is refused by name",
-        run: |fixture| Box::pin(no_such_device(fixture)),
-    },
     Case {
         name: "another gateway finds a sandbox and carries on",
         run: |fixture| Box::pin(another_gateway(fixture)),
@@ -66,18 +61,6 @@ async fn no_power(fixture: &dyn Fixture) {
     assert!(output.starts_with("sandbox\n"), "{output}{errors}");
     assert!(!output.contains("disk"), "{output}{errors}");
     assert!(errors.lines().count() >= 7, "{errors}");
-}
-
-async fn no_such_device(fixture: &dyn Fixture) {
-    for asked in [Gpu::Named(vec!["chiton.test/gpu=nowhere".to_owned()]), Gpu::Count(1023)] {
-        let mut sandbox = fixture.sandbox();
-        sandbox.spec.gpu = asked;
-        let refused = sandbox.driver.create_sandbox(&sandbox.spec).await.unwrap_err();
-        assert!(matches!(refused, DriverError::Unsupported(_)), "{refused:?}");
-        let text = refused.to_string();
-        assert!(text.contains("`static.gpu") && !text.contains('\n'), "{text}");
-        assert!(!sandbox.driver.list().await.unwrap().contains(&sandbox.handle));
-    }
 }
 
 async fn another_gateway(fixture: &dyn Fixture) {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{Attempt, Tried, argument, checked, line_of};
 
-pub(crate) const ATTEMPTS: &[Attempt] = &[("write-in-namespace", write_in_namespace)];
+pub(crate) const ATTEMPTS: &[Attempt] = &[("write-in-namespace", write_in_namespace), ("ask", ask)];
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// More than the gateway ever takes in one message.
@@ -76,14 +76,7 @@ impl First {
         let (link, again) = (UnixStream::connect(&self.socket)?, UnixStream::connect(&self.socket));
         let (_, papers) = receive(&link)?;
         self.tell("papers", Ok(papers.len().to_string()))?;
-        let second = again.and_then(|again| {
-            again.set_read_timeout(Some(LIMIT))?;
-            match receive(&again)? {
-                (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
-                (_, papers) => Ok(papers.len().to_string()),
-            }
-        });
-        self.tell("papers-twice", second)?;
+        self.tell("papers-twice", again.and_then(|again| given(&again)))?;
         self.tell("papers-later", UnixStream::connect(&self.socket).map(|_| String::new()))?;
         self.given = Some((link, papers));
         Ok(())
@@ -145,6 +138,20 @@ impl First {
             let how = how.to_owned();
             thread::spawn(move || while serve(&link, &how).is_ok() {});
         }
+    }
+}
+
+/// Asks for the papers, by a process that is not the first.
+fn ask(arguments: &[String]) -> Tried {
+    given(&UnixStream::connect(argument(arguments, 0, ""))?)
+}
+
+/// How many papers come.
+fn given(link: &UnixStream) -> Tried {
+    link.set_read_timeout(Some(LIMIT))?;
+    match receive(link)? {
+        (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        (_, papers) => Ok(papers.len().to_string()),
     }
 }
 
