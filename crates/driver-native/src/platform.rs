@@ -65,6 +65,10 @@ impl Platform for Native {
             let text = "`static.gpu` cannot be given by the driver `native`: leave it out of the policy";
             return Err(DriverError::Unsupported(text.to_owned()));
         }
+        if let Some(image) = &spec.image {
+            let text = format!("the driver `native` has no images: leave `{image}` out");
+            return Err(DriverError::Unsupported(text));
+        }
         let host_id = rustix::process::geteuid().is_root().then(|| {
             let taken: Vec<u32> = others.iter().filter_map(|place| place.host_id).collect();
             host_id(&spec.id, &taken)
