@@ -1,4 +1,5 @@
-//! Starting in a container, beside the bare engine with the same image. Needs root, Docker and Podman.
+//! Starting in a container, beside the bare engine with the same image; and the proxy from there, beside itself from a
+//! native sandbox. Needs root, Docker and Podman.
 
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use chiton_testkit::{
 
 use crate::{
     figures::{show, time},
+    network::{self, Served},
     sandbox::POLICY,
 };
 
@@ -31,12 +33,15 @@ fn one(engine: &Engine) {
     let _ = chiton.sections(&format!("[{driver}]\nsocket = {socket:?}\n"));
     // No container runs as root, and so none has a workspace of root's.
     std::os::unix::fs::chown(chiton.workspace(), Some(TEST_USER), Some(TEST_USER)).expect("chown");
+    let served = Served::to(chiton);
+    let chiton = &served.chiton;
     let policy = chiton.policy(POLICY);
     let policy = policy.to_str().expect("a path");
     let run = ["run", "--rm", "--driver", driver, "--image", IMAGE, "-p", policy, "--", "true"];
     let ours = show(&format!("chiton run --rm --driver {driver} -- true"), time(20, || chiton.command(&run)));
     let peer = show(&format!("{driver} run --rm --network none … true"), time(20, || bare(driver, &socket)));
     println!("{:<58} {:.2}×", format!("  ours / {driver}"), ours.as_secs_f64() / peer.as_secs_f64());
+    network::through(&served, driver, &["--driver", driver, "--image", IMAGE]);
 }
 
 fn bare(driver: &str, socket: &std::path::Path) -> Command {

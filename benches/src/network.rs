@@ -1,6 +1,6 @@
 //! What the proxy costs: one kept-alive connection, and a large download, beside the direct connection.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
 
 use chiton_testkit::{Chiton, Router, TestCa, Upstream};
 
@@ -8,55 +8,81 @@ use crate::sandbox::{POLICY, user};
 
 const NAME: &str = "bench.example";
 
+/// What is asked for, and how often on one connection.
+const ASKED: [(&str, &str, usize); 2] =
+    [("1 KiB, kept alive", "/bytes?n=1024", 5_000), ("1 GiB download", "/bytes?n=1073741824", 2)];
+
+/// A server, a client, and a chiton that knows both.
+pub struct Served {
+    pub chiton: Chiton,
+    upstream: Upstream,
+    client: PathBuf,
+    roots: PathBuf,
+}
+
+/// The median time of a request in nanoseconds, and bytes a second.
+type Figures = (u64, u64);
+
 pub fn proxy() {
-    let ca = TestCa::new();
-    let upstream = Upstream::tls_http1(&ca, &[NAME], Router::echo());
-    let mut chiton = Chiton::new(user());
-    chiton.trust(&ca).resolve(&format!("{NAME}:443"), upstream.address());
-    let own = fs::read(std::env::current_exe().expect("itself")).expect("itself");
-    let client = chiton.write_workspace("client", own);
-    fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).expect("mode");
-    let pem = chiton.path("bench-ca.pem");
-    ca.write(&pem);
-    for (what, path, count) in
-        [("1 KiB, kept alive", "/bytes?n=1024", 5_000), ("1 GiB download", "/bytes?n=1073741824", 2)]
-    {
-        let direct = direct(&client, &pem, upstream.address(), path, count);
-        let inside = inside(&chiton, path, count);
-        let (slow, fast) = (Duration::from_nanos(inside.0), Duration::from_nanos(direct.0));
-        println!(
-            "{what:<58} direct {fast:>9.1?}  through the proxy {slow:>9.1?}  added {:>9.1?}",
-            slow.saturating_sub(fast)
-        );
-        let share = inside.1 as f64 / direct.1 as f64;
-        println!(
-            "{:<58} direct {} MB/s, through the proxy {} MB/s: {share:.2}×",
-            "",
-            direct.1 / 1_000_000,
-            inside.1 / 1_000_000
-        );
+    let served = Served::to(Chiton::new(user()));
+    for (what, path, count) in ASKED {
+        let direct = served.direct(path, count);
+        compare(what, direct, ("the proxy", served.inside(&[], path, count)));
     }
 }
 
-fn direct(
-    client: &std::path::Path,
-    pem: &std::path::Path,
-    address: SocketAddr,
-    path: &str,
-    count: usize,
-) -> (u64, u64) {
-    let mut command = Command::new(client);
-    command.args(["client", &address.to_string(), NAME, path, &count.to_string()]).env("SSL_CERT_FILE", pem);
-    read(&String::from_utf8_lossy(&command.output().expect("the client").stdout))
+/// The same, in sandboxes of this driver beside native ones, turn by turn.
+pub fn through(served: &Served, driver: &str, options: &[&str]) {
+    for (what, path, count) in ASKED {
+        for _ in 0..3 {
+            let native = served.inside(&[], path, count);
+            compare(what, native, (driver, served.inside(options, path, count)));
+        }
+    }
 }
 
-fn inside(chiton: &Chiton, path: &str, count: usize) -> (u64, u64) {
-    let (policy, address) = (chiton.policy(POLICY), format!("{NAME}:443"));
-    let arguments = ["/workspace/client", "client", &address, NAME, path, &count.to_string()];
-    read(&chiton.sandboxed(&policy, &arguments).expect_success().stdout)
+fn compare(what: &str, first: Figures, (name, second): (&str, Figures)) {
+    let (fast, slow) = (Duration::from_nanos(first.0), Duration::from_nanos(second.0));
+    let rate = |figures: Figures| figures.1 / 1_000_000;
+    println!(
+        "{what:<58} beside {fast:>9.1?}  through {name} {slow:>9.1?}  added {:>9.1?}",
+        slow.saturating_sub(fast)
+    );
+    let share = second.1 as f64 / first.1 as f64;
+    println!("{:<58} beside {} MB/s, through {name} {} MB/s: {share:.2}×", "", rate(first), rate(second));
 }
 
-fn read(printed: &str) -> (u64, u64) {
+impl Served {
+    /// Before its gateway is started.
+    pub fn to(mut chiton: Chiton) -> Self {
+        let ca = TestCa::new();
+        let upstream = Upstream::tls_http1(&ca, &[NAME], Router::echo());
+        chiton.trust(&ca).resolve(&format!("{NAME}:443"), upstream.address());
+        let own = fs::read(std::env::current_exe().expect("itself")).expect("itself");
+        let client = chiton.write_workspace("client", own);
+        fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).expect("mode");
+        let roots = chiton.path("bench-ca.pem");
+        ca.write(&roots);
+        Self { chiton, upstream, client, roots }
+    }
+
+    fn direct(&self, path: &str, count: usize) -> Figures {
+        let (address, count) = (self.upstream.address().to_string(), count.to_string());
+        let mut command = Command::new(&self.client);
+        command.args(["client", &address, NAME, path, &count]).env("SSL_CERT_FILE", &self.roots);
+        read(&String::from_utf8_lossy(&command.output().expect("the client").stdout))
+    }
+
+    fn inside(&self, options: &[&str], path: &str, count: usize) -> Figures {
+        let policy = self.chiton.policy(POLICY);
+        let (policy, address) = (policy.to_str().expect("a path"), format!("{NAME}:443"));
+        let client = ["--", "/workspace/client", "client", &address, NAME, path, &count.to_string()];
+        let all = [&["run", "--rm", "-p", policy], options, &client].concat();
+        read(&self.chiton.run(&all).expect_success().stdout)
+    }
+}
+
+fn read(printed: &str) -> Figures {
     let mut numbers = printed.split_whitespace().map(|n| n.parse().expect("a number"));
     (numbers.next().expect("a median"), numbers.next().expect("a rate"))
 }
