@@ -39,19 +39,13 @@ fn one(engine: &Engine) {
     let policy = policy.to_str().expect("a path");
     let run = ["run", "--rm", "--driver", driver, "--image", IMAGE, "-p", policy, "--", "true"];
     let ours = show(&format!("chiton run --rm --driver {driver} -- true"), time(20, || chiton.command(&run)));
-    let peer = show(&format!("{driver} run --rm --network none … true"), time(20, || bare(driver, &socket)));
+    let peer = show(&format!("{driver} run --rm --network none … true"), time(20, || bare(engine)));
     println!("{:<58} {:.2}×", format!("  ours / {driver}"), ours.as_secs_f64() / peer.as_secs_f64());
     network::through(&served, driver, &["--driver", driver, "--image", IMAGE]);
 }
 
-fn bare(driver: &str, socket: &std::path::Path) -> Command {
-    let mut command = Command::new(driver);
-    let socket = format!("unix://{}", socket.display());
-    if driver == "podman" {
-        command.args(["--remote", "--url"])
-    } else {
-        command.arg("--host")
-    };
-    command.arg(socket).args(["run", "--rm", "--network", "none", IMAGE, "/bin/true"]);
+fn bare(engine: &Engine) -> Command {
+    let mut command = engine.command_line();
+    command.args(["run", "--rm", "--network", "none", IMAGE, "/bin/true"]);
     command
 }

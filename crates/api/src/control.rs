@@ -81,11 +81,16 @@ pub struct CreateSandbox {
 }
 
 /// The agent's identity, inside and on the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
     /// Rootless: the caller's own ids, mapped one to one.
     Caller,
+    /// Rootless, from an image: the same, which inside are the ids of its `USER`.
+    Image {
+        /// `UID`, `UID:GID`, or names of the image's `/etc/passwd` and `/etc/group`.
+        user: String,
+    },
     /// As root: this host id, which is nobody else's; folders enter with their owner's ids mapped to it.
     Mapped {
         /// The uid and gid on the host, never 0.

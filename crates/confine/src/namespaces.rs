@@ -27,6 +27,13 @@ pub const MAPPED_ID: u32 = 1000;
 pub enum Identity {
     /// The caller itself, an ordinary user: its ids are mapped one to one.
     Caller,
+    /// The same, where its ids appear inside as these.
+    Shown {
+        /// The uid inside.
+        uid: u32,
+        /// The gid inside.
+        gid: u32,
+    },
     /// The caller is root: this id, which is nobody else's, appears as [`MAPPED_ID`] inside.
     Mapped {
         /// Uid and gid on the host, never 0.
@@ -76,7 +83,8 @@ pub enum NamespaceError {
 /// [`new_pid_namespace`].
 pub fn enter(identity: Identity, host_name: &str) -> Result<Entered, NamespaceError> {
     let entered = match identity {
-        Identity::Caller => enter_as_caller()?,
+        Identity::Caller => enter_as_caller(None)?,
+        Identity::Shown { uid, gid } => enter_as_caller(Some((uid, gid)))?,
         Identity::Mapped { host_id } => enter_mapped(host_id)?,
     };
     process::set_host_name(host_name).map_err(step("setting the host name"))?;
@@ -91,18 +99,19 @@ pub fn new_pid_namespace() -> Result<(), NamespaceError> {
     namespace::unshare(UnshareFlags::NEWPID).map_err(step("making a pid namespace"))
 }
 
-fn enter_as_caller() -> Result<Entered, NamespaceError> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    if uid == 0 {
+fn enter_as_caller(shown: Option<(u32, u32)>) -> Result<Entered, NamespaceError> {
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if own.0 == 0 {
         return Err(NamespaceError::RootIdentity);
     }
+    let (uid, gid) = shown.unwrap_or(own);
     // An exec of a file that this user cannot read, or a change of ids before, made the process undumpable, and
     // then its own maps belong to root.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
         .map_err(step("opening the process's own files"))?;
     unshare_all()?;
-    let same = |id| IdMap { inside: id, outside: id };
-    namespace::write_id_maps(None, same(uid), same(gid), true)
+    let map = |inside, outside| IdMap { inside, outside };
+    namespace::write_id_maps(None, map(uid, own.0), map(gid, own.1), true)
         .map_err(|e| NamespaceError::Step { doing: "writing the id maps", source: errno(&e) })?;
     Ok(Entered { uid, gid, folders: Folders::here() })
 }

@@ -18,6 +18,9 @@ pub(crate) struct Image {
     pub(crate) env: Vec<String>,
     /// What a main program is the argument of.
     pub(crate) entrypoint: Vec<String>,
+    /// Whose ids the agent has inside; none for root's, and where it does not say.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
     /// Where programs start, where the policy gives no workspace.
     pub(crate) directory: Option<String>,
     /// Where engines make folders of a container's own for it.
@@ -62,6 +65,7 @@ pub(crate) async fn look_up(docker: &Docker, engine: &Engine, name: &str) -> Res
         id: found.id.unwrap_or_else(|| name.to_owned()),
         env: config.env.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),
+        user: config.user.filter(|user| !user.is_empty()),
         directory: config.working_dir.filter(|path| !path.is_empty()),
         volumes: config.volumes.unwrap_or_default(),
     })

@@ -253,9 +253,9 @@ impl Platform for Container {
         Ok(())
     }
 
-    /// The container's user is the agent's, mapped to itself in the sandbox's own user namespace.
-    fn identity(&self, _place: &Place) -> Identity {
-        Identity::Caller
+    /// The container's user is the agent's. In the sandbox's own user namespace it is what the image says.
+    fn identity(&self, place: &Place) -> Identity {
+        place.image.user.clone().map_or(Identity::Caller, |user| Identity::Image { user })
     }
 
     fn seen_from(&self, place: &Place, policy: FilesystemPolicy) -> Result<FilesystemPolicy> {

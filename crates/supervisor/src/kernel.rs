@@ -21,7 +21,7 @@ use crate::{
     confinement::Confinement,
     environment::Environment,
     failure::{refused, status},
-    judge,
+    ids, judge,
     owners::Owners,
     partner::{self, Message},
     report,
@@ -35,7 +35,7 @@ pub(crate) enum Kernel {
     #[default]
     Fresh,
     /// The namespaces and the capture stand.
-    Created(CreateSandbox, Entered, Owners),
+    Created(CreateSandbox, namespaces::Identity, Entered, Owners),
     /// The view is assembled.
     Viewed(Box<Prepared>, View, Owners),
     /// The first process inside can start programs.
@@ -63,21 +63,22 @@ fn out_of_order() -> Failure {
 impl Confinement for Kernel {
     fn create(&mut self, sandbox: &CreateSandbox) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
         let Self::Fresh = self else { return Err(out_of_order()) };
-        let entered = namespaces::enter(identity(sandbox.identity), &sandbox.name).map_err(fail)?;
+        let identity = identity(&sandbox.identity)?;
+        let entered = namespaces::enter(identity, &sandbox.name).map_err(fail)?;
         let captured = capture::build().map_err(fail)?;
         let (owners, asked_on) = Owners::pair()?;
-        *self = Self::Created(sandbox.clone(), entered, owners);
+        *self = Self::Created(sandbox.clone(), identity, entered, owners);
         handed_over(captured, asked_on)
     }
 
     fn view(&mut self, sent: &FilesystemPolicy) -> Result<EnforcementReport, Failure> {
-        let Self::Created(sandbox, entered, owners) = std::mem::take(self) else {
+        let Self::Created(sandbox, identity, entered, owners) = std::mem::take(self) else {
             return Err(out_of_order());
         };
         let rules = Rules::read(sent)?;
         let inputs = PlanInputs {
             name: sandbox.name.clone(),
-            identity: identity(sandbox.identity),
+            identity,
             uid: entered.uid,
             gid: entered.gid,
             workspace: sent.workspace.clone(),
@@ -147,11 +148,15 @@ impl Confinement for Kernel {
     }
 }
 
-fn identity(identity: Identity) -> namespaces::Identity {
-    match identity {
+fn identity(identity: &Identity) -> Result<namespaces::Identity, Failure> {
+    Ok(match identity {
         Identity::Caller => namespaces::Identity::Caller,
-        Identity::Mapped { host_id } => namespaces::Identity::Mapped { host_id },
-    }
+        Identity::Image { user } => match ids::of_image(user)? {
+            Some((uid, gid)) => namespaces::Identity::Shown { uid, gid },
+            None => namespaces::Identity::Caller,
+        },
+        Identity::Mapped { host_id } => namespaces::Identity::Mapped { host_id: *host_id },
+    })
 }
 
 fn handed_over(captured: CapturedListeners, owners: OwnedFd) -> Result<(Listeners, Vec<OwnedFd>), Failure> {
@@ -170,7 +175,9 @@ fn handed_over(captured: CapturedListeners, owners: OwnedFd) -> Result<(Listener
 /// For the report: who the agent is.
 pub(crate) fn identity_layer(plan: &ConfinementPlan) -> LayerReport {
     let host = match plan.identity {
-        namespaces::Identity::Caller => "the caller's own id on the host".to_owned(),
+        namespaces::Identity::Caller | namespaces::Identity::Shown { .. } => {
+            "the caller's own id on the host".to_owned()
+        }
         namespaces::Identity::Mapped { host_id } => format!("id {host_id} on the host"),
     };
     let detail = format!("uid {} inside, {host}; no capability, no new privileges", plan.uid);

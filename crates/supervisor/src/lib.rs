@@ -13,6 +13,7 @@ mod environment;
 mod events;
 mod failure;
 mod hand_over;
+mod ids;
 mod init;
 mod judge;
 mod kernel;

@@ -6,8 +6,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use chiton_api::control::Identity;
-use rustix::{event::PollFlags, io::Errno, net::SocketFlags};
+use rustix::{
+    event::PollFlags,
+    io::Errno,
+    net::SocketFlags,
+    process::{Uid, geteuid},
+};
 
 use crate::link::{Link, LinkId, Role};
 
@@ -15,7 +19,7 @@ use crate::link::{Link, LinkId, Role};
 const MOST: usize = 256;
 
 /// What an id that is not mapped looks like.
-const OVERFLOW_ID: u32 = 65534;
+pub(crate) const OVERFLOW_ID: u32 = 65534;
 
 /// Who may connect: the gateway's own user, from outside of the sandbox.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +46,11 @@ impl Links {
         Ok(Self { listener, gate, next: 0, open: BTreeMap::new() })
     }
 
-    /// The user namespace was entered: from now on the gateway's uid looks as it does from there.
-    pub(crate) fn set_gate_for(&mut self, identity: Identity) {
-        match identity {
-            // Only its own id is mapped.
-            Identity::Caller if self.gate.uid == rustix::process::geteuid().as_raw() => {}
-            Identity::Caller => self.gate.uid = OVERFLOW_ID,
-            Identity::Mapped { .. } => self.gate.uid = OVERFLOW_ID,
-        }
+    /// The user namespace was entered by this process, which had the uid `before`: from now on the gateway's looks as
+    /// it does from there. Only an ordinary user's own is mapped.
+    pub(crate) fn set_gate_entered(&mut self, before: Uid) {
+        let own = !before.is_root() && self.gate.uid == before.as_raw();
+        self.gate.uid = if own { geteuid().as_raw() } else { OVERFLOW_ID };
     }
 
     /// The pid namespace was entered: from now on only who has no number in it may connect.

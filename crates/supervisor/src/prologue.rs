@@ -173,13 +173,14 @@ impl<C: Confinement> Prologue<C> {
     }
 
     fn create(&mut self, id: LinkId, sandbox: CreateSandbox) -> io::Result<Next> {
+        let before = rustix::process::geteuid();
         let made = self.confinement.create(&sandbox);
         let Some(link) = self.links.get_mut(id) else { return Ok(Next::End) };
         match made {
             Ok((listeners, descriptors)) => {
                 let captured = Captured { listeners, descriptors };
                 captured.send(link)?;
-                self.links.set_gate_for(sandbox.identity);
+                self.links.set_gate_entered(before);
                 self.created = Some((sandbox, captured));
                 Ok(Next::Stay)
             }

@@ -49,6 +49,20 @@ pub fn busybox_with_link(path: &str, target: &str) -> Archive {
     })
 }
 
+/// The same, with a file at `path`, told from the image's root.
+///
+/// # Panics
+/// When busybox is not installed.
+#[must_use]
+pub fn busybox_with(path: &str, text: &str) -> Archive {
+    archive(|files| {
+        put_busybox(files);
+        let file = files.join(path);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(file, text).expect("a file");
+    })
+}
+
 fn put_busybox(files: &Path) {
     let programs = Command::new("busybox").arg("--list").output().expect("component missing: busybox-static");
     let bin = files.join("bin");

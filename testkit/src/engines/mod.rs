@@ -205,6 +205,18 @@ impl Engine {
         }
     }
 
+    /// Its own command line, where it runs: `podman` works there without its service, `docker` asks the socket.
+    #[must_use]
+    pub fn command_line(&self) -> Command {
+        let mut command = self.place.inside();
+        command.arg(self.driver());
+        if self.kind == Kind::Docker {
+            command.arg("--host").arg(format!("unix://{}", self.socket().display()));
+        }
+        know_its_files(&mut command, &self.place.folder("service", None));
+        command
+    }
+
     /// What it wrote about itself.
     #[must_use]
     pub fn said(&self) -> String {
@@ -270,14 +282,7 @@ fn service(kind: Kind, place: &Place) -> Child {
         }
     }
     let log = fs::File::options().create(true).append(true).open(path("engine.log")).expect("its log");
-    command
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", path("home"))
-        .env("XDG_RUNTIME_DIR", path("runtime"))
-        .env("CONTAINERS_CONF", path("containers.conf"))
-        .env("CONTAINERS_STORAGE_CONF", path("storage.conf"))
-        .env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"))
+    know_its_files(&mut command, &folder)
         .env("http_proxy", PROXY)
         .env("HTTPS_PROXY", PROXY)
         .stdin(Stdio::null())
@@ -286,6 +291,17 @@ fn service(kind: Kind, place: &Place) -> Child {
         .process_group(0)
         .spawn()
         .expect("nsenter")
+}
+
+fn know_its_files<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", folder.join("home"))
+        .env("XDG_RUNTIME_DIR", folder.join("runtime"))
+        .env("CONTAINERS_CONF", folder.join("containers.conf"))
+        .env("CONTAINERS_STORAGE_CONF", folder.join("storage.conf"))
+        .env("CONTAINERS_REGISTRIES_CONF", folder.join("registries.conf"))
 }
 
 /// What a query may hold.

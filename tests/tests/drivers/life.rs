@@ -3,10 +3,11 @@
 use chiton_testkit::{
     Chiton,
     engines::{Kind, images},
+    harness::TEST_USER,
 };
 use chiton_tests::terminal::Terminal;
 
-use crate::{KINDS, chiton, nothing_left, run, shared};
+use crate::{KINDS, chiton, nothing_left, refused, run, shared};
 
 #[test]
 fn status_streams_and_variables() {
@@ -126,6 +127,34 @@ fn an_images_own_words_are_kept() {
     engine.import("scratch", &images::scratch(&probe).path(), &[]);
     let outcome = run(&chiton, engine, "scratch", &["--rm"], &["/program", "list"]);
     assert!(outcome.status == 0 && !outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+/// Its `USER` is who the agent is inside. On the host, and in the workspace, that is still whose the workspace is.
+#[test]
+fn an_images_user_is_the_agents_inside() {
+    use std::os::unix::fs::MetadataExt as _;
+    const SCRIPT: &str = "id -u; id -g; echo x > made; stat -c %u:%g made; id -un";
+    let accounts = images::busybox_with("etc/passwd", "node:x:1000:1001::/home/node:/bin/sh\n");
+    for kind in KINDS {
+        let (engine, chiton) = (shared(kind), chiton(shared(kind)));
+        for (user, ids) in [("4321:8765", ("4321", "8765")), ("node", ("1000", "1001"))] {
+            let image = format!("user-{}", ids.0);
+            engine.import(&image, &accounts.path(), &[&format!("USER {user}")]);
+            let outcome = run(&chiton, engine, &image, &["--rm"], &["sh", "-c", SCRIPT]);
+            let wanted = format!("{0}\n{1}\n{0}:{1}\nagent\n", ids.0, ids.1);
+            assert_eq!(outcome.stdout, wanted, "{kind:?} {outcome:?}");
+            let made = std::fs::metadata(chiton.workspace().join("made")).expect("a file");
+            assert_eq!((made.uid(), made.gid()), (TEST_USER, TEST_USER), "{kind:?}");
+        }
+        // Nobody is root inside.
+        engine.import("user-root", &accounts.path(), &["USER root"]);
+        let outcome = run(&chiton, engine, "user-root", &["--rm"], &["id", "-u"]);
+        assert_eq!(outcome.stdout, format!("{TEST_USER}\n"), "{kind:?} {outcome:?}");
+        engine.import("user-unknown", &accounts.path(), &["USER nobody-knows"]);
+        let outcome = run(&chiton, engine, "user-unknown", &[], &["true"]);
+        refused(&outcome, &["USER `nobody-knows`", "`/etc/passwd`"]);
+        nothing_left(&chiton, engine);
+    }
 }
 
 #[test]
