@@ -35,11 +35,20 @@ impl Terminal {
     /// When there is no terminal to be had.
     #[must_use]
     pub fn run(chiton: &Chiton, arguments: &[&str]) -> Self {
+        Self::run_in(chiton, arguments, (33, 111))
+    }
+
+    /// The same, in one of so many rows and columns.
+    ///
+    /// # Panics
+    /// As [`Terminal::run`].
+    #[must_use]
+    pub fn run_in(chiton: &Chiton, arguments: &[&str], (rows, columns): (u16, u16)) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&keyboard).and_then(|()| unlockpt(&keyboard)).expect("its other end");
         let name = ptsname(&keyboard, Vec::new()).expect("its name").into_string().expect("UTF-8");
         let end = File::options().read(true).write(true).open(name).expect("its other end");
-        size(&keyboard, 33, 111);
+        size(&keyboard, rows, columns);
         let mut command = chiton.command(arguments);
         command.env("TERM", "xterm").stdin(end.try_clone().expect("a handle"));
         command

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::{error::CliError, text::Safe};
 
+/// A terminal with fewer columns breaks lines by itself.
+const NARROWEST: u16 = 40;
+
 /// How a command prints.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -86,8 +89,9 @@ impl Output {
     pub(crate) fn table(self, names: &[&str], rows: Vec<Vec<Field>>) -> Result<(), CliError> {
         let mut table = Comfy::new();
         table.load_style(NOTHING);
-        let arrangement =
-            if self.terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+        // A serial line does not know how wide its terminal is, and says 0.
+        let fits = self.terminal && table.width().is_some_and(|width| width >= NARROWEST);
+        let arrangement = if fits { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
         table.set_content_arrangement(arrangement);
         table.set_header(names.iter().map(|name| self.cell(Field::from(name), Some(Attribute::Bold))));
         for row in rows {

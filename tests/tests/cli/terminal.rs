@@ -76,3 +76,16 @@ fn a_secret_is_typed_without_echo() {
     assert!(!terminal.screen().contains("typed-by-hand"));
     assert_eq!(chiton.run(&["secret", "ls", "--json"]).json()[0]["name"], "openai");
 }
+
+/// A serial line says that its terminal has no columns.
+#[test]
+fn a_terminal_of_no_known_width() {
+    let chiton = Chiton::new(As::User);
+    let _ = chiton.run(&["gateway", "start"]).expect_success();
+    for size in [(0, 0), (5, 12)] {
+        let mut terminal = Terminal::run_in(&chiton, &["policy", "presets"], size);
+        assert_eq!(terminal.child.wait().expect("its end").code(), Some(0));
+        terminal.wait_for("huggingface-write");
+        assert!(terminal.screen().contains("npm-install"), "{}", terminal.screen());
+    }
+}

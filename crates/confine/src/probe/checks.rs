@@ -148,8 +148,10 @@ fn id_mapped() -> Check {
         enter()?.folders.open(&request)?;
         Ok::<_, Failure>(found)
     });
-    let mend = (!tried.works)
-        .then(|| "keep workspaces on ext4, xfs, btrfs or tmpfs, or run as an ordinary user".to_owned());
+    let mend = (!tried.works).then(|| {
+        "keep workspaces on ext4, xfs or btrfs (tmpfs: from Linux 6.3 on), or run as an ordinary user"
+            .to_owned()
+    });
     check(Layer::IdMappedMounts, tried, mend)
 }
 
