@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask test|lint|setup|deny`.
+//! The project's own commands: `cargo xtask test|lint|setup|deny|kernel`.
 //!
 //! `test` is what a landing must pass: it installs what the tests need, then formats, lints, builds and tests.
 //! What cannot be had fails the run by its name; nothing is skipped.
 
+mod kernel;
 mod run;
 mod setup;
 
@@ -16,6 +17,7 @@ cargo xtask test [FILTER…]   install what the tests need (it says what), then 
 cargo xtask lint             formatting and clippy, warnings are errors
 cargo xtask setup            only install what the tests need
 cargo xtask deny             licences, bans and advisories, by cargo-deny
+cargo xtask kernel           the native driver's suite on Debian's own kernel, in QEMU
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Some((verb, [])) if verb == "lint" => lint(),
         Some((verb, [])) if verb == "setup" => setup::all().map(|_| ()),
         Some((verb, [])) if verb == "deny" => deny(),
+        Some((verb, [])) if verb == "kernel" => kernel::run(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
