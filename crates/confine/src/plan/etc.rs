@@ -117,6 +117,9 @@ const ROOTS: &str = "/etc/ssl/certs";
 /// Debian's store of roots for every Java.
 const JAVA_ROOTS: &str = "/etc/ssl/certs/java/cacerts";
 
+/// No more is copied: an image may have as many files as it likes.
+const MOST_COPIED: u64 = 1 << 20;
+
 /// Everything under `/etc`.
 pub(super) fn steps(inputs: &PlanInputs) -> Result<Vec<Step>, PlanError> {
     let mut steps = taken(inputs.system)?;
@@ -142,9 +145,13 @@ fn taken(system: System) -> Result<Vec<Step>, PlanError> {
             found.insert(entry.path(), entry.metadata().map_err(failed)?);
         }
     }
-    let step = |(path, about): (&PathBuf, &fs::Metadata)| match is_copied(about) {
-        true => Ok(Step::Copy(path.clone())),
-        false => repeat(path, about.is_symlink()),
+    let mut room = MOST_COPIED;
+    let step = |(path, about): (&PathBuf, &fs::Metadata)| match room.checked_sub(about.len()) {
+        Some(left) if is_copied(about) => {
+            room = left;
+            Ok(Step::Copy(path.clone()))
+        }
+        _ => repeat(path, about.is_symlink()),
     };
     let mut steps = found.iter().map(step).collect::<Result<Vec<_>, _>>()?;
     for below in TAKEN_BELOW {
@@ -153,9 +160,10 @@ fn taken(system: System) -> Result<Vec<Step>, PlanError> {
     Ok(steps)
 }
 
-/// A file of a few pages costs less as a copy than as a mount.
+/// A file of a few pages that everybody reads costs less as a copy than as a mount. Whose it is cannot be told from
+/// inside the namespace.
 fn is_copied(about: &fs::Metadata) -> bool {
-    about.is_file() && about.len() <= 32 << 10 && about.mode() & 0o777 == 0o644 && about.uid() == 0
+    about.is_file() && about.len() <= 32 << 10 && about.mode() & 0o777 == 0o644
 }
 
 /// Whether a path stays among the system's files, where links lead it. What is read of an image is read by the
@@ -256,5 +264,22 @@ mod tests {
         assert!(found && !followed);
         assert!(is_systems(Path::new("/etc")));
         assert!(!is_systems(Path::new("/nonexistent")));
+    }
+
+    /// In a user namespace root's files look like nobody's.
+    #[test]
+    fn a_small_file_is_copied_whoever_has_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::temp_dir().join(format!("chiton-copied-{}", std::process::id()));
+        let copied = |mode: u32, length: u64| {
+            let file = fs::File::create(&path).unwrap();
+            file.set_len(length).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+            is_copied(&fs::metadata(&path).unwrap())
+        };
+        let told = [copied(0o644, 9), copied(0o640, 9), copied(0o4644, 9), copied(0o644, 32769)];
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told, [true, false, true, false]);
+        assert!(!is_copied(&fs::metadata("/etc").unwrap()));
     }
 }
