@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use chiton_api::control::{LayerReport, SupervisorReply, SupervisorRequest, SupervisorStatus};
+use chiton_api::control::{CreateSandbox, LayerReport, SupervisorReply, SupervisorRequest, SupervisorStatus};
 use chiton_driver::{
     Capabilities, ComputeDriver, DriverError, DriverName, EnforcementReport, Exit, FilesystemPolicy, Launch,
     LayerCheck, LimitsHit, Link, ProxyConfig, PullStep, Resources, Result, SandboxHandle, SandboxId,
@@ -16,14 +17,14 @@ use chiton_driver::{
 };
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
-    folder::{self, Folder, Folders, PROXY, Record},
+    folder::{self, Folder, Folders, Record, Whom},
     limits,
-    platform::{Platform, Starting},
+    platform::{At, Platform, Starting},
     process::ProcessId,
-    proxy::{AttachError, Proxies},
+    proxy::Proxies,
     supervisor::{self, Captured},
     wire,
 };
@@ -32,6 +33,8 @@ use crate::{
 const STUBBORN: Duration = Duration::from_secs(5);
 /// Where a supervisor says nothing for so long, it is asked why.
 const SILENCE: Duration = Duration::from_secs(2);
+/// When a supervisor that cannot be reached for now is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit::of(137);
 
@@ -98,9 +101,50 @@ impl<P: Platform> HostDriver<P> {
         let identity = self.platform.identity(&place);
         drop(one_at_a_time);
         let papers = supervisor::papers(folder, spec)?;
-        self.platform.start(Starting { folder, papers: &papers, place, write: &write }).await?;
+        let apart = self.platform.is_apart(&place);
+        self.platform.start(Starting { folder, spec, papers: &papers, place, write: &write }).await?;
         drop(papers);
-        supervisor::create(folder, spec, identity).await
+        let request = SupervisorRequest::Create(CreateSandbox { name: spec.name.clone(), identity });
+        supervisor::captured(self.ask(&spec.id, &request).await?, apart)
+    }
+
+    async fn connect(&self, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
+        let folder = self.folders.of(id);
+        let record = folder.record::<P::Place>().ok_or_else(|| DriverError::NotRunning(id.clone()))?;
+        self.platform.reach(&record.place, At { id, folder: &folder, whom }).await
+    }
+
+    async fn ask(
+        &self,
+        id: &SandboxId,
+        request: &SupervisorRequest,
+    ) -> Result<(SupervisorReply, Vec<OwnedFd>)> {
+        supervisor::ask(self.connect(id, Whom::Supervisor).await?, id, request).await
+    }
+
+    /// Has a proxy that is started here enforce.
+    async fn attach_here(&self, handle: &SandboxHandle, mut config: ProxyConfig) -> Result<()> {
+        let (folder, mut record) = self.of(handle)?;
+        let io = |doing| move |source| DriverError::Io { doing, source };
+        let kept = self.captured().remove(&handle.id);
+        let captured = match kept {
+            Some(captured) => captured,
+            None => supervisor::captured(self.ask(&handle.id, &SupervisorRequest::Listeners).await?, false)?,
+        };
+        if let Some(old) = record.proxy.take().and_then(ProcessId::hold) {
+            old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
+        }
+        let events = folder::append_to(&record.spec.proxy_events);
+        let events = events.map_err(io("cannot open the sandbox's event file"))?;
+        config.listeners = captured.listeners;
+        let mut descriptors = captured.descriptors;
+        descriptors.push(events.into());
+        let spare = self.proxies.take().map_err(io("cannot start the sandbox's proxy"))?;
+        // Written down before it knows anything: a gateway after this one ends it.
+        self.update(handle, |record| record.proxy = Some(spare.id()))?;
+        let enforcing = spare.attach(&folder, config, &descriptors).await;
+        self.proxies.refill_soon();
+        Ok(enforcing?)
     }
 
     /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see. It ends
@@ -131,12 +175,11 @@ impl<P: Platform> HostDriver<P> {
     }
 
     async fn simple(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<SupervisorReply> {
-        let folder = self.folders.of(&handle.id);
-        Ok(self.answered(handle, supervisor::ask(&folder, &handle.id, request)).await?.0)
+        Ok(self.answered(handle, self.ask(&handle.id, request)).await?.0)
     }
 
     async fn session(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<Link> {
-        let mut link = supervisor::connect(&self.folders.of(&handle.id), &handle.id).await?;
+        let mut link = self.connect(&handle.id, Whom::Supervisor).await?;
         let asked = async {
             let answer = wire::ask_soon(&mut link, request).await;
             answer.map_err(|e| supervisor::broken(&e, &handle.id))
@@ -167,28 +210,53 @@ impl<P: Platform> HostDriver<P> {
 
     /// A request that is answered by the end of the main program, or by what is written about it.
     async fn until_exit(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<Exit> {
-        let (folder, record) = self.of(handle)?;
-        let asked = async {
-            let mut link = supervisor::connect(&folder, &handle.id).await?;
-            let answer = wire::ask(&mut link, request).await;
-            let (reply, _) = answer.map_err(|e| supervisor::broken(&e, &handle.id))?;
-            match supervisor::refusal(reply)? {
-                SupervisorReply::Exited(exit) => {
-                    drop(link);
-                    // It ends by itself once every session has the last of the output, or takes no more of it.
-                    self.platform.settled(&record.place).await;
-                    Ok(exit)
-                }
-                _ => Err(supervisor::unexpected()),
-            }
-        };
-        match asked.await {
+        let (_, record) = self.of(handle)?;
+        let mut answer = self.ask_for_exit(handle, &record, request).await;
+        while matches!(answer, Err(DriverError::NotRunning(_) | DriverError::Halted(_)))
+            && self.goes_on(handle, &record).await
+        {
+            answer = self.ask_for_exit(handle, &record, request).await;
+        }
+        self.platform.written(&record.place).await;
+        match answer {
             Err(DriverError::NotRunning(id)) => {
                 self.ended(&record, None).await.ok_or(DriverError::NotRunning(id))
             }
             Ok(exit) => Ok(self.ended(&record, Some(exit)).await.unwrap_or(exit)),
             answer => answer,
         }
+    }
+
+    async fn ask_for_exit(
+        &self,
+        handle: &SandboxHandle,
+        record: &Record<P::Place>,
+        request: &SupervisorRequest,
+    ) -> Result<Exit> {
+        let mut link = self.connect(&handle.id, Whom::Supervisor).await?;
+        let answer = wire::ask(&mut link, request).await;
+        let (reply, _) = answer.map_err(|e| supervisor::broken(&e, &handle.id))?;
+        match supervisor::refusal(reply)? {
+            SupervisorReply::Exited(exit) => {
+                drop(link);
+                // It ends by itself once every session has the last of the output, or takes no more of it.
+                self.platform.settled(&record.place).await;
+                Ok(exit)
+            }
+            _ => Err(supervisor::unexpected()),
+        }
+    }
+
+    /// Whether only the way to a supervisor broke that is apart: for as long as nothing can be said, that is waited for.
+    async fn goes_on(&self, handle: &SandboxHandle, record: &Record<P::Place>) -> bool {
+        while self.platform.is_apart(&record.place) {
+            match self.status(handle).await {
+                Ok(_) => return true,
+                Err(DriverError::Halted(_)) => tokio::time::sleep(AGAIN).await,
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// How it ended, with what it ran into.
@@ -257,31 +325,14 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
             .map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
     }
 
-    async fn attach_network_proxy(&self, handle: &SandboxHandle, mut config: ProxyConfig) -> Result<()> {
-        let (folder, mut record) = self.of(handle)?;
-        let io = |doing| move |source| DriverError::Io { doing, source };
-        let kept = self.captured().remove(&handle.id);
-        let captured = match kept {
-            Some(captured) => captured,
-            None => supervisor::listeners(&folder, &handle.id).await?,
-        };
-        if let Some(old) = record.proxy.take().and_then(ProcessId::hold) {
-            old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
+    async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {
+        let (_, record) = self.of(handle)?;
+        if self.platform.is_apart(&record.place) {
+            self.captured().remove(&handle.id);
+            self.platform.attach_proxy(&record.place, config).await?;
+        } else {
+            self.attach_here(handle, config).await?;
         }
-        let events = folder::append_to(&record.spec.proxy_events);
-        let events = events.map_err(io("cannot open the sandbox's event file"))?;
-        config.listeners = captured.listeners;
-        let mut descriptors = captured.descriptors;
-        descriptors.push(events.into());
-        let spare = self.proxies.take().map_err(io("cannot start the sandbox's proxy"))?;
-        // Written down before it knows anything: a gateway after this one ends it.
-        self.update(handle, |record| record.proxy = Some(spare.id()))?;
-        let enforcing = spare.attach(&folder, config, &descriptors).await;
-        self.proxies.refill_soon();
-        enforcing.map_err(|error| match error {
-            AttachError::Io(doing, source) => DriverError::Io { doing, source },
-            AttachError::Refused(failure) => failure.into(),
-        })?;
         match self.simple(handle, &SupervisorRequest::ProxyAttached).await? {
             SupervisorReply::Done => Ok(()),
             _ => Err(supervisor::unexpected()),
@@ -350,8 +401,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn proxy_link(&self, handle: &SandboxHandle) -> Result<Link> {
-        let link = self.folders.of(&handle.id).connect(PROXY).await;
-        Ok(Box::pin(link.map_err(|_| DriverError::NotRunning(handle.id.clone()))?))
+        Ok(Box::pin(self.connect(&handle.id, Whom::Proxy).await?))
     }
 
     async fn examine(&self) -> Result<Vec<LayerCheck>> {

@@ -27,6 +27,26 @@ pub(crate) const SUPERVISOR: &str = "supervisor.sock";
 pub(crate) const PROXY: &str = "proxy.sock";
 const RECORD: &str = "record.json";
 
+/// Who is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The sandbox's supervisor.
+    Supervisor,
+    /// Its proxy.
+    Proxy,
+}
+
+impl Whom {
+    /// The name of its socket.
+    #[must_use]
+    pub const fn socket(self) -> &'static str {
+        match self {
+            Self::Supervisor => SUPERVISOR,
+            Self::Proxy => PROXY,
+        }
+    }
+}
+
 /// What is written down about a running sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record<Place> {
@@ -75,12 +95,16 @@ impl Folders {
 
 impl Folder {
     /// A folder of its own, not a sandbox's.
-    pub(crate) fn at(path: PathBuf) -> Self {
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// Makes it, for its owner only.
-    pub(crate) fn make(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn make(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)
     }
 
@@ -108,7 +132,10 @@ impl Folder {
     }
 
     /// A connection to one of its sockets.
-    pub(crate) async fn connect(&self, name: &str) -> io::Result<UnixStream> {
+    ///
+    /// # Errors
+    /// Where nobody listens.
+    pub async fn connect(&self, name: &str) -> io::Result<UnixStream> {
         let (_held, path) = self.short(name)?;
         UnixStream::connect(path).await
     }

@@ -7,18 +7,20 @@
 mod driver;
 mod folder;
 mod limits;
+mod local;
 mod platform;
 mod process;
 mod proxy;
 #[cfg(feature = "conformance")]
 pub mod stand_in;
 mod supervisor;
-mod wire;
+pub mod wire;
 
 pub use crate::{
     driver::HostDriver,
-    folder::Folder,
-    platform::{Papers, Platform, Starting},
+    folder::{Folder, Whom},
+    local::Local,
+    platform::{At, Papers, Platform, Starting},
     process::{Held, ProcessId, start},
     proxy::Proxies,
 };

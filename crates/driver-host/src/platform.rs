@@ -7,14 +7,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
+use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport, ProxyConfig};
 use chiton_driver::{
-    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
+    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxId,
+    SandboxSpec,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::mpsc;
+use tokio::{net::UnixStream, sync::mpsc};
 
-use crate::Folder;
+use crate::{Folder, Whom};
 
 /// How one platform starts supervisors, and ends everything.
 #[async_trait]
@@ -87,6 +88,32 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         LimitsHit::default()
     }
 
+    /// A connection to a sandbox's supervisor or proxy.
+    ///
+    /// # Errors
+    /// `NotRunning` where it is over; `Halted` where that is not known.
+    async fn reach(&self, _place: &Self::Place, at: At<'_>) -> Result<UnixStream> {
+        let link = at.folder.connect(at.whom.socket()).await;
+        link.map_err(|_| DriverError::NotRunning(at.id.clone()))
+    }
+
+    /// Whether supervisor and proxy are where no descriptor comes from: then [`Platform::attach_proxy`] is asked.
+    fn is_apart(&self, _place: &Self::Place) -> bool {
+        false
+    }
+
+    /// Has a proxy that is beside the supervisor enforce.
+    ///
+    /// # Errors
+    /// It does not.
+    async fn attach_proxy(&self, _place: &Self::Place, _config: ProxyConfig) -> Result<()> {
+        Err(DriverError::Unsupported(format!("the driver `{}` keeps its proxies here", self.name())))
+    }
+
+    /// Has what the sandbox's processes wrote so far in the files of its spec, where they do not write there
+    /// themselves.
+    async fn written(&self, _place: &Self::Place) {}
+
     /// See [`ComputeDriver::examine`](chiton_driver::ComputeDriver::examine).
     ///
     /// # Errors
@@ -124,10 +151,23 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Who is to be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// Of which sandbox.
+    pub id: &'a SandboxId,
+    /// Its folder in the runtime directory.
+    pub folder: &'a Folder,
+    /// Which of its processes.
+    pub whom: Whom,
+}
+
 /// What a supervisor is started with.
 pub struct Starting<'a, Place> {
     /// The sandbox's folder in the runtime directory.
     pub folder: &'a Folder,
+    /// What it is made from.
+    pub spec: &'a SandboxSpec,
     /// Where its connections arrive, its log, its events and its exit: descriptors 3 to 6 of
     /// [`chiton_api::descriptors`].
     pub papers: &'a Papers,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
+use chiton_driver::DriverError;
 use tokio::net::UnixStream;
 
 use crate::{
@@ -48,6 +49,15 @@ pub(crate) enum AttachError {
     Io(&'static str, io::Error),
     /// It refused.
     Refused(chiton_api::control::Failure),
+}
+
+impl From<AttachError> for DriverError {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Io(doing, source) => Self::Io { doing, source },
+            AttachError::Refused(failure) => failure.into(),
+        }
+    }
 }
 
 impl Proxies {
@@ -148,6 +158,11 @@ impl Waiting {
 }
 
 impl Spare {
+    /// The process itself, to be ended later.
+    pub(crate) fn held(&self) -> io::Result<Held> {
+        self.id.hold().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     /// Which process it is.
     pub(crate) fn id(&self) -> ProcessId {
         self.id

@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use chiton_api::control::{CreateSandbox, Exit, Identity, Listeners, SupervisorReply, SupervisorRequest};
+use chiton_api::control::{Exit, Listeners, SupervisorReply, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
 use tokio::net::UnixStream;
 
@@ -34,39 +34,26 @@ pub(crate) fn papers(folder: &Folder, spec: &SandboxSpec) -> Result<Papers> {
     })
 }
 
-/// Has it make the namespaces and the captured network.
-pub(crate) async fn create(folder: &Folder, spec: &SandboxSpec, identity: Identity) -> Result<Captured> {
-    let request = SupervisorRequest::Create(CreateSandbox { name: spec.name.clone(), identity });
-    captured(ask(folder, &spec.id, &request).await?)
-}
-
-/// Has it send the listeners again.
-pub(crate) async fn listeners(folder: &Folder, id: &SandboxId) -> Result<Captured> {
-    captured(ask(folder, id, &SupervisorRequest::Listeners).await?)
-}
-
-fn captured((reply, descriptors): (SupervisorReply, Vec<OwnedFd>)) -> Result<Captured> {
+/// What a supervisor sent. Where it is apart, its descriptors stay there.
+pub(crate) fn captured(
+    (reply, descriptors): (SupervisorReply, Vec<OwnedFd>),
+    apart: bool,
+) -> Result<Captured> {
     let SupervisorReply::Created(listeners) = reply else { return Err(unexpected()) };
     let told = [listeners.tcp, listeners.dns_udp, listeners.dns_tcp, listeners.dropped, listeners.owners];
     let told: usize = told.into_iter().map(usize::from).sum();
-    if told != descriptors.len() {
+    if descriptors.len() != if apart { 0 } else { told } {
         return Err(unexpected());
     }
     Ok(Captured { listeners, descriptors })
 }
 
-/// A fresh connection to the supervisor.
-pub(crate) async fn connect(folder: &Folder, id: &SandboxId) -> Result<UnixStream> {
-    folder.connect(SUPERVISOR).await.map_err(|_| DriverError::NotRunning(id.clone()))
-}
-
 /// One request that is answered at once.
 pub(crate) async fn ask(
-    folder: &Folder,
+    mut link: UnixStream,
     id: &SandboxId,
     request: &SupervisorRequest,
 ) -> Result<(SupervisorReply, Vec<OwnedFd>)> {
-    let mut link = connect(folder, id).await?;
     let answer = wire::ask_soon(&mut link, request).await;
     let (reply, descriptors) = answer.map_err(|e| broken(&e, id))?;
     Ok((refusal(reply)?, descriptors))

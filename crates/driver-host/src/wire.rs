@@ -14,10 +14,13 @@ use tokio::{
 };
 
 /// How long a set-up step may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends one message, descriptors attached to its first byte.
-pub(crate) async fn send<T: Serialize>(
+///
+/// # Errors
+/// Those of the link; a message that is too long.
+pub async fn send<T: Serialize>(
     link: &mut UnixStream,
     message: &T,
     descriptors: &[BorrowedFd<'_>],
@@ -32,7 +35,10 @@ pub(crate) async fn send<T: Serialize>(
 }
 
 /// Receives one message and what came beside it; not a byte more.
-pub(crate) async fn receive<T: DeserializeOwned>(link: &mut UnixStream) -> io::Result<(T, Vec<OwnedFd>)> {
+///
+/// # Errors
+/// The link's end, and what is no such message.
+pub async fn receive<T: DeserializeOwned>(link: &mut UnixStream) -> io::Result<(T, Vec<OwnedFd>)> {
     let mut length = [0; 4];
     let first = || Ok(chiton_sys::descriptors::receive(link.as_fd(), &mut length)?);
     let (got, descriptors) = link.async_io(Interest::READABLE, first).await?;
@@ -46,7 +52,10 @@ pub(crate) async fn receive<T: DeserializeOwned>(link: &mut UnixStream) -> io::R
 }
 
 /// One message out, one back.
-pub(crate) async fn ask<T: Serialize, R: DeserializeOwned>(
+///
+/// # Errors
+/// As [`send`] and [`receive`].
+pub async fn ask<T: Serialize, R: DeserializeOwned>(
     link: &mut UnixStream,
     message: &T,
 ) -> io::Result<(R, Vec<OwnedFd>)> {
@@ -55,7 +64,10 @@ pub(crate) async fn ask<T: Serialize, R: DeserializeOwned>(
 }
 
 /// [`ask`], but not for ever.
-pub(crate) async fn ask_soon<T: Serialize, R: DeserializeOwned>(
+///
+/// # Errors
+/// As [`ask`], and no answer within [`PATIENCE`].
+pub async fn ask_soon<T: Serialize, R: DeserializeOwned>(
     link: &mut UnixStream,
     message: &T,
 ) -> io::Result<(R, Vec<OwnedFd>)> {

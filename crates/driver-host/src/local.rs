@@ -1,0 +1,93 @@
+//! A sandbox's supervisor and proxy on this kernel, for who keeps no record of them and ends with them: a sidecar.
+
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use chiton_api::control::{ProxyConfig, SupervisorRequest};
+use chiton_driver::{DriverError, Result, SandboxId};
+use tokio::sync::Mutex;
+
+use crate::{
+    Folder, Held, Papers, Proxies,
+    folder::{self, SUPERVISOR},
+    supervisor::{self, Captured},
+};
+
+/// One sandbox.
+#[derive(Debug)]
+pub struct Local {
+    id: SandboxId,
+    folder: Folder,
+    proxies: Arc<Proxies>,
+    /// The one that enforces.
+    proxy: Mutex<Option<Held>>,
+}
+
+impl Local {
+    /// Its sockets and files are in this folder, which is there.
+    #[must_use]
+    pub fn new(id: SandboxId, folder: Folder, proxies: Arc<Proxies>) -> Self {
+        Self { id, folder, proxies, proxy: Mutex::default() }
+    }
+
+    /// Its log, the supervisor's events, the proxy's and its exit.
+    #[must_use]
+    pub fn files(&self) -> [PathBuf; 4] {
+        ["log", "supervisor.events", "proxy.events", "exit.json"].map(|name| self.folder.file(name))
+    }
+
+    /// Opens what the supervisor is given.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub fn papers(&self) -> Result<Papers> {
+        let [log, events, _, exit] = self.files();
+        let open = || {
+            Ok(Papers {
+                listener: self.folder.listen(SUPERVISOR)?,
+                log: folder::append_to(&log)?,
+                events: folder::append_to(&events)?,
+                exit: folder::write_anew(&exit)?,
+            })
+        };
+        open().map_err(io("cannot open what the supervisor is given"))
+    }
+
+    /// Has a fresh proxy enforce, in the place of the one before.
+    ///
+    /// # Errors
+    /// The supervisor does not send its listeners, or the proxy does not enforce.
+    pub async fn attach(&self, mut config: ProxyConfig) -> Result<()> {
+        let mut proxy = self.proxy.lock().await;
+        let link = self.folder.connect(SUPERVISOR).await;
+        let link = link.map_err(|_| DriverError::NotRunning(self.id.clone()))?;
+        let sent = supervisor::ask(link, &self.id, &SupervisorRequest::Listeners).await?;
+        let Captured { listeners, mut descriptors } = supervisor::captured(sent, false)?;
+        if let Some(old) = proxy.take() {
+            old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
+        }
+        let [_, _, events, _] = self.files();
+        let events = folder::append_to(&events).map_err(io("cannot open the sandbox's event file"))?;
+        descriptors.push(OwnedFd::from(events));
+        config.listeners = listeners;
+        let started = self.proxies.take().and_then(|spare| Ok((spare.held()?, spare)));
+        let (held, spare) = started.map_err(io("cannot start the sandbox's proxy"))?;
+        spare.attach(&self.folder, config, &descriptors).await?;
+        *proxy = Some(held);
+        self.proxies.refill_soon();
+        Ok(())
+    }
+
+    /// Ends the proxy, once it has written what it had left to write.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn end_proxy(&self) -> Result<()> {
+        let Some(proxy) = self.proxy.lock().await.take() else { return Ok(()) };
+        proxy.ask_to_end().await;
+        proxy.end().await.map_err(io("cannot end the sandbox's proxy"))
+    }
+}
+
+fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> DriverError {
+    move |source| DriverError::Io { doing, source }
+}
