@@ -15,7 +15,7 @@ pub use authority::Authority;
 pub use error::TlsError;
 pub use leaf::Leaves;
 pub use server::{Offered, Terminator};
-pub use upstream::{Alpn, Roots, SystemRoots, client_config, parse_certificates};
+pub use upstream::{Alpn, Roots, SystemRoots, client_config, parse_certificates, system_roots_pem};
 
 #[cfg(test)]
 mod tests;

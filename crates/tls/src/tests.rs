@@ -233,3 +233,14 @@ fn python_accepts_the_chain_strictly_by_name_and_by_address() {
         }));
     }
 }
+
+#[test]
+fn a_bundle_is_given_on_without_what_cannot_be_a_root() {
+    let (one, other) = (Authority::generate("one").unwrap(), Authority::generate("other").unwrap());
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let bundle = format!("# one\n{}{bad}\n# other\n{}", one.certificate_pem(), other.certificate_pem());
+    let given = crate::upstream::usable(&bundle);
+    assert_eq!(given.len(), 2);
+    assert_eq!(Roots::only(&given).unwrap().store.len(), 2);
+    assert!(crate::upstream::usable("").is_empty());
+}

@@ -140,6 +140,22 @@ fn system_roots() -> CertificateResult {
     }
 }
 
+/// The system's roots as PEM texts, for a process of ours where there are none. What cannot be a root is left out.
+#[must_use]
+pub fn system_roots_pem() -> Vec<String> {
+    usable(&BUNDLES.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default())
+}
+
+/// Each certificate of a bundle that can be a root, as it stands there.
+pub(crate) fn usable(bundle: &str) -> Vec<String> {
+    let sections = bundle.split_inclusive("-----END CERTIFICATE-----");
+    let of_one = |section: &str| {
+        let text = section.get(section.find("-----BEGIN CERTIFICATE-----")?..)?;
+        Some(format!("{text}\n"))
+    };
+    sections.filter_map(of_one).filter(|pem| Roots::of(std::slice::from_ref(pem)).is_ok()).collect()
+}
+
 fn add_extra(store: &mut RootCertStore, extra: &[String]) -> Result<(), TlsError> {
     for (index, pem) in extra.iter().enumerate() {
         let place = format!("`extra_ca[{index}]`");
