@@ -8,5 +8,6 @@ pub mod forward;
 pub mod frame;
 pub mod http;
 pub mod name;
+pub mod ordered;
 pub mod owner;
 pub mod paths;

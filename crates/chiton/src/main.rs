@@ -11,10 +11,11 @@ use chiton_driver_host::Proxies;
 use chiton_gateway::{MakeDrivers, Options};
 
 fn main() -> ExitCode {
-    // Before anything else: these two must carry no thread, no handler and nothing of the command line.
+    // Before anything else: these must carry no thread, no handler and nothing of the command line.
     match std::env::args_os().nth(1).as_deref().and_then(|role| role.to_str()) {
         Some("supervisor") => chiton_supervisor::run(),
         Some("proxy") => chiton_proxy::run(),
+        Some("sidecar") => chiton_driver_container::run_sidecar(),
         _ => chiton_cli::run(serve),
     }
 }
@@ -30,7 +31,7 @@ fn serve(config: Option<PathBuf>) -> ExitCode {
             |engine| Arc::new(chiton_driver_container::driver(engine, runtime, Arc::clone(&proxies)));
         vec![
             Arc::new(chiton_driver_native::driver(runtime, executable, Arc::clone(&proxies))),
-            container(Engine::docker(sockets.docker)),
+            container(Engine::docker(sockets.docker).with_sidecar(sockets.docker_sidecar)),
             container(Engine::podman(sockets.podman)),
         ]
     });

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 pub(crate) struct Client {
     pub(crate) engine: Engine,
     /// The last one that answered.
-    known: tokio::sync::Mutex<Option<Arc<Known>>>,
+    known: Mutex<Option<Arc<Known>>>,
 }
 
 /// An engine that answered.
@@ -46,7 +46,7 @@ pub(crate) struct Known {
 
 impl Client {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, known: tokio::sync::Mutex::default() }
+        Self { engine, known: Mutex::default() }
     }
 
     /// The engine, where it answers.
@@ -54,15 +54,20 @@ impl Client {
     /// # Errors
     /// It does not: where it was looked for, and what to do.
     pub(crate) async fn get(&self) -> Result<Arc<Known>> {
-        let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref()
+        // Not locked meanwhile: who asks may be left alone with its question, and others ask.
+        let known = self.known().clone();
+        if let Some(known) = known
             && let Ok(Ok(_)) = tokio::time::timeout(THERE, known.docker.ping()).await
         {
-            return Ok(Arc::clone(known));
+            return Ok(known);
         }
         let found = Arc::new(self.find().await?);
-        *known = Some(Arc::clone(&found));
+        *self.known() = Some(Arc::clone(&found));
         Ok(found)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Arc<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The devices that are asked for, where the engine gives any.

@@ -7,6 +7,7 @@ use std::{
 
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions,
 };
 
 use chiton_driver::{DriverError, Resources, Result};
@@ -21,19 +22,31 @@ pub(crate) const SANDBOX: &str = "dev.chiton.sandbox";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
     folder: String,
+    /// Whether program and socket are in a volume that it shares with a sidecar.
+    beside: bool,
 }
 
 impl Places {
     pub(crate) fn of(id: &str) -> Self {
-        Self { folder: format!("/.chiton-{id}") }
+        Self { folder: format!("/.chiton-{id}"), beside: false }
+    }
+
+    /// With a sidecar.
+    pub(crate) fn beside(id: &str) -> Self {
+        Self { beside: true, ..Self::of(id) }
+    }
+
+    /// The folder of program and socket.
+    pub(crate) fn given(&self) -> String {
+        if self.beside { format!("{}/given", self.folder) } else { self.folder.clone() }
     }
 
     pub(crate) fn program(&self) -> String {
-        format!("{}/chiton", self.folder)
+        format!("{}/chiton", self.given())
     }
 
     pub(crate) fn hand_over(&self) -> String {
-        format!("{}/hand-over", self.folder)
+        format!("{}/hand-over", self.given())
     }
 
     /// The workspace in the container. The sandbox in it has it as `/workspace`.
@@ -67,23 +80,55 @@ pub(crate) const WITHOUT: [&str; 10] = [
 /// The engine counts processors in thousand millionths.
 const NANO_IN_MILLI: i64 = 1_000_000;
 
+/// How a container has this program, and the socket that takes one connection.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// As paths of this machine.
+    Mounted {
+        /// This program.
+        program: PathBuf,
+        /// The folder with the one socket, where there is one.
+        hand_over: Option<PathBuf>,
+    },
+    /// In a volume of this container's own, where the engine puts it.
+    Volume,
+    /// From the volume of this other container.
+    Beside(String),
+}
+
 /// What it is given of this machine.
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
     /// The sandbox's id.
     pub(crate) id: &'a str,
-    /// This program.
-    pub(crate) program: PathBuf,
+    /// How it has this program.
+    pub(crate) brought: Brought,
     /// What it is to do.
     pub(crate) command: Vec<String>,
-    /// The folder of the user, and the folder with the one socket.
-    pub(crate) folders: Option<(&'a Path, &'a Path)>,
+    /// The folder of the user.
+    pub(crate) workspace: Option<&'a Path>,
     /// What the engine holds it to.
     pub(crate) resources: Resources,
     /// The profile as this engine takes it.
     pub(crate) profile: String,
     /// Devices, by their full names.
     pub(crate) gpu: &'a [String],
+}
+
+impl Given<'_> {
+    fn places(&self) -> Places {
+        match self.brought {
+            Brought::Mounted { .. } => Places::of(self.id),
+            Brought::Volume | Brought::Beside(_) => Places::beside(self.id),
+        }
+    }
+
+    fn volumes_from(&self) -> Option<Vec<String>> {
+        match &self.brought {
+            Brought::Mounted { .. } | Brought::Volume => None,
+            Brought::Beside(sidecar) => Some(vec![format!("{sidecar}:ro")]),
+        }
+    }
 }
 
 /// The engine's order: an image's files, our program as the first process, and nothing else.
@@ -101,12 +146,12 @@ pub(crate) fn order(
         env: Some(WITHOUT.iter().map(|name| format!("{name}=")).collect()),
         user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
-        entrypoint: Some(vec![Places::of(given.id).program()]),
+        entrypoint: Some(vec![given.places().program()]),
         cmd: Some(given.command.clone()),
         healthcheck: Some(no_check()),
         working_dir: Some("/".to_owned()),
         network_disabled: Some(true),
-        labels: Some(HashMap::from([(SANDBOX.to_owned(), given.id.to_owned())])),
+        labels: Some(label(given.id)),
         host_config: Some(host(engine, given)?),
         ..ContainerCreateBody::default()
     })
@@ -118,7 +163,7 @@ fn bytes(limit: Option<u64>) -> Option<i64> {
 
 /// An image's own check is a process in the container that is not in the sandbox. Podman does not say whether it has
 /// one.
-fn no_check() -> HealthConfig {
+pub(crate) fn no_check() -> HealthConfig {
     HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
@@ -156,11 +201,12 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         // Whatever the engine's own configuration says: the first process is ours.
         init: Some(false),
         mounts: Some(mounts(engine, given)?),
+        volumes_from: given.volumes_from(),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
-        auto_remove: Some(given.folders.is_some()),
+        auto_remove: Some(given.workspace.is_some()),
         // A sandbox's output goes over its own links; only an examination is read from the engine.
         log_config: Some(HostConfigLogConfig {
-            typ: Some(if given.folders.is_some() { "none" } else { "json-file" }.to_owned()),
+            typ: Some(if given.workspace.is_some() { "none" } else { "json-file" }.to_owned()),
             config: None,
         }),
         ..HostConfig::default()
@@ -187,13 +233,39 @@ fn mounts(engine: &Engine, given: &Given<'_>) -> Result<Vec<Mount>> {
             ..Mount::default()
         })
     };
-    let places = Places::of(given.id);
-    let mut mounts = vec![bind(&given.program, places.program(), true)?];
-    if let Some((workspace, hand_over)) = given.folders {
+    let places = given.places();
+    let mut mounts = match &given.brought {
+        Brought::Mounted { program, .. } => vec![bind(program, places.program(), true)?],
+        Brought::Volume => vec![volume(given.id)],
+        Brought::Beside(_) => Vec::new(),
+    };
+    if let Some(workspace) = given.workspace {
         mounts.push(bind(workspace, places.workspace(), false)?);
+    }
+    if let Brought::Mounted { hand_over: Some(hand_over), .. } = &given.brought {
         mounts.push(bind(hand_over, places.hand_over(), true)?);
     }
     Ok(mounts)
+}
+
+/// A volume without a name, for program and socket: the engine removes it with the last container that has it.
+pub(crate) fn volume(id: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(Places::beside(id).given()),
+        read_only: Some(false),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            labels: Some(label(id)),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// Marks what is a sandbox's.
+pub(crate) fn label(id: &str) -> HashMap<String, String> {
+    HashMap::from([(SANDBOX.to_owned(), id.to_owned())])
 }
 
 /// A path as the engine is told it, where it cannot mistake it for another: Podman writes a mount's fields behind one
@@ -227,12 +299,12 @@ mod tests {
     #[test]
     fn an_image_has_no_check_and_cannot_name_our_places() {
         let image = Image { id: "i".into(), ..Image::default() };
-        let folders = Some((Path::new("/w"), Path::new("/h")));
-        let given = Given {
+        let brought = Brought::Mounted { program: "/p".into(), hand_over: Some("/h".into()) };
+        let mut given = Given {
             id: "01abc",
-            program: PathBuf::from("/p"),
+            brought,
             command: vec![],
-            folders,
+            workspace: Some(Path::new("/w")),
             profile: String::new(),
             resources: Resources::default(),
             gpu: &["x.test/gpu=0".to_owned()],
@@ -247,5 +319,12 @@ mod tests {
         for mount in order.host_config.unwrap().mounts.unwrap() {
             assert!(mount.target.unwrap().starts_with("/.chiton-01abc/"));
         }
+        given.brought = Brought::Beside("c-sidecar".to_owned());
+        let order = super::order(&Engine::docker(None), &image, user, &given).unwrap();
+        assert_eq!(order.entrypoint.unwrap(), ["/.chiton-01abc/given/chiton"]);
+        let host = order.host_config.unwrap();
+        let sources: Vec<_> = host.mounts.unwrap().into_iter().filter_map(|mount| mount.source).collect();
+        assert_eq!(sources, ["/w"], "nothing of this machine but the workspace");
+        assert_eq!(host.volumes_from.unwrap(), ["c-sidecar:ro"]);
     }
 }

@@ -12,6 +12,8 @@ const DOCKER_LACKS: &str =
 #[derive(Clone, Debug)]
 pub struct Engine {
     kind: Kind,
+    /// Whether the way out is a container beside the sandbox's.
+    pub(crate) sidecar: bool,
     /// Where it is asked, in the order in which they are tried.
     pub(crate) sockets: Vec<PathBuf>,
 }
@@ -27,7 +29,13 @@ impl Engine {
     #[must_use]
     pub fn docker(socket: Option<PathBuf>) -> Self {
         let defaults = [Some(PathBuf::from("/var/run/docker.sock")), of_user("docker.sock")];
-        Self { kind: Kind::Docker, sockets: one_or(socket, defaults) }
+        Self { kind: Kind::Docker, sidecar: false, sockets: one_or(socket, defaults) }
+    }
+
+    /// Whether the way out is a second container, for an engine whose kernel is not this machine's.
+    #[must_use]
+    pub fn with_sidecar(self, sidecar: bool) -> Self {
+        Self { sidecar, ..self }
     }
 
     /// Podman: at `socket`, or where it listens by default: for an ordinary user its own, for root the system's.
@@ -36,7 +44,7 @@ impl Engine {
         let root = rustix::process::geteuid().is_root();
         let own = of_user("podman/podman.sock").filter(|_| !root);
         let defaults = [own, root.then(|| PathBuf::from("/run/podman/podman.sock"))];
-        Self { kind: Kind::Podman, sockets: one_or(socket, defaults) }
+        Self { kind: Kind::Podman, sidecar: false, sockets: one_or(socket, defaults) }
     }
 
     /// Which driver it is.
@@ -45,6 +53,16 @@ impl Engine {
         match self.kind {
             Kind::Docker => DriverName::Docker,
             Kind::Podman => DriverName::Podman,
+        }
+    }
+
+    /// What to do where the engine's kernel is another: the end of a sentence.
+    pub(crate) fn way_on(&self) -> &'static str {
+        match self.kind {
+            Kind::Docker => {
+                "; for such an engine there is `[docker] sidecar = true` in config.toml, a weaker arrangement"
+            }
+            Kind::Podman => "",
         }
     }
 

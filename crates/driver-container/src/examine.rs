@@ -20,8 +20,9 @@ use serde::Deserialize;
 use crate::{
     Container,
     client::failed,
-    container::{self, Given},
+    container::{self, Brought, Given},
     image::{self, Image},
+    sidecar::archive,
     user::User,
 };
 
@@ -55,7 +56,10 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     };
     let docker = &known.docker;
     let image = empty_image(driver, docker).await?;
-    let given = Given { command: vec!["doctor".to_owned(), "--json".to_owned()], ..driver.given(DOCTOR)? };
+    let apart = engine.sidecar;
+    let brought = if apart { Brought::Volume } else { driver.mounted(None)? };
+    let command = vec!["doctor".to_owned(), "--json".to_owned()];
+    let given = Given { command, ..driver.given(DOCTOR, brought)? };
     let user = User::own().unwrap_or(NOBODY);
     let order = container::order(engine, &image, user, &given)?;
     remove_left(driver, docker).await?;
@@ -63,6 +67,10 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let name = format!("{NAME}{}-{}", std::process::id(), now.as_nanos());
     let id = driver.client.create(docker, &name, order).await?;
+    if apart && let Err(error) = archive::bring(&driver.client, &known, &id, (DOCTOR, user)).await {
+        driver.client.remove(docker, &id).await?;
+        return Err(error);
+    }
     let late =
         || DriverError::Unsupported("the examination in the container does not come to its end".to_owned());
     let printed =
@@ -121,7 +129,7 @@ fn no_engine(error: &DriverError, mend: &str) -> LayerCheck {
     }
 }
 
-async fn empty_image(driver: &Container, docker: &Docker) -> Result<Image> {
+pub(crate) async fn empty_image(driver: &Container, docker: &Docker) -> Result<Image> {
     let engine = &driver.client.engine;
     // One that an earlier examination brought.
     if let Ok(image) = image::look_up(docker, engine, &format!("{EMPTY}:latest")).await {

@@ -17,11 +17,11 @@ mod hand_over;
 mod image;
 mod libpod;
 mod limits;
-mod mounts;
 mod pids;
 mod platform;
 mod profile;
 mod registry;
+mod sidecar;
 mod user;
 mod workspace;
 
@@ -32,6 +32,7 @@ use chiton_driver_host::{HostDriver, Proxies};
 pub use crate::{
     engine::Engine,
     platform::{Container, Place},
+    sidecar::run as run_sidecar,
 };
 
 /// Launches sandboxes in an engine's containers.

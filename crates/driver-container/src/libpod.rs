@@ -204,15 +204,13 @@ fn lost(what: &str) -> DriverError {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use bollard::models::HostConfig;
     use chiton_driver::Resources;
 
     use super::*;
     use crate::{
         Engine,
-        container::{Given, WITHOUT, order},
+        container::{Brought, Given, WITHOUT, order},
         image::Image,
         user::User,
     };
@@ -221,9 +219,9 @@ mod tests {
         let image = Image { id: "sha256:1".into(), entrypoint: vec!["/evil".into()], ..Image::default() };
         let given = Given {
             id: "01abc",
-            program: PathBuf::from("/p"),
+            brought: Brought::Mounted { program: "/p".into(), hand_over: Some("/h".into()) },
             command: vec!["supervisor".to_owned()],
-            folders: Some((Path::new("/w"), Path::new("/h"))),
+            workspace: Some(Path::new("/w")),
             profile: "/s.json".to_owned(),
             resources: Resources {
                 cpu_millis: Some(1500),

@@ -33,6 +33,10 @@ pub(crate) fn can_be_kept(engine: &Engine) -> bool {
     let second = fs::read_to_string(format!("{GROUPS}/cgroup.controllers")).unwrap_or_default();
     let second = second.split_whitespace().any(|name| name == CONTROLLER);
     let root = rustix::process::geteuid().is_root();
+    if engine.sidecar {
+        // Its groups are on another kernel.
+        return false;
+    }
     if root { second || Path::new(GROUPS).join(CONTROLLER).is_dir() } else { second && engine.is_rootless() }
 }
 

@@ -3,31 +3,40 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bollard::Docker;
-use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport};
+use bollard::{Docker, models::ContainerWaitResponse};
+use chiton_api::{
+    control::{FilesystemPolicy, Identity, Launch, LayerReport, ProxyConfig},
+    ordered::Ordered,
+};
 use chiton_driver::{
     Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
 };
-use chiton_driver_host::{Platform, ProcessId, Starting};
+use chiton_driver_host::{At, Platform, ProcessId, Starting};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
     Engine, cdi,
     client::{Client, Known, failed},
-    container::{self, Given, Places},
+    container::{self, Brought, Given, Places},
     examine,
     hand_over::{Expected, HandOver},
     image::{self, Image},
     limits,
     pids::Counted,
     profile, registry,
+    sidecar::{
+        self, Request, Until, archive,
+        files::Files,
+        near::{self, Followers, Sidecar},
+        order,
+    },
     user::User,
     workspace::Workspace,
 };
@@ -40,7 +49,9 @@ const COPY: &str = "chiton";
 /// Starts supervisors in an engine's containers.
 #[derive(Debug)]
 pub struct Container {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
+    /// What brings the files of sandboxes with a sidecar.
+    followers: Followers,
     /// What all sandboxes share: this program's copy, the profile.
     folder: PathBuf,
     /// One at a time writes there.
@@ -71,13 +82,26 @@ pub struct Place {
     /// Where its processes are counted, where they are limited.
     #[serde(default)]
     counted: Option<Counted>,
+    /// The container beside it, where that is the way out.
+    #[serde(default)]
+    sidecar: Option<Sidecar>,
+}
+
+impl Place {
+    fn places(&self) -> Places {
+        match self.sidecar {
+            Some(_) => Places::beside(&self.sandbox),
+            None => Places::of(&self.sandbox),
+        }
+    }
 }
 
 impl Container {
     pub(crate) fn new(engine: Engine, folder: PathBuf) -> Self {
         // An earlier gateway's, another program. What runs keeps its file, whether or not it has a name.
         let _ = fs::remove_file(folder.join(COPY));
-        Self { client: Client::new(engine), folder, writing: Mutex::default() }
+        let client = Arc::new(Client::new(engine));
+        Self { client, followers: Followers::default(), folder, writing: Mutex::default() }
     }
 
     /// This program as a file that the engine can mount: itself, or, where another has taken its name, a copy.
@@ -110,29 +134,39 @@ impl Container {
     }
 
     /// Makes the container. Until it is written down, it is found by its name.
-    async fn create(&self, known: &Known, place: &Place, hand_over: &Path) -> Result<String> {
+    async fn create(&self, known: &Known, place: &Place, brought: Brought) -> Result<String> {
+        let mut command = place.places().supervise();
+        if place.sidecar.is_some() {
+            command.push(ordered(place));
+        }
         let given = Given {
-            folders: Some((&place.workspace.path, hand_over)),
-            command: Places::of(&place.sandbox).supervise(),
+            workspace: Some(&place.workspace.path),
+            command,
             resources: place.resources,
             gpu: &place.gpu.names,
-            ..self.given(&place.sandbox)?
+            ..self.given(&place.sandbox, brought)?
         };
         let order = container::order(&self.client.engine, &place.image, place.user, &given)?;
         self.client.create_with(known, &place.name, order, &place.gpu.names).await
     }
 
-    /// What every container is given: this program.
-    pub(crate) fn given<'a>(&self, id: &'a str) -> Result<Given<'a>> {
-        let io = |source| DriverError::Io { doing: "cannot prepare what the container is given", source };
+    /// This program as a path of this machine.
+    pub(crate) fn mounted(&self, hand_over: Option<PathBuf>) -> Result<Brought> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(&self.folder).map_err(io)?;
-        let (program, profile) = (self.program().map_err(io)?, self.profile().map_err(io)?);
+        fs::create_dir_all(&self.folder).map_err(preparing)?;
+        Ok(Brought::Mounted { program: self.program().map_err(preparing)?, hand_over })
+    }
+
+    /// What every container is given.
+    pub(crate) fn given<'a>(&self, id: &'a str, brought: Brought) -> Result<Given<'a>> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::create_dir_all(&self.folder).map_err(preparing)?;
+        let profile = self.profile().map_err(preparing)?;
         Ok(Given {
             id,
-            program,
+            brought,
             profile,
-            folders: None,
+            workspace: None,
             command: Vec::new(),
             resources: Resources::default(),
             gpu: &[],
@@ -148,7 +182,7 @@ impl Container {
         let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
         docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
-        let places = Places::of(&place.sandbox);
+        let places = place.places();
         let ordered = [places.workspace(), places.program(), places.hand_over()];
         let ordered_by_image = place.image.volumes.iter().chain(&ordered).map(Path::new);
         let expected = Expected {
@@ -160,17 +194,78 @@ impl Container {
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
             given = hand_over.give(starting.papers, &expected) => given.map_err(|error| self.not_here(&error)),
-            end = ended.next() => Err(DriverError::Unsupported(format!(
-                "the first process of the container ended before it had begun{}: `chiton doctor --driver {}` tries \
-                 what it needs",
-                match end {
-                    Some(Ok(end)) => format!(" (status {})", end.status_code),
-                    Some(Err(error)) => format!(" ({})", crate::client::plain(&error)),
-                    None => String::new(),
-                },
-                self.client.engine.name()
-            ))),
+            end = ended.next() => Err(self.ended_early(end)),
         }
+    }
+
+    fn ended_early(
+        &self,
+        end: Option<std::result::Result<ContainerWaitResponse, bollard::errors::Error>>,
+    ) -> DriverError {
+        DriverError::Unsupported(format!(
+            "the first process of the container ended before it had begun{}: `chiton doctor --driver {}` tries what \
+             it needs",
+            match end {
+                Some(Ok(end)) => format!(" (status {})", end.status_code),
+                Some(Err(error)) => format!(" ({})", crate::client::plain(&error)),
+                None => String::new(),
+            },
+            self.client.engine.name()
+        ))
+    }
+
+    /// The same where the way out is a sidecar: that is made first, and gives what the supervisor holds.
+    async fn start_beside(
+        &self,
+        known: &Known,
+        starting: &mut Starting<'_, Place>,
+        sidecar: &Sidecar,
+    ) -> Result<()> {
+        let (client, docker) = (&self.client, &known.docker);
+        if !sidecar.files.fit() {
+            return Err(DriverError::Unsupported(
+                "the events of its earlier starts do not fit into a sidecar: make another sandbox".to_owned(),
+            ));
+        }
+        let image = examine::empty_image(self, docker).await?;
+        let order = order::order(&starting.place.sandbox, &image, starting.place.user);
+        client.create(docker, &sidecar.container, order).await?;
+        let whose = (starting.place.sandbox.as_str(), starting.place.user);
+        archive::bring(client, known, &sidecar.container, whose).await?;
+        let id = self.create(known, &starting.place, Brought::Beside(sidecar.container.clone())).await?;
+        starting.place.container = Some(id.clone());
+        starting.keep()?;
+        sidecar.start(client, known).await?;
+        let mut link = sidecar.begin_sandbox(client, &starting.place.places().hand_over()).await?;
+        docker.start_container(&id, None).await.map_err(failed(&client.engine, "start the container"))?;
+        let mut ended = std::pin::pin!(docker.wait_container(&id, None));
+        let mut given = std::pin::pin!(near::answer(&mut link));
+        let reply = tokio::select! {
+            reply = &mut given => reply,
+            // It may have told why.
+            end = ended.next() => match tokio::time::timeout(DEATH, given).await {
+                Ok(Err(error @ DriverError::Unsupported(_))) => Err(error),
+                _ => Err(self.ended_early(end)),
+            },
+        };
+        reply?;
+        // Which folder the engine has mounted cannot be seen from here; whether it is still the one at the path can.
+        match Workspace::at(&starting.place.workspace.path) {
+            Ok((now, _)) if now == starting.place.workspace => Ok(()),
+            _ => Err(DriverError::Unsupported(
+                "the workspace was replaced while the container started: try again".to_owned(),
+            )),
+        }
+    }
+
+    /// The sandbox first, then the proxy with what it has left to write, then the rest.
+    async fn end_beside(&self, known: &Known, place: &Place, sidecar: &Sidecar) -> Result<()> {
+        let container = place.container.as_ref().unwrap_or(&place.name);
+        let removed = self.client.remove(&known.docker, container).await;
+        sidecar.take(&self.client, Until::Ended).await;
+        self.followers.end(&sidecar.sandbox);
+        sidecar.remove(&self.client, known).await?;
+        removed
     }
 
     fn not_here(&self, error: &io::Error) -> DriverError {
@@ -181,9 +276,28 @@ impl Container {
         }
         DriverError::Unsupported(format!(
             "the container's first process did not reach this gateway ({error}): the engine must run on this \
-             machine's own kernel, not in a virtual machine or on another host"
+             machine's own kernel, not in a virtual machine or on another host{}",
+            self.client.engine.way_on()
         ))
     }
+}
+
+/// What the supervisor is to find of itself.
+fn ordered(place: &Place) -> String {
+    let (User { uid, gid }, resources) = (place.user, &place.resources);
+    let places = place.places();
+    let ordered = Ordered {
+        uid,
+        gid,
+        memory: resources.memory,
+        cpus: resources.cpu_millis.is_some(),
+        mounts: place.image.volumes.iter().cloned().chain([places.given(), places.workspace()]).collect(),
+    };
+    serde_json::to_string(&ordered).unwrap_or_default()
+}
+
+fn preparing(source: io::Error) -> DriverError {
+    DriverError::Io { doing: "cannot prepare what the container is given", source }
 }
 
 #[async_trait]
@@ -210,6 +324,14 @@ impl Platform for Container {
 
     async fn place(&self, spec: &SandboxSpec, _others: &[Place]) -> Result<Place> {
         self.check_resources(&spec.resources)?;
+        let sidecar = self.client.engine.sidecar;
+        if sidecar && !spec.gpu.is_none() {
+            return Err(DriverError::Unsupported(
+                "`static.gpu` cannot be given beside a sidecar, since its devices cannot be looked at from here: leave \
+                 it out, or leave `[docker] sidecar` out"
+                    .to_owned(),
+            ));
+        }
         let name = spec.image.as_deref().ok_or_else(|| {
             DriverError::Unsupported("a container's files are an image's: add --image IMAGE".to_owned())
         })?;
@@ -218,9 +340,15 @@ impl Platform for Container {
         let user = User::for_workspace(&workspace, owner)?;
         let known = self.client.get().await?;
         let image = image::look_up(&known.docker, &self.client.engine, name).await?;
+        let container = format!("chiton-{}-{}", spec.name, spec.id);
+        let sidecar = sidecar.then(|| Sidecar {
+            sandbox: spec.id.clone(),
+            container: order::name(&container),
+            files: Files::of(spec),
+        });
         Ok(Place {
             sandbox: spec.id.to_string(),
-            name: format!("chiton-{}-{}", spec.name, spec.id),
+            name: container,
             container: None,
             process: None,
             engine: known.about.clone(),
@@ -230,14 +358,19 @@ impl Platform for Container {
             resources: spec.resources,
             gpu: self.client.devices(&known, &spec.gpu).await?,
             counted: None,
+            sidecar,
         })
     }
 
     async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
         let io = |source| DriverError::Io { doing: "cannot make the socket for the container", source };
         let known = self.client.get().await?;
+        if let Some(sidecar) = starting.place.sidecar.clone() {
+            return self.start_beside(&known, &mut starting, &sidecar).await;
+        }
         let hand_over = HandOver::open(starting.folder).map_err(io)?;
-        let id = self.create(&known, &starting.place, &hand_over.folder).await?;
+        let brought = self.mounted(Some(hand_over.folder.clone()))?;
+        let id = self.create(&known, &starting.place, brought).await?;
         starting.place.container = Some(id);
         starting.keep()?;
         let process = self.hand_over(&known.docker, &starting, hand_over).await?;
@@ -265,7 +398,7 @@ impl Platform for Container {
                 path.display()
             )));
         }
-        let places = Places::of(&place.sandbox);
+        let places = place.places();
         let workspace = PathBuf::from(places.workspace());
         let inside = |path: &PathBuf| {
             path.strip_prefix(&place.workspace.path)
@@ -314,13 +447,41 @@ impl Platform for Container {
             names => format!("; with {}", names.join(", ")),
         };
         let detail = format!(
-            "{}, image {}; no network, no capability, user {} of the host, {} system calls{devices}",
+            "{}, image {}; no network, no capability, user {} of the host, {} system calls{devices}{}",
             place.engine,
             place.image.id,
             place.user,
-            profile::count()
+            profile::count(),
+            if place.sidecar.is_some() { sidecar::REPORTED } else { "" }
         );
         Some(LayerReport { layer: "container".into(), enforced: true, detail })
+    }
+
+    async fn reach(&self, place: &Place, at: At<'_>) -> Result<UnixStream> {
+        let Some(sidecar) = &place.sidecar else {
+            let link = at.folder.connect(at.whom.socket()).await;
+            return link.map_err(|_| DriverError::NotRunning(at.id.clone()));
+        };
+        self.followers.ensure(&self.client, sidecar);
+        sidecar.speak(&self.client, at.whom.socket()).await
+    }
+
+    fn is_apart(&self, place: &Place) -> bool {
+        place.sidecar.is_some()
+    }
+
+    async fn attach_proxy(&self, place: &Place, mut config: ProxyConfig) -> Result<()> {
+        let sidecar =
+            place.sidecar.as_ref().ok_or_else(|| near::broken(io::ErrorKind::NotConnected.into()))?;
+        // It has no file of any system.
+        config.upstream.extra_ca.extend(chiton_tls::system_roots_pem());
+        sidecar.ask(&self.client, &Request::Attach(Box::new(config))).await
+    }
+
+    async fn written(&self, place: &Place) {
+        if let Some(sidecar) = &place.sidecar {
+            sidecar.take(&self.client, Until::Now).await;
+        }
     }
 
     async fn pull(&self, image: &str, told: &mpsc::Sender<PullStep>) -> Result<()> {
@@ -357,6 +518,9 @@ impl Platform for Container {
             let _ = tokio::time::timeout(DEATH, first.ended()).await;
         }
         let known = self.client.get().await?;
+        if let Some(sidecar) = &place.sidecar {
+            return self.end_beside(&known, place, sidecar).await;
+        }
         // Its name holds the sandbox's id, and is nobody else's. What an engine says of a container is not asked for:
         // Podman knows states that Docker's API does not.
         let container = place.container.as_ref().unwrap_or(&place.name);
@@ -371,6 +535,18 @@ impl Platform for Container {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_elsewhere_is_told_of_the_sidecar() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |engine| {
+            Container::new(engine, folder.path().to_owned())
+                .not_here(&io::ErrorKind::TimedOut.into())
+                .to_string()
+        };
+        assert!(said(Engine::docker(None)).contains("`[docker] sidecar = true` in config.toml"));
+        assert!(!said(Engine::podman(None)).contains("sidecar"));
+    }
 
     #[tokio::test]
     async fn a_sandbox_ends_though_its_engine_does_not_answer() {
@@ -390,6 +566,7 @@ mod tests {
             resources: Resources::default(),
             gpu: cdi::Given::default(),
             counted: None,
+            sidecar: None,
         };
         let ended = Container::new(engine, folder.path().to_owned()).end(&place).await;
         assert!(matches!(ended, Err(DriverError::Unsupported(_))));

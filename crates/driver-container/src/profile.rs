@@ -58,9 +58,39 @@ const REFUSED: &[&str] = &[
 /// the container's network: `AF_VSOCK` to the machine around this one, `AF_ALG` into the kernel.
 const FAMILIES: [u32; 4] = [1, 2, 10, 16];
 
+/// What the supervisor makes a sandbox with, and a sidecar has no use for.
+const OF_SUPERVISOR: &[&str] = &[
+    "chroot",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "pidfd_getfd",
+    "pivot_root",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "setns",
+    "umount2",
+    "unshare",
+];
+
 /// The profile's text: what is known and not refused passes, everything else is EPERM.
 pub(crate) fn text() -> String {
-    let passes = |name: &&str| !REFUSED.contains(name) && *name != "socket";
+    without(&[])
+}
+
+/// The same for a sidecar.
+pub(crate) fn of_sidecar() -> String {
+    without(OF_SUPERVISOR)
+}
+
+fn without(more: &[&str]) -> String {
+    let passes = |name: &&str| !REFUSED.contains(name) && !more.contains(name) && *name != "socket";
     let names: Vec<_> = Syscall::all().map(Syscall::name).filter(passes).collect();
     let mut calls = vec![json!({ "names": names, "action": "SCMP_ACT_ALLOW" })];
     calls.extend(FAMILIES.map(|family| {
@@ -87,11 +117,12 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_known_by_its_name() {
-        for name in REFUSED {
+        for name in REFUSED.iter().chain(OF_SUPERVISOR) {
             assert!(Syscall::by_name(name).is_some(), "{name}");
         }
         assert!(count() > 300);
-        assert!(!text().contains("\"bpf\""));
+        assert!(!text().contains("\"bpf\"") && text().contains("\"unshare\""));
+        assert!(!of_sidecar().contains("\"unshare\""));
     }
 
     #[test]

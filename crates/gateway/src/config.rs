@@ -82,8 +82,8 @@ pub(crate) struct Config {
     vault: Option<VaultSection>,
     aws: AwsSection,
     exec: BTreeMap<String, ExecSection>,
-    docker: EngineSection,
-    podman: EngineSection,
+    docker: DockerSection,
+    podman: PodmanSection,
     #[serde(skip)]
     file: PathBuf,
 }
@@ -103,10 +103,18 @@ impl Default for GatewaySection {
     }
 }
 
-/// `[docker]` and `[podman]`.
+/// `[docker]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct EngineSection {
+struct DockerSection {
+    socket: Option<PathBuf>,
+    sidecar: bool,
+}
+
+/// `[podman]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PodmanSection {
     socket: Option<PathBuf>,
 }
 
@@ -115,6 +123,8 @@ struct EngineSection {
 pub struct EngineSockets {
     /// `[docker] socket`.
     pub docker: Option<PathBuf>,
+    /// `[docker] sidecar`: the way out is a second container, for an engine whose kernel is not this machine's.
+    pub docker_sidecar: bool,
     /// `[podman] socket`.
     pub podman: Option<PathBuf>,
 }
@@ -176,7 +186,11 @@ impl TryFrom<String> for BaseUrlText {
 impl Config {
     /// Where container engines listen, read once at the gateway's start.
     pub(crate) fn engine_sockets(&self) -> EngineSockets {
-        EngineSockets { docker: self.docker.socket.clone(), podman: self.podman.socket.clone() }
+        EngineSockets {
+            docker: self.docker.socket.clone(),
+            docker_sidecar: self.docker.sidecar,
+            podman: self.podman.socket.clone(),
+        }
     }
 
     /// Reads the file in use; without one, everything is as by default.
@@ -370,6 +384,15 @@ mod tests {
         assert!(parse("[upstream.resolve]\n\"api.github.com:443\" = \"localhost:1\"").is_err());
         assert!(parse("[upstream]\nextra_ca = [\"ca.pem\"]").is_err());
         assert!(parse("[gateway]\ndefault_driver = \"lxc\"").is_err());
+    }
+
+    #[test]
+    fn a_sidecar_is_dockers_alone_and_asked_for() {
+        let sockets = parse("[docker]\nsidecar = true\n").unwrap().engine_sockets();
+        assert!(sockets.docker_sidecar && sockets.docker.is_none());
+        assert!(!parse("[docker]\nsocket = \"/s\"\n").unwrap().engine_sockets().docker_sidecar);
+        let error = parse("[podman]\nsidecar = true\n").unwrap_err().to_string();
+        assert!(error.contains("unknown field `sidecar`"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod launch;
 mod link;
 mod links;
 mod log;
+mod ordered;
 mod outer;
 mod owners;
 mod partner;
@@ -36,9 +37,10 @@ mod standings;
 
 use std::process::ExitCode;
 
-/// The hidden subcommand `chiton supervisor [SOCKET]`. For the first lines of the process: it takes the descriptors
+/// The hidden subcommand `chiton supervisor [SOCKET [ORDERED]]`. For the first lines of the process: it takes the descriptors
 /// of [`chiton_api::descriptors`] and forks, so that there may be no thread and no other descriptor yet. With a
-/// socket's path, as the first process of a container, it fetches them there.
+/// socket's path, as the first process of a container, it fetches them there; with what was ordered for it (JSON of
+/// [`chiton_api::ordered::Ordered`]) it looks at itself first.
 #[must_use]
 pub fn run() -> ExitCode {
     match outer::run() {

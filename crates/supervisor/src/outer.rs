@@ -58,7 +58,9 @@ impl Papers {
 pub(crate) fn run() -> io::Result<()> {
     let (papers, gate, counted) = match std::env::args_os().nth(2) {
         Some(socket) => {
-            let (papers, gate) = hand_over::fetch(Path::new(&socket))?;
+            let ordered = std::env::args_os().nth(3);
+            let ordered = ordered.map(|text| serde_json::from_slice(text.as_encoded_bytes())).transpose()?;
+            let (papers, gate) = hand_over::fetch(Path::new(&socket), ordered)?;
             (papers, gate, Counted::of_container())
         }
         None => {

@@ -13,6 +13,7 @@ pub mod file;
 pub mod landlock;
 pub mod memory;
 pub mod mount;
+pub mod mounts;
 pub mod namespace;
 pub mod netlink;
 pub mod notify;

@@ -22,6 +22,9 @@ use tempfile::TempDir;
 /// Has a shell and little else.
 pub(crate) const IMAGE: &str = "busybox";
 
+/// Docker, whose containers have a sidecar for the way out.
+pub(crate) const SIDECAR: &str = "docker-sidecar";
+
 /// Containers of an engine share its names: each sandbox has an id of its own.
 static NEXT: AtomicU32 = AtomicU32::new(10);
 
@@ -31,7 +34,11 @@ pub(crate) struct Containers(Engine);
 impl Containers {
     pub(crate) fn of(engine: &str, socket: &str) -> Self {
         let socket = Some(PathBuf::from(socket));
-        Self(if engine == "docker" { Engine::docker(socket) } else { Engine::podman(socket) })
+        Self(match engine {
+            "docker" => Engine::docker(socket),
+            SIDECAR => Engine::docker(socket).with_sidecar(true),
+            _ => Engine::podman(socket),
+        })
     }
 
     /// A driver with its runtime directory in this folder.

@@ -5,8 +5,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{recorded, runtime_folder};
 
+pub(crate) const FIRST: &str = "with its first process everything dies";
+
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "with its first process everything dies", run: |fixture| Box::pin(first(fixture)) },
+    Case { name: FIRST, run: |fixture| Box::pin(first(fixture)) },
     Case { name: "what cannot be made leaves nothing", run: |fixture| Box::pin(refused(fixture)) },
 ];
 

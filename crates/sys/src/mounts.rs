@@ -20,8 +20,11 @@ const NODES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "
 const WRITTEN: &[&str] =
     &["/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv", "/run/secrets"];
 
-/// Where a process has something mounted that is at none of these places, and is no engine's usual.
-pub(crate) fn foreign(process: i32, ordered: &[&Path]) -> io::Result<Option<String>> {
+/// Where a process (its number, or `self`) has something mounted that is at none of these places, and is no engine's usual.
+///
+/// # Errors
+/// Where that cannot be read.
+pub fn foreign(process: &str, ordered: &[&Path]) -> io::Result<Option<String>> {
     let root = open(format!("/proc/{process}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let places = WRITTEN.iter().map(Path::new).chain(ordered.iter().copied());
     // What cannot be looked at is known by its name alone.

@@ -1,0 +1,265 @@
+//! What a sandbox's processes write: files that grow, in the sidecar's memory and, a moment later, here.
+//!
+//! A piece on the wire: which file, one byte; where it begins, `u64`; how long it is, `u32`, at most [`LONGEST`]; then so
+//! many bytes. Numbers are in network byte order. Where a piece begins earlier than the file ends here, only the rest is
+//! taken; one that begins later is an error. So two may send the same at a time, and nothing comes twice.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chiton_driver::SandboxSpec;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// No piece carries more.
+const LONGEST: usize = 256 << 10;
+/// What they may take in the sidecar's memory, all together.
+pub(crate) const MOST: u64 = 512 << 20;
+/// When files are looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Files of lines, of which only whole ones are sent: half a line may be taken back.
+const OF_LINES: [usize; 2] = [1, 2];
+
+/// How long the files are: the log, the supervisor's events, the proxy's, the exit.
+pub(crate) type Lengths = [u64; 4];
+
+/// The four files, in the same order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Files {
+    paths: [PathBuf; 4],
+    /// One at a time appends.
+    #[serde(skip)]
+    writing: Writing,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Writing(Arc<Mutex<()>>);
+
+impl PartialEq for Writing {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Writing {}
+
+impl Files {
+    /// Those of a sandbox on this machine.
+    pub(crate) fn of(spec: &SandboxSpec) -> Self {
+        Self::at([&spec.log, &spec.supervisor_events, &spec.proxy_events, &spec.exit].map(PathBuf::clone))
+    }
+
+    /// At these paths.
+    pub(crate) fn at(paths: [PathBuf; 4]) -> Self {
+        Self { paths, writing: Writing::default() }
+    }
+
+    /// How long they are. One that is not there has no length yet.
+    pub(crate) fn lengths(&self) -> Lengths {
+        self.paths.each_ref().map(|path| fs::metadata(path).map_or(0, |about| about.len()))
+    }
+
+    /// Whether a sidecar has room for what is written already.
+    pub(crate) fn fit(&self) -> bool {
+        let events = OF_LINES.iter().filter_map(|index| self.lengths().get(*index).copied());
+        events.sum::<u64>() < MOST
+    }
+
+    /// The event files' bytes, up to these lengths.
+    pub(crate) async fn send_events(
+        &self,
+        have: Lengths,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        for index in OF_LINES {
+            let (Some(path), Some(&length)) = (self.paths.get(index), have.get(index)) else { continue };
+            if length > 0 {
+                let file = tokio::fs::File::open(path).await?;
+                whole(tokio::io::copy(&mut file.take(length), to).await?, length)?;
+            }
+        }
+        to.flush().await
+    }
+
+    /// Makes them as long as they are elsewhere. Of the log nothing but that counts.
+    pub(crate) async fn receive_events(
+        &self,
+        have: Lengths,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<()> {
+        for (index, (path, length)) in self.paths.iter().zip(have).enumerate() {
+            if OF_LINES.contains(&index) {
+                let mut file = tokio::fs::File::create_new(path).await?;
+                whole(tokio::io::copy(&mut (&mut *from).take(length), &mut file).await?, length)?;
+                file.flush().await?;
+            } else {
+                File::create_new(path)?.set_len(length)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what they hold beyond these lengths, once or for as long as somebody reads.
+    pub(crate) async fn send(
+        &self,
+        mut have: Lengths,
+        to: &mut (impl AsyncWrite + Unpin),
+        once: bool,
+    ) -> io::Result<()> {
+        loop {
+            let mut sent = false;
+            for (index, (path, have)) in self.paths.iter().zip(&mut have).enumerate() {
+                let piece = piece(path, *have, OF_LINES.contains(&index))?;
+                if piece.is_empty() {
+                    continue;
+                }
+                let length = u32::try_from(piece.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+                to.write_u8(u8::try_from(index).unwrap_or(u8::MAX)).await?;
+                to.write_u64(*have).await?;
+                to.write_u32(length).await?;
+                to.write_all(&piece).await?;
+                *have += u64::from(length);
+                sent = true;
+            }
+            to.flush().await?;
+            match (sent, once) {
+                (true, _) => {}
+                (false, true) => return Ok(()),
+                (false, false) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// Takes pieces until there are no more.
+    pub(crate) async fn receive(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+        loop {
+            let index = match from.read_u8().await {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                index => usize::from(index?),
+            };
+            let (begin, length) = (from.read_u64().await?, from.read_u32().await?);
+            let path = self.paths.get(index).ok_or(io::ErrorKind::InvalidData)?;
+            let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST);
+            let mut piece = vec![0; length.ok_or(io::ErrorKind::InvalidData)?];
+            from.read_exact(&mut piece).await?;
+            self.append(path, begin, &piece)?;
+        }
+    }
+
+    fn append(&self, path: &PathBuf, begin: u64, piece: &[u8]) -> io::Result<()> {
+        let _one_at_a_time = self.writing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let known = file.metadata()?.len().checked_sub(begin).ok_or(io::ErrorKind::InvalidData)?;
+        let new = usize::try_from(known).ok().and_then(|known| piece.get(known..));
+        file.write_all(new.unwrap_or_default())
+    }
+}
+
+fn whole(copied: u64, length: u64) -> io::Result<()> {
+    if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// What a file holds from here on, as much as one piece carries.
+fn piece(path: &PathBuf, begin: u64, whole_lines: bool) -> io::Result<Vec<u8>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    // Longer than all of them together may be is only said to be so.
+    let end = file.metadata()?.len().min(MOST);
+    let more = usize::try_from(end.saturating_sub(begin)).unwrap_or(LONGEST);
+    let mut piece = vec![0; more.min(LONGEST)];
+    let read = file.read_at(&mut piece, begin)?;
+    piece.truncate(read);
+    if whole_lines && read < LONGEST {
+        let end = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        piece.truncate(end);
+    }
+    Ok(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(folder: &tempfile::TempDir, side: &str) -> Files {
+        Files::at(["log", "s", "p", "exit"].map(|name| folder.path().join(format!("{side}-{name}"))))
+    }
+
+    async fn pass(from: &Files, to: &Files) {
+        let (mut one, mut other) = tokio::io::duplex(1000);
+        let send = async {
+            from.send(to.lengths(), &mut one, true).await.unwrap();
+            drop(one);
+        };
+        tokio::join!(send, async { to.receive(&mut other).await.unwrap() });
+    }
+
+    #[tokio::test]
+    async fn files_grow_on_the_other_side_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (far, near) = (files(&folder, "far"), files(&folder, "near"));
+        // What an earlier start wrote: of the log its length is enough.
+        fs::write(&near.paths[0], "earlier").unwrap();
+        fs::write(&near.paths[2], "one\n").unwrap();
+        let (mut one, mut other) = tokio::io::duplex(64);
+        let have = near.lengths();
+        let (sent, received) =
+            tokio::join!(near.send_events(have, &mut one), far.receive_events(have, &mut other));
+        sent.and(received).unwrap();
+        assert_eq!(far.lengths(), near.lengths());
+        assert_eq!(fs::read(&far.paths[2]).unwrap(), b"one\n");
+        far.append(&far.paths[0], 7, &vec![b'x'; 700_000]).unwrap();
+        far.append(&far.paths[2], 4, b"two\nhal").unwrap();
+        pass(&far, &near).await;
+        assert_eq!(near.lengths(), [700_007, 0, 8, 0], "half a line is not sent");
+        far.append(&far.paths[2], 11, b"f\n").unwrap();
+        far.append(&far.paths[3], 0, b"{}").unwrap();
+        pass(&far, &near).await;
+        assert_eq!(fs::read(&near.paths[2]).unwrap(), b"one\ntwo\nhalf\n");
+        assert!(fs::read(&near.paths[0]).unwrap().starts_with(b"earlierx"));
+        assert_eq!(fs::read(&near.paths[3]).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn nothing_comes_twice_and_nothing_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let near = files(&folder, "near");
+        let path = &near.paths[1];
+        for begin in [0, 0, 2] {
+            near.append(path, begin, b"abcd").unwrap();
+        }
+        assert_eq!(fs::read(path).unwrap(), b"abcdcd");
+        assert!(near.append(path, 7, b"x").is_err());
+        near.append(path, 0, b"ab").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"abcdcd");
+    }
+
+    /// A first process may say that its file is as long as no disk.
+    #[test]
+    fn a_file_is_not_as_long_as_it_is_said_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        File::create(&path).unwrap().set_len(8 << 40).unwrap();
+        assert_eq!(piece(&path, MOST - 1, false).unwrap().len(), 1);
+        assert!(piece(&path, MOST, false).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_piece_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let near = files(&folder, "near");
+        let header =
+            |file: u8, length: u32| [&[file][..], &0_u64.to_be_bytes(), &length.to_be_bytes()].concat();
+        for bad in [header(4, 0), header(0, u32::MAX), header(1, 5), vec![1, 0]] {
+            assert!(near.receive(&mut bad.as_slice()).await.is_err(), "{bad:?}");
+        }
+        assert_eq!(near.lengths(), [0; 4]);
+    }
+}
