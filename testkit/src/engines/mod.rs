@@ -5,6 +5,7 @@
 //! runs in there ends with it: the engine, its containers, their mounts. Then the keeper removes the folder.
 
 pub mod images;
+mod network;
 mod place;
 pub mod registry;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub disk: Option<u64>,
     /// A Podman's `volumes` of containers.conf: what it mounts into every container, `FROM:TO`.
     pub volume: Option<String>,
+    /// Whether Docker's containers have its own network, in which [`Engine::leads_to`] has addresses.
+    pub network: bool,
 }
 
 /// A running engine.
@@ -55,6 +58,7 @@ pub struct Engine {
     kind: Kind,
     place: Place,
     service: Mutex<Child>,
+    network: bool,
 }
 
 impl Engine {
@@ -77,15 +81,17 @@ impl Engine {
         if kind == Kind::Rootless {
             place.know_the_user(TEST_USER);
         }
-        if kind != Kind::Docker {
-            configure(&place, kind, settings);
+        match kind {
+            // For what it starts in a container later.
+            Kind::Docker => drop(place.folder("service/runtime", None)),
+            Kind::Podman | Kind::Rootless => configure(&place, kind, settings),
         }
         if let Some(disk) = settings.disk {
             let owner = (kind == Kind::Rootless).then_some(TEST_USER);
             place.small_disk(&place.folder("service/images", owner), disk);
         }
-        let service = Mutex::new(service(kind, &place));
-        let engine = Self { kind, place, service };
+        let service = Mutex::new(service(kind, &place, settings.network));
+        let engine = Self { kind, place, service, network: settings.network };
         engine.wait();
         engine
     }
@@ -128,6 +134,24 @@ impl Engine {
     pub fn containers(&self) -> Vec<Value> {
         let answer = self.ask("containers/json?all=1", &[]);
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Every volume it has.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<Value> {
+        let answer: Value = serde_json::from_str(&self.ask("volumes", &[])).expect("JSON");
+        answer["Volumes"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// An address in the engine's own network that leads to this one of the machine's, for as long as the test runs.
+    #[must_use]
+    pub fn leads_to(&self, server: std::net::SocketAddr) -> std::net::SocketAddr {
+        network::lead(&self.place.network(), server)
+    }
+
+    /// As an engine in a virtual machine: of this folder it sees nothing but what is below `shared`, if anything.
+    pub fn sees_only(&self, folder: &Path, shared: Option<&Path>) {
+        self.place.hide(folder, shared);
     }
 
     /// What it says of a container.
@@ -184,7 +208,7 @@ impl Engine {
     pub fn start_again(&self) {
         let _ = fs::remove_file(self.place.file("service/engine.pid"));
         let _ = fs::remove_file(self.socket());
-        *self.service() = service(self.kind, &self.place);
+        *self.service() = service(self.kind, &self.place, self.network);
         self.wait();
     }
 
@@ -261,14 +285,15 @@ fn configure(place: &Place, kind: Kind, settings: &Settings) {
     place.write("service/storage.conf", &storage);
 }
 
-fn service(kind: Kind, place: &Place) -> Child {
+fn service(kind: Kind, place: &Place, network: bool) -> Child {
     let folder = place.folder("service", None);
     let path = |name: &str| folder.join(name).display().to_string();
     let listen = format!("unix://{}", path("engine.sock"));
     let mut command = place.inside();
     match kind {
         Kind::Docker => {
-            command.args(["/usr/sbin/dockerd", "--iptables=false", "--bridge=none", "--init"]);
+            command.args(["/usr/sbin/dockerd", "--iptables=false", "--init"]);
+            command.args(if network { network::OWN } else { &["--bridge=none"] });
             command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "-H", &listen]);
             command.args(["--data-root", &path("images"), "--exec-root", &path("run")]);
             command.args(["-p", &path("engine.pid")]);

@@ -91,6 +91,21 @@ impl Place {
         assert!(mount.status().expect("nsenter").success(), "no small disk");
     }
 
+    /// Where its network namespace is.
+    pub(super) fn network(&self) -> PathBuf {
+        Path::new("/proc").join(self.first.to_string()).join("ns/net")
+    }
+
+    /// Inside, a folder is empty but for what is below `shared`.
+    pub(super) fn hide(&self, folder: &Path, shared: Option<&Path>) {
+        let script = "set -e; kept=$(mktemp -d \"$0/XXXXXX\"); [ -z \"$2\" ] || mount --bind \"$2\" $kept; \
+            mount -t tmpfs -o mode=755 none \"$1\"; \
+            [ -z \"$2\" ] || { mkdir -p \"$2\"; mount --bind $kept \"$2\"; umount $kept; }";
+        let mut command = self.inside();
+        command.args(["sh", "-c", script]).arg(self.folder("kept", None)).arg(folder).args(shared);
+        assert!(command.status().expect("nsenter").success(), "{} is not hidden", folder.display());
+    }
+
     /// Inside, this user has a name and further ids, which a rootless engine asks for.
     pub(super) fn know_the_user(&self, id: u32) {
         let with = |path: &str, line: &str| {

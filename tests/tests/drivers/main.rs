@@ -6,6 +6,7 @@ mod hostile;
 mod life;
 mod refusals;
 mod same;
+mod sidecar;
 mod workloads;
 
 use std::{os::unix::fs::chown, path::Path, sync::OnceLock};
