@@ -9,10 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bollard::{Docker, models::ContainerWaitResponse};
-use chiton_api::{
-    control::{FilesystemPolicy, Identity, Launch, LayerReport, ProxyConfig},
-    ordered::Ordered,
-};
+use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport, ProxyConfig};
 use chiton_driver::{
     Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
 };
@@ -32,8 +29,9 @@ use crate::{
     pids::Counted,
     profile, registry,
     sidecar::{
-        self, Request, Until, archive,
+        self, Request, Until,
         files::Files,
+        life,
         near::{self, Followers, Sidecar},
         order,
     },
@@ -42,7 +40,7 @@ use crate::{
 };
 
 /// How long a killed process may take until its engine is asked: one of a paused container ends when that goes on.
-const DEATH: Duration = Duration::from_secs(1);
+pub(crate) const DEATH: Duration = Duration::from_secs(1);
 /// This program's copy, where another has taken its name.
 const COPY: &str = "chiton";
 
@@ -51,7 +49,7 @@ const COPY: &str = "chiton";
 pub struct Container {
     pub(crate) client: Arc<Client>,
     /// What brings the files of sandboxes with a sidecar.
-    followers: Followers,
+    pub(crate) followers: Followers,
     /// What all sandboxes share: this program's copy, the profile.
     folder: PathBuf,
     /// One at a time writes there.
@@ -62,20 +60,20 @@ pub struct Container {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Place {
     /// The sandbox that its label names.
-    sandbox: String,
+    pub(crate) sandbox: String,
     /// Its name: known before it exists.
-    name: String,
+    pub(crate) name: String,
     /// What the engine calls it, once it exists.
-    container: Option<String>,
+    pub(crate) container: Option<String>,
     /// Its first process, once it has begun.
     process: Option<ProcessId>,
     /// Which engine, with its version.
     engine: String,
     pub(crate) user: User,
     pub(crate) image: Image,
-    workspace: Workspace,
+    pub(crate) workspace: Workspace,
     #[serde(default)]
-    resources: Resources,
+    pub(crate) resources: Resources,
     /// Devices.
     #[serde(default)]
     gpu: cdi::Given,
@@ -88,7 +86,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         match self.sidecar {
             Some(_) => Places::beside(&self.sandbox),
             None => Places::of(&self.sandbox),
@@ -134,10 +132,10 @@ impl Container {
     }
 
     /// Makes the container. Until it is written down, it is found by its name.
-    async fn create(&self, known: &Known, place: &Place, brought: Brought) -> Result<String> {
+    pub(crate) async fn create(&self, known: &Known, place: &Place, brought: Brought) -> Result<String> {
         let mut command = place.places().supervise();
         if place.sidecar.is_some() {
-            command.push(ordered(place));
+            command.push(life::ordered(place));
         }
         let given = Given {
             workspace: Some(&place.workspace.path),
@@ -198,7 +196,7 @@ impl Container {
         }
     }
 
-    fn ended_early(
+    pub(crate) fn ended_early(
         &self,
         end: Option<std::result::Result<ContainerWaitResponse, bollard::errors::Error>>,
     ) -> DriverError {
@@ -214,60 +212,6 @@ impl Container {
         ))
     }
 
-    /// The same where the way out is a sidecar: that is made first, and gives what the supervisor holds.
-    async fn start_beside(
-        &self,
-        known: &Known,
-        starting: &mut Starting<'_, Place>,
-        sidecar: &Sidecar,
-    ) -> Result<()> {
-        let (client, docker) = (&self.client, &known.docker);
-        if !sidecar.files.fit() {
-            return Err(DriverError::Unsupported(
-                "the events of its earlier starts do not fit into a sidecar: make another sandbox".to_owned(),
-            ));
-        }
-        let image = examine::empty_image(self, docker).await?;
-        let order = order::order(&starting.place.sandbox, &image, starting.place.user);
-        client.create(docker, &sidecar.container, order).await?;
-        let whose = (starting.place.sandbox.as_str(), starting.place.user);
-        archive::bring(client, known, &sidecar.container, whose).await?;
-        let id = self.create(known, &starting.place, Brought::Beside(sidecar.container.clone())).await?;
-        starting.place.container = Some(id.clone());
-        starting.keep()?;
-        sidecar.start(client, known).await?;
-        let mut link = sidecar.begin_sandbox(client, &starting.place.places().hand_over()).await?;
-        docker.start_container(&id, None).await.map_err(failed(&client.engine, "start the container"))?;
-        let mut ended = std::pin::pin!(docker.wait_container(&id, None));
-        let mut given = std::pin::pin!(near::answer(&mut link));
-        let reply = tokio::select! {
-            reply = &mut given => reply,
-            // It may have told why.
-            end = ended.next() => match tokio::time::timeout(DEATH, given).await {
-                Ok(Err(error @ DriverError::Unsupported(_))) => Err(error),
-                _ => Err(self.ended_early(end)),
-            },
-        };
-        reply?;
-        // Which folder the engine has mounted cannot be seen from here; whether it is still the one at the path can.
-        match Workspace::at(&starting.place.workspace.path) {
-            Ok((now, _)) if now == starting.place.workspace => Ok(()),
-            _ => Err(DriverError::Unsupported(
-                "the workspace was replaced while the container started: try again".to_owned(),
-            )),
-        }
-    }
-
-    /// The sandbox first, then the proxy with what it has left to write, then the rest.
-    async fn end_beside(&self, known: &Known, place: &Place, sidecar: &Sidecar) -> Result<()> {
-        let container = place.container.as_ref().unwrap_or(&place.name);
-        let removed = self.client.remove(&known.docker, container).await;
-        sidecar.take(&self.client, Until::Ended).await;
-        self.followers.end(&sidecar.sandbox);
-        sidecar.remove(&self.client, known).await?;
-        removed
-    }
-
     fn not_here(&self, error: &io::Error) -> DriverError {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return DriverError::Unsupported(format!(
@@ -280,20 +224,6 @@ impl Container {
             self.client.engine.way_on()
         ))
     }
-}
-
-/// What the supervisor is to find of itself.
-fn ordered(place: &Place) -> String {
-    let (User { uid, gid }, resources) = (place.user, &place.resources);
-    let places = place.places();
-    let ordered = Ordered {
-        uid,
-        gid,
-        memory: resources.memory,
-        cpus: resources.cpu_millis.is_some(),
-        mounts: place.image.volumes.iter().cloned().chain([places.given(), places.workspace()]).collect(),
-    };
-    serde_json::to_string(&ordered).unwrap_or_default()
 }
 
 fn preparing(source: io::Error) -> DriverError {

@@ -21,6 +21,7 @@
 pub(crate) mod archive;
 mod connection;
 pub(crate) mod files;
+pub(crate) mod life;
 pub(crate) mod near;
 pub(crate) mod order;
 mod program;

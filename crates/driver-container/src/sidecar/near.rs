@@ -33,6 +33,8 @@ use crate::{
 
 /// When a sidecar that could not be spoken to is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long an answer may take: longer than the steps behind it, which have limits of their own.
+const ANSWER: Duration = Duration::from_secs(100);
 /// How long what was written may take to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -176,7 +178,8 @@ impl Sidecar {
 
 /// The next answer; a failure is an error here.
 pub(crate) async fn answer(link: &mut UnixStream) -> Result<Reply> {
-    match wire::receive(link).await.map_err(broken)?.0 {
+    let received = tokio::time::timeout(ANSWER, wire::receive(link)).await;
+    match received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(broken)?.0 {
         Reply::Failed(failure) => Err(failure.into()),
         Reply::NotAsOrdered(differs) => Err(DriverError::Unsupported(format!(
             "the container's first process is not what was asked for: {differs}"
