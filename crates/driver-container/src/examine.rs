@@ -131,15 +131,20 @@ fn no_engine(error: &DriverError, mend: &str) -> LayerCheck {
 
 pub(crate) async fn empty_image(driver: &Container, docker: &Docker) -> Result<Image> {
     let engine = &driver.client.engine;
-    // One that an earlier examination brought.
-    if let Ok(image) = image::look_up(docker, engine, &format!("{EMPTY}:latest")).await {
+    let name = format!("{EMPTY}:latest");
+    // One that was brought before; another of that name loses it.
+    let found = docker.inspect_image(&name).await;
+    if found.is_ok_and(|found| found.size == Some(0))
+        && let Ok(image) = image::look_up(docker, engine, &name).await
+        && (&image.env, &image.volumes, &image.user) == (&vec![], &vec![], &None)
+    {
         return Ok(image);
     }
     let options = CreateImageOptionsBuilder::default().from_src("-").repo(EMPTY).tag("latest").build();
     let archive = body_full(bytes::Bytes::from_static(NO_FILES));
     let made = docker.create_image(Some(options), Some(archive), None).try_collect::<Vec<_>>().await;
     made.map_err(failed(engine, "import an image without files"))?;
-    image::look_up(docker, engine, &format!("{EMPTY}:latest")).await
+    image::look_up(docker, engine, &name).await
 }
 
 /// Runs the container to its end; says what it printed.

@@ -20,7 +20,7 @@ use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
     Engine, cdi,
-    client::{Client, Known, failed},
+    client::{Client, Known, failed, is_missing},
     container::{self, Brought, Given, Places},
     examine,
     hand_over::{Expected, HandOver},
@@ -431,6 +431,23 @@ impl Platform for Container {
             let engine = self.client.engine.name();
             format!("its container is paused: `{engine} unpause {}` lets it go on", place.name)
         })
+    }
+
+    async fn is_over(&self, place: &Place) -> bool {
+        let Some(sidecar) = &place.sidecar else { return true };
+        let Ok(known) = self.client.get().await else { return false };
+        for container in [place.container.as_ref().unwrap_or(&place.name), &sidecar.container] {
+            match known.docker.inspect_container(container, None).await {
+                Ok(found) => {
+                    if found.state.is_some_and(|state| state.running == Some(false)) {
+                        return true;
+                    }
+                }
+                Err(error) if is_missing(&error) => return true,
+                Err(_) => {}
+            }
+        }
+        false
     }
 
     async fn settled(&self, place: &Place) {

@@ -110,8 +110,11 @@ impl<P: Platform> HostDriver<P> {
 
     async fn connect(&self, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
         let folder = self.folders.of(id);
-        let record = folder.record::<P::Place>().ok_or_else(|| DriverError::NotRunning(id.clone()))?;
-        self.platform.reach(&record.place, At { id, folder: &folder, whom }).await
+        match folder.record::<P::Place>() {
+            Some(record) => self.platform.reach(&record.place, At { id, folder: &folder, whom }).await,
+            // What cannot be read does not end what runs.
+            None => folder.connect(whom.socket()).await.map_err(|_| DriverError::NotRunning(id.clone())),
+        }
     }
 
     async fn ask(
@@ -119,7 +122,22 @@ impl<P: Platform> HostDriver<P> {
         id: &SandboxId,
         request: &SupervisorRequest,
     ) -> Result<(SupervisorReply, Vec<OwnedFd>)> {
-        supervisor::ask(self.connect(id, Whom::Supervisor).await?, id, request).await
+        match supervisor::ask(self.connect(id, Whom::Supervisor).await?, id, request).await {
+            Err(DriverError::NotRunning(_)) if !self.is_over(id).await => {
+                Err(DriverError::Halted("its supervisor cannot be reached for now: try again".to_owned()))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether a connection that ended means that its sandbox has.
+    async fn is_over(&self, id: &SandboxId) -> bool {
+        match self.folders.of(id).record::<P::Place>() {
+            Some(record) if self.platform.is_apart(&record.place) => {
+                self.platform.is_over(&record.place).await
+            }
+            Some(_) | None => true,
+        }
     }
 
     /// Has a proxy that is started here enforce.
@@ -215,6 +233,7 @@ impl<P: Platform> HostDriver<P> {
         while matches!(answer, Err(DriverError::NotRunning(_) | DriverError::Halted(_)))
             && self.goes_on(handle, &record).await
         {
+            tokio::time::sleep(AGAIN).await;
             answer = self.ask_for_exit(handle, &record, request).await;
         }
         self.platform.written(&record.place).await;

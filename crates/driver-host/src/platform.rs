@@ -133,6 +133,11 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether a sandbox that is apart is over, a connection to which ended: who runs it says so.
+    async fn is_over(&self, _place: &Self::Place) -> bool {
+        true
+    }
+
     /// Waits until the first process inside has ended by itself, for a moment at most.
     async fn settled(&self, place: &Self::Place);
 

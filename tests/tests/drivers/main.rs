@@ -4,6 +4,7 @@ mod devices;
 mod faults;
 mod hostile;
 mod life;
+mod nonsense;
 mod refusals;
 mod same;
 mod sidecar;

@@ -16,10 +16,10 @@ fn ten_thousand_kept_alive_connections() {
     let count = COUNT.to_string();
     let probe = ["sh", "-c", &format!("sleep 1; exec ./chiton-probe hold-connections {HOST} {count} 100")];
     let held = Held::run(&world.chiton, "many", &http_policy(OPEN), &probe);
-    let before = held.pss();
+    let before = held.memory();
     held.wait_for("held");
-    let each = held.pss().saturating_sub(before) / COUNT;
-    println!("{before} KiB before, {} KiB held, {each} KiB each", held.pss());
+    let each = held.memory().saturating_sub(before) / COUNT;
+    println!("{before} KiB before, {} KiB held, {each} KiB each", held.memory());
     assert!(each <= IDLE, "{each} KiB for each idle connection");
     // One descriptor for each, and few for the rest.
     let descriptors = held.descriptors();

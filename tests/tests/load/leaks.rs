@@ -24,7 +24,7 @@ fn nothing_grows(count: usize) {
     let held = Held::run(&chiton, "leaks", &http_policy(OPEN), &["sh", "-c", &script]);
     let descriptors = held.descriptors();
     held.wait_for("warm");
-    let before = held.pss();
+    let before = held.memory();
     chiton.write_workspace("go", "");
     if count > 100_000 {
         while !chiton.workspace().join("done").exists() {
@@ -32,7 +32,7 @@ fn nothing_grows(count: usize) {
         }
     }
     held.wait_for("done");
-    let after = held.pss();
+    let after = held.memory();
     println!("{before} KiB before, {after} KiB after {count} requests");
     let outcome = chiton.run(&["logs", "leaks"]);
     assert!(outcome.stdout.contains(&format!("{count} answered")), "{outcome:?}");

@@ -55,10 +55,12 @@ impl<'a> Held<'a> {
         self.chiton.run(&["logs", &self.name])
     }
 
-    fn pss(&self) -> u64 {
+    /// What the proxy has written to memory, in KiB. How much of the program's file counts as its own moves with how many
+    /// others run it.
+    fn memory(&self) -> u64 {
         let text =
             fs::read_to_string(format!("/proc/{}/smaps_rollup", self.proxy)).expect("the proxy's memory");
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("its share");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("its share");
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
     }
 

@@ -132,7 +132,7 @@ fn servers_that_stall_reset_and_lie() {
     let script = format!("sleep 1\n{asked} wait; touch done; sleep 600");
     let policy = http_policy(&["{host: '*.example.com'}"]);
     let held = Held::run(&chiton, "servers", &policy, &["sh", "-c", &script]);
-    let (before, descriptors) = (held.pss(), held.descriptors());
+    let (before, descriptors) = (held.memory(), held.descriptors());
     held.wait_for("done");
     let mut problems = Vec::new();
     for (case, host) in CASES.iter().zip(&hosts) {
@@ -150,6 +150,6 @@ fn servers_that_stall_reset_and_lie() {
     // Whoever waited has left, and nothing of it is kept.
     let released = within(Duration::from_secs(10), || held.descriptors() <= descriptors + 8);
     assert!(released, "{descriptors} before, {} after", held.descriptors());
-    assert!(held.pss() < before + (8 << 10), "{before} KiB before, {} KiB after", held.pss());
+    assert!(held.memory() < before + (8 << 10), "{before} KiB before, {} KiB after", held.memory());
     drop(servers);
 }

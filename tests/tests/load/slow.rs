@@ -20,11 +20,11 @@ fn slow_readers() {
          kill -9 $(cat readers); touch gone; sleep 600"
     );
     let held = Held::run(&world.chiton, "readers", &http_policy(OPEN), &["sh", "-c", &script]);
-    let (before, descriptors) = (held.pss(), held.descriptors());
+    let (before, descriptors) = (held.memory(), held.descriptors());
     world.chiton.write_workspace("begin", "");
     held.wait_for("held");
     another_is_served(&world);
-    let grown = held.pss().saturating_sub(before);
+    let grown = held.memory().saturating_sub(before);
     println!("{grown} KiB for 32 slow readers");
     // Bodies of HTTP/2 come by one connection of whose window 4 MiB may wait.
     assert!(grown < 20 << 10, "{grown} KiB for 32 slow readers");
@@ -82,10 +82,10 @@ asyncio.run(all())
 "#;
     world.chiton.write_workspace("slow.py", script);
     let held = Held::run(&world.chiton, "writers", &http_policy(OPEN), &["/usr/bin/python3", "slow.py"]);
-    let before = held.pss();
+    let before = held.memory();
     held.wait_for("held");
     another_is_served(&world);
-    let grown = held.pss().saturating_sub(before);
+    let grown = held.memory().saturating_sub(before);
     println!("{grown} KiB for 340 slow writers");
     assert!(grown < 48 << 10, "{grown} KiB for 340 slow writers");
     let outcome = held.ended();

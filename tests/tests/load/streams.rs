@@ -44,11 +44,11 @@ fn a_thousand_streams(serve: fn(&TestCa, &[&str], Router) -> Upstream, connectio
         &format!("sleep 1; ./chiton-probe streams {HOST} {COUNT} /gather; touch done; sleep 600"),
     ];
     let held = Held::run(&chiton, "streams", &http_policy(OPEN), &probe);
-    let before = held.pss();
+    let before = held.memory();
     held.wait_for("done");
     let outcome = chiton.run(&["logs", "streams"]);
     assert!(outcome.stdout.contains("1000 answered"), "{outcome:?}");
-    let grown = held.pss().saturating_sub(before);
+    let grown = held.memory().saturating_sub(before);
     println!("{grown} KiB for {COUNT} streams");
     assert!(grown < 128 << 10, "{grown} KiB for {COUNT} streams");
     assert!(connections.contains(&upstream.log().connections()), "{}", upstream.log().connections());

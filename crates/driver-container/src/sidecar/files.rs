@@ -2,14 +2,15 @@
 //!
 //! A piece on the wire: which file, one byte; where it begins, `u64`; how long it is, `u32`, at most [`LONGEST`]; then so
 //! many bytes. Numbers are in network byte order. Where a piece begins earlier than the file ends here, only the rest is
-//! taken; one that begins later is an error. So two may send the same at a time, and nothing comes twice.
+//! taken; one that begins later is an error. So two may send the same at a time, and nothing comes twice. [`END`] in the
+//! place of a file says that all came that was asked for: a connection that ends without it was cut.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,25 +30,17 @@ const OF_LINES: [usize; 2] = [1, 2];
 /// How long the files are: the log, the supervisor's events, the proxy's, the exit.
 pub(crate) type Lengths = [u64; 4];
 
+/// No file: the end.
+const END: u8 = u8::MAX;
+
+/// One at a time appends, of whichever sandbox: who writes down a sandbox and reads that again has other [`Files`].
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// The four files, in the same order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Files {
     paths: [PathBuf; 4],
-    /// One at a time appends.
-    #[serde(skip)]
-    writing: Writing,
 }
-
-#[derive(Clone, Debug, Default)]
-struct Writing(Arc<Mutex<()>>);
-
-impl PartialEq for Writing {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Writing {}
 
 impl Files {
     /// Those of a sandbox on this machine.
@@ -57,7 +50,7 @@ impl Files {
 
     /// At these paths.
     pub(crate) fn at(paths: [PathBuf; 4]) -> Self {
-        Self { paths, writing: Writing::default() }
+        Self { paths }
     }
 
     /// How long they are. One that is not there has no length yet.
@@ -69,6 +62,30 @@ impl Files {
     pub(crate) fn fit(&self) -> bool {
         let events = OF_LINES.iter().filter_map(|index| self.lengths().get(*index).copied());
         events.sum::<u64>() < MOST
+    }
+
+    /// Takes half a line off the end of the event files, as whoever goes on with them would: what comes begins there.
+    pub(crate) fn cut_to_lines(&self) -> io::Result<()> {
+        let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in OF_LINES.iter().filter_map(|index| self.paths.get(*index)) {
+            let file = match OpenOptions::new().read(true).write(true).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            let (mut end, mut buffer) = (file.metadata()?.len(), vec![0; LONGEST]);
+            while end > 0 {
+                let begin = end.saturating_sub(LONGEST as u64);
+                let part = buffer.get_mut(..usize::try_from(end - begin).unwrap_or(0)).unwrap_or_default();
+                file.read_exact_at(part, begin)?;
+                if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+                    end = begin + at as u64 + 1;
+                    break;
+                }
+                end = begin;
+            }
+            file.set_len(end)?;
+        }
+        Ok(())
     }
 
     /// The event files' bytes, up to these lengths.
@@ -120,7 +137,7 @@ impl Files {
                     continue;
                 }
                 let length = u32::try_from(piece.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-                to.write_u8(u8::try_from(index).unwrap_or(u8::MAX)).await?;
+                to.write_u8(u8::try_from(index).unwrap_or(END)).await?;
                 to.write_u64(*have).await?;
                 to.write_u32(length).await?;
                 to.write_all(&piece).await?;
@@ -130,18 +147,21 @@ impl Files {
             to.flush().await?;
             match (sent, once) {
                 (true, _) => {}
-                (false, true) => return Ok(()),
+                (false, true) => {
+                    to.write_u8(END).await?;
+                    return to.flush().await;
+                }
                 (false, false) => tokio::time::sleep(AGAIN).await,
             }
         }
     }
 
-    /// Takes pieces until there are no more.
+    /// Takes pieces until there are no more. A connection that was cut is an error.
     pub(crate) async fn receive(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
         loop {
-            let index = match from.read_u8().await {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-                index => usize::from(index?),
+            let index = match from.read_u8().await? {
+                END => return Ok(()),
+                index => usize::from(index),
             };
             let (begin, length) = (from.read_u64().await?, from.read_u32().await?);
             let path = self.paths.get(index).ok_or(io::ErrorKind::InvalidData)?;
@@ -153,7 +173,7 @@ impl Files {
     }
 
     fn append(&self, path: &PathBuf, begin: u64, piece: &[u8]) -> io::Result<()> {
-        let _one_at_a_time = self.writing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let known = file.metadata()?.len().checked_sub(begin).ok_or(io::ErrorKind::InvalidData)?;
         let new = usize::try_from(known).ok().and_then(|known| piece.get(known..));
@@ -165,10 +185,13 @@ fn whole(copied: u64, length: u64) -> io::Result<()> {
     if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// What a file holds from here on, as much as one piece carries.
-fn piece(path: &PathBuf, begin: u64, whole_lines: bool) -> io::Result<Vec<u8>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// What a file holds from here on, as much as one piece carries. A lease on it, which whoever writes it may take, is not
+/// waited for.
+fn piece(path: &Path, begin: u64, whole_lines: bool) -> io::Result<Vec<u8>> {
+    let file = match chiton_sys::file::open(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock) => {
+            return Ok(Vec::new());
+        }
         file => file?,
     };
     // Longer than all of them together may be is only said to be so.
@@ -177,9 +200,10 @@ fn piece(path: &PathBuf, begin: u64, whole_lines: bool) -> io::Result<Vec<u8>> {
     let mut piece = vec![0; more.min(LONGEST)];
     let read = file.read_at(&mut piece, begin)?;
     piece.truncate(read);
-    if whole_lines && read < LONGEST {
-        let end = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        piece.truncate(end);
+    if whole_lines {
+        let end = piece.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+        // One longer than a piece is told in pieces.
+        piece.truncate(end.unwrap_or(if read < LONGEST { 0 } else { read }));
     }
     Ok(piece)
 }
@@ -225,6 +249,85 @@ mod tests {
         assert_eq!(fs::read(&near.paths[2]).unwrap(), b"one\ntwo\nhalf\n");
         assert!(fs::read(&near.paths[0]).unwrap().starts_with(b"earlierx"));
         assert_eq!(fs::read(&near.paths[3]).unwrap(), b"{}");
+    }
+
+    /// Each has read what is written down for itself, and both take the same at once.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn two_that_take_the_same_take_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let far = files(&folder, "far");
+        let text: Vec<u8> = (0..200_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        fs::write(&far.paths[2], &text).unwrap();
+        let takers = (0..4).map(|_| {
+            let (far, near) = (files(&folder, "far"), files(&folder, "near"));
+            tokio::spawn(async move {
+                let (mut one, mut other) = tokio::io::duplex(1 << 20);
+                let send = async move { far.send([0; 4], &mut one, true).await };
+                let (sent, taken) = tokio::join!(send, near.receive(&mut other));
+                sent.and(taken).unwrap();
+            })
+        });
+        for taker in takers.collect::<Vec<_>>() {
+            taker.await.unwrap();
+        }
+        assert!(fs::read(&files(&folder, "near").paths[2]).unwrap() == text);
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_is_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (far, near) = (files(&folder, "far"), files(&folder, "near"));
+        fs::write(&far.paths[1], "one\n").unwrap();
+        let mut sent = Vec::new();
+        far.send([0; 4], &mut sent, true).await.unwrap();
+        assert!(near.receive(&mut &sent[..sent.len() - 1]).await.is_err());
+        near.receive(&mut sent.as_slice()).await.unwrap();
+        assert_eq!(fs::read(&near.paths[1]).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn half_a_line_is_not_gone_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let near = files(&folder, "near");
+        near.cut_to_lines().unwrap();
+        let long = vec![b'x'; LONGEST + 9];
+        for (held, kept) in [
+            (b"one\ntwo".to_vec(), b"one\n".to_vec()),
+            (b"two".to_vec(), Vec::new()),
+            ([b"one\n", long.as_slice()].concat(), b"one\n".to_vec()),
+            (b"one\n".to_vec(), b"one\n".to_vec()),
+        ] {
+            fs::write(&near.paths[1], &held).unwrap();
+            near.cut_to_lines().unwrap();
+            assert_eq!(fs::read(&near.paths[1]).unwrap(), kept);
+        }
+        // Nor is it sent, but where a line is longer than a piece.
+        fs::write(&near.paths[1], [b"one\n", long.as_slice()].concat()).unwrap();
+        assert_eq!(piece(&near.paths[1], 0, true).unwrap(), b"one\n");
+        assert_eq!(piece(&near.paths[1], 4, true).unwrap().len(), LONGEST);
+    }
+
+    /// Whoever writes a file may hold up who opens it, for as long as the kernel lets it.
+    #[test]
+    fn a_lease_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        file.write_all(b"x").unwrap();
+        let lease = std::process::Command::new("python3")
+            .args(["-c", "import fcntl, signal, sys, time; signal.signal(signal.SIGIO, signal.SIG_IGN); \
+                          fcntl.fcntl(1, fcntl.F_SETLEASE, fcntl.F_WRLCK); sys.stderr.write('.'); time.sleep(60)"])
+            .stdout(file)
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        let mut holder = lease.unwrap();
+        io::Read::read_exact(&mut holder.stderr.take().unwrap(), &mut [0; 1]).unwrap();
+        let began = std::time::Instant::now();
+        let told = piece(&path, 0, false);
+        let took = began.elapsed();
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert!(told.unwrap().is_empty() && took < Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

@@ -35,6 +35,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long an answer may take: longer than the steps behind it, which have limits of their own.
 const ANSWER: Duration = Duration::from_secs(100);
+/// Of what an engine says no more characters are kept.
+const LONGEST: usize = 300;
 /// How long what was written may take to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -122,13 +124,20 @@ impl Sidecar {
 
     /// Takes all that is there, once. What cannot be had is not.
     pub(crate) async fn take(&self, client: &Client, until: Until) {
-        let taken = tokio::time::timeout(PATIENCE, self.follow(client, until)).await;
-        match taken {
-            Ok(Ok(()) | Err(DriverError::NotRunning(_))) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(sandbox = %self.sandbox, %error, "what its sidecar holds did not come");
+        let all = async {
+            // A connection that was cut is made again, and goes on from there.
+            loop {
+                match self.follow(client, until).await {
+                    Ok(()) | Err(DriverError::NotRunning(_)) => return,
+                    Err(error) => {
+                        tracing::warn!(sandbox = %self.sandbox, %error, "what its sidecar holds did not come");
+                    }
+                }
+                tokio::time::sleep(AGAIN).await;
             }
-            Err(_) => tracing::warn!(sandbox = %self.sandbox, "what its sidecar holds did not come in time"),
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!(sandbox = %self.sandbox, "what its sidecar holds did not come in time");
         }
     }
 
@@ -206,8 +215,8 @@ async fn relay(
             // Neither a message, nor a frame, nor a piece begins with a letter: so does what the engine says where it
             // could not start the process.
             if std::mem::take(&mut first) && message.first().is_some_and(u8::is_ascii_graphic) {
-                let said = String::from_utf8_lossy(&message);
-                tracing::warn!(said = %said.trim().escape_debug(), "a sidecar cannot be spoken to");
+                let said: String = String::from_utf8_lossy(&message).trim().chars().take(LONGEST).collect();
+                tracing::warn!(said = %said.escape_debug(), "a sidecar cannot be spoken to");
                 break;
             }
             if to.write_all(&message).await.is_err() {
@@ -215,9 +224,15 @@ async fn relay(
             }
         }
     };
+    let into = async {
+        // Where nobody takes what is sent, what was said before still comes.
+        if connection::pass(from, input).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         () = out => {}
-        _ = connection::pass(from, input) => {}
+        () = into => {}
     }
 }
 
