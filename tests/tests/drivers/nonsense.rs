@@ -120,8 +120,17 @@ fn an_engine_that_answers_nonsense() {
             for answer in NONSENSE {
                 between.answers(Some((part, answer, done)));
                 let outcome = run(&chiton, engine, "busybox", &["-n", "bad"], &["true"]);
-                refused(&outcome, &driver);
-                assert!(outcome.stderr.lines().count() <= 2, "{part} {answer:?} {outcome:?}");
+                // An engine that did it, and says so in whatever words, has done it.
+                if outcome.status == 0
+                    && (part, done) == ("/start", true)
+                    && answer.starts_with("HTTP/1.1 200")
+                {
+                    let _ = chiton.run(&["rm", "bad"]).expect_success();
+                } else {
+                    eprintln!("{kind:?} {part} {done} {answer:?}");
+                    refused(&outcome, &driver);
+                    assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
+                }
                 between.answers(None);
                 nothing_left(&chiton, engine);
                 assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "", "{part} {answer:?}");
