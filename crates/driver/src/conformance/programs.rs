@@ -17,6 +17,10 @@ pub(super) const CASES: &[Case] = &[
         name: "a program finds the sandbox's variables and no others",
         run: |fixture| Box::pin(variables(fixture)),
     },
+    Case {
+        name: "a program has the sandbox's user, time zone and locale",
+        run: |fixture| Box::pin(surroundings(fixture)),
+    },
     Case { name: "a program that is killed ends with 128+N", run: |fixture| Box::pin(killed(fixture)) },
     Case {
         name: "what is not there is 127, what is not executable is 126",
@@ -47,6 +51,19 @@ async fn runs(fixture: &dyn Fixture) {
     assert_ne!(output.lines().next(), Some("0"), "{output}");
     assert!(output.contains("agent:"), "{output}");
     assert_eq!((errors.as_str(), status), ("oops\n", 7));
+}
+
+/// The time zone is that of the system which the sandbox sees, this machine's or an image's, unless a program says another.
+async fn surroundings(fixture: &dyn Fixture) {
+    let text = "id -un; id -gn; id -u; echo $LANG $USER; date +%z; TZ=ELSE-5 date +%z";
+    let (output, errors, _) = script(fixture, text).await;
+    let lines: Vec<_> = output.lines().collect();
+    let &[user, group, uid, words, zone, other] = lines.as_slice() else { panic!("{output}{errors}") };
+    assert_eq!((user, group, words, other), ("agent", "agent", "C.UTF-8 agent", "+0500"), "{output}");
+    assert!(uid.parse::<u32>().unwrap() > 0, "{output}");
+    let ours = std::process::Command::new("date").arg("+%z").env_remove("TZ").output().unwrap().stdout;
+    let images = fixture.sandbox().driver.capabilities().images;
+    assert_eq!(zone, if images { "+0000" } else { std::str::from_utf8(&ours).unwrap().trim() }, "{output}");
 }
 
 async fn variables(fixture: &dyn Fixture) {
