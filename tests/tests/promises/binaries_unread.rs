@@ -81,7 +81,10 @@ if sys.argv[1] == "fast":
         s.sendmsg([REQUEST], [], socket.MSG_FASTOPEN, to); print("passed" if s.recv(1) else "cut")
     except OSError: print("cut")
 else:
-    s.connect(to); s.setblocking(True); s.set_inheritable(True)
+    # It may be cut before this program has seen that it stood.
+    try: s.connect(to)
+    except ConnectionResetError: print("cut"); sys.exit()
+    s.setblocking(True); s.set_inheritable(True)
     os.execv("/usr/bin/perl", ["perl", "-e", PERL, str(s.fileno())])
 "#;
     world.chiton.write_workspace("other.py", script);
