@@ -8,7 +8,7 @@ use std::{
 };
 
 use chiton_driver_host::{Folder, Papers, ProcessId};
-use chiton_sys::mounts;
+use chiton_sys::first::{self, Ordered};
 use tokio::{
     io::AsyncReadExt as _,
     net::{UnixListener, UnixStream},
@@ -40,31 +40,19 @@ pub(crate) struct Expected<'a> {
 impl Expected<'_> {
     /// Whether a process is what was ordered of the engine.
     fn check(&self, process: i32) -> io::Result<()> {
-        let refused = |text: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-        if !is_first(process)? {
-            return refused("it is not the first process of its container");
+        let User { uid, gid } = self.user;
+        let ordered = Ordered { uid, gid, groups: &User::further_groups()?, mounts: &self.mounts };
+        let differs = first::differs(&process.to_string(), ordered)?;
+        let other = "it was given another folder than the workspace";
+        let differs = match differs {
+            None if !self.workspace.is_seen_by(process, self.place)? => Some(other.to_owned()),
+            differs => differs,
+        };
+        match differs {
+            Some(differs) => Err(io::Error::new(io::ErrorKind::PermissionDenied, differs)),
+            None => Ok(()),
         }
-        if !self.user.is_all_of(process)? {
-            return refused("it has another user, or groups that its image gave to it");
-        }
-        if !self.workspace.is_seen_by(process, self.place)? {
-            return refused("it was given another folder than the workspace");
-        }
-        if let Some(place) = mounts::foreign(&process.to_string(), &self.mounts)? {
-            return refused(&format!(
-                "its engine mounted `{place}` into it, which nobody asked for (`volumes` in Podman's \
-                 containers.conf?): take that out of the engine's configuration"
-            ));
-        }
-        Ok(())
     }
-}
-
-/// Whether a process is the first of its namespace: all others of the container end with it, and with none but it.
-fn is_first(process: i32) -> io::Result<bool> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    Ok(numbers.is_some_and(|numbers| numbers.split_whitespace().last() == Some("1")))
 }
 
 /// A socket that nobody has connected to yet.

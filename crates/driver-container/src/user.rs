@@ -1,6 +1,6 @@
 //! Who the container's processes are on the host: never its root.
 
-use std::{fs, io};
+use std::io;
 
 use chiton_driver::{DriverError, Result};
 use rustix::process::{getegid, geteuid, getgroups};
@@ -45,24 +45,11 @@ impl User {
         )))
     }
 
-    /// Whether a process has this user's rights and no others. Engines add the groups that an image's `/etc/group`
-    /// gives to whom it likes. An ordinary gateway's own groups are no more than it has: some engines keep them.
-    pub(crate) fn is_all_of(self, process: i32) -> io::Result<bool> {
-        let kept = if geteuid().is_root() { Vec::new() } else { getgroups()? };
-        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        Ok(self.is_all_in(&status, &kept.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>()))
-    }
-
-    fn is_all_in(self, status: &str, kept: &[u32]) -> bool {
-        let ids = |name: &str| -> Option<Vec<u32>> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().map(|id| id.parse().ok()).collect()
-        };
-        let all =
-            |name: &str, good: &dyn Fn(u32) -> bool| ids(name).is_some_and(|ids| ids.into_iter().all(good));
-        all("Uid:", &|uid| uid == self.uid)
-            && all("Gid:", &|gid| gid == self.gid)
-            && all("Groups:", &|gid| gid == self.gid || kept.contains(&gid))
+    /// Groups that a process of this user may have besides: an ordinary gateway's own are no more than it has, and some
+    /// engines keep them.
+    pub(crate) fn further_groups() -> io::Result<Vec<u32>> {
+        let own = if geteuid().is_root() { Vec::new() } else { getgroups()? };
+        Ok(own.iter().map(|gid| gid.as_raw()).collect())
     }
 }
 
@@ -76,20 +63,6 @@ impl std::fmt::Display for User {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_group_of_an_image_is_a_right_too_many() {
-        let user = User { uid: 7, gid: 8 };
-        let status =
-            |groups: &str| format!("Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t8\t8\t8\t8\nGroups:\t{groups} \n");
-        assert!(user.is_all_in(&status(""), &[]));
-        assert!(user.is_all_in(&status("8"), &[]));
-        assert!(!user.is_all_in(&status("0"), &[]));
-        assert!(!user.is_all_in(&status("8 999"), &[10]));
-        assert!(user.is_all_in(&status("8 10"), &[10]));
-        assert!(!user.is_all_in("Uid:\t7\t7\t0\t7\nGid:\t8\t8\t8\t8\nGroups:\t\n", &[]));
-        assert!(!user.is_all_in("", &[]));
-    }
 
     #[test]
     fn roots_group_is_root_too() {

@@ -21,10 +21,7 @@ const WRITTEN: &[&str] =
     &["/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv", "/run/secrets"];
 
 /// Where a process (its number, or `self`) has something mounted that is at none of these places, and is no engine's usual.
-///
-/// # Errors
-/// Where that cannot be read.
-pub fn foreign(process: &str, ordered: &[&Path]) -> io::Result<Option<String>> {
+pub(crate) fn foreign(process: &str, ordered: &[&Path]) -> io::Result<Option<String>> {
     let root = open(format!("/proc/{process}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let places = WRITTEN.iter().map(Path::new).chain(ordered.iter().copied());
     // What cannot be looked at is known by its name alone.
