@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use bollard::{Docker, models::ContainerWaitResponse};
 use chiton_api::control::{FilesystemPolicy, Identity, Launch, LayerReport, ProxyConfig};
 use chiton_driver::{
-    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxSpec,
+    Capabilities, DriverError, DriverName, LayerCheck, LimitsHit, PullStep, Resources, Result, SandboxId,
+    SandboxSpec,
 };
-use chiton_driver_host::{At, Platform, ProcessId, Starting};
+use chiton_driver_host::{Papers, Platform, ProcessId, Starting, Whom};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixStream, sync::mpsc};
@@ -174,10 +175,9 @@ impl Container {
     async fn hand_over(
         &self,
         docker: &Docker,
-        starting: &Starting<'_, Place>,
-        hand_over: HandOver,
+        place: &Place,
+        (hand_over, papers): (HandOver, Papers),
     ) -> Result<ProcessId> {
-        let place = &starting.place;
         let id = place.container.as_deref().unwrap_or(&place.name);
         docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
         let places = place.places();
@@ -191,7 +191,7 @@ impl Container {
         };
         let mut ended = std::pin::pin!(docker.wait_container(id, None));
         tokio::select! {
-            given = hand_over.give(starting.papers, &expected) => given.map_err(|error| self.not_here(&error)),
+            given = hand_over.give(&papers, &expected) => given.map_err(|error| self.not_here(&error)),
             end = ended.next() => Err(self.ended_early(end)),
         }
     }
@@ -298,12 +298,12 @@ impl Platform for Container {
         if let Some(sidecar) = starting.place.sidecar.clone() {
             return self.start_beside(&known, &mut starting, &sidecar).await;
         }
-        let hand_over = HandOver::open(starting.folder).map_err(io)?;
-        let brought = self.mounted(Some(hand_over.folder.clone()))?;
+        let given = (HandOver::open(starting.folder).map_err(io)?, starting.papers()?);
+        let brought = self.mounted(Some(given.0.folder.clone()))?;
         let id = self.create(&known, &starting.place, brought).await?;
         starting.place.container = Some(id);
         starting.keep()?;
-        let process = self.hand_over(&known.docker, &starting, hand_over).await?;
+        let process = self.hand_over(&known.docker, &starting.place, given).await?;
         starting.place.process = Some(process);
         starting.keep()?;
         let engine = &self.client.engine;
@@ -387,13 +387,10 @@ impl Platform for Container {
         Some(LayerReport { layer: "container".into(), enforced: true, detail })
     }
 
-    async fn reach(&self, place: &Place, at: At<'_>) -> Result<UnixStream> {
-        let Some(sidecar) = &place.sidecar else {
-            let link = at.folder.connect(at.whom.socket()).await;
-            return link.map_err(|_| DriverError::NotRunning(at.id.clone()));
-        };
+    async fn reach(&self, place: &Place, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
+        let sidecar = place.sidecar.as_ref().ok_or_else(|| DriverError::NotRunning(id.clone()))?;
         self.followers.ensure(&self.client, sidecar);
-        sidecar.speak(&self.client, at.whom.socket()).await
+        sidecar.speak(&self.client, whom.socket()).await
     }
 
     fn is_apart(&self, place: &Place) -> bool {

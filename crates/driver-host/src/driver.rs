@@ -20,9 +20,9 @@ use futures_util::future::join_all;
 use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
-    folder::{self, Folder, Folders, Record, Whom},
+    folder::{Folder, Folders, Record, Whom},
     limits,
-    platform::{At, Platform, Starting},
+    platform::{Platform, Starting},
     process::ProcessId,
     proxy::Proxies,
     supervisor::{self, Captured},
@@ -100,20 +100,21 @@ impl<P: Platform> HostDriver<P> {
         write(&place)?;
         let identity = self.platform.identity(&place);
         drop(one_at_a_time);
-        let papers = supervisor::papers(folder, spec)?;
         let apart = self.platform.is_apart(&place);
-        self.platform.start(Starting { folder, spec, papers: &papers, place, write: &write }).await?;
-        drop(papers);
+        self.platform.start(Starting { folder, spec, place, write: &write }).await?;
         let request = SupervisorRequest::Create(CreateSandbox { name: spec.name.clone(), identity });
         supervisor::captured(self.ask(&spec.id, &request).await?, apart)
     }
 
+    /// Nearly all have their sockets here, and no record is read for them.
     async fn connect(&self, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
         let folder = self.folders.of(id);
+        if let Ok(link) = folder.connect(whom.socket()).await {
+            return Ok(link);
+        }
         match folder.record::<P::Place>() {
-            Some(record) => self.platform.reach(&record.place, At { id, folder: &folder, whom }).await,
-            // What cannot be read does not end what runs.
-            None => folder.connect(whom.socket()).await.map_err(|_| DriverError::NotRunning(id.clone())),
+            Some(record) => self.platform.reach(&record.place, id, whom).await,
+            None => Err(DriverError::NotRunning(id.clone())),
         }
     }
 
@@ -141,28 +142,24 @@ impl<P: Platform> HostDriver<P> {
     }
 
     /// Has a proxy that is started here enforce.
-    async fn attach_here(&self, handle: &SandboxHandle, mut config: ProxyConfig) -> Result<()> {
-        let (folder, mut record) = self.of(handle)?;
-        let io = |doing| move |source| DriverError::Io { doing, source };
+    async fn attach_here(
+        &self,
+        handle: &SandboxHandle,
+        (folder, mut record): (Folder, Record<P::Place>),
+        config: ProxyConfig,
+    ) -> Result<()> {
         let kept = self.captured().remove(&handle.id);
         let captured = match kept {
             Some(captured) => captured,
             None => supervisor::captured(self.ask(&handle.id, &SupervisorRequest::Listeners).await?, false)?,
         };
         if let Some(old) = record.proxy.take().and_then(ProcessId::hold) {
-            old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
+            let io = |source| DriverError::Io { doing: "cannot end the sandbox's old proxy", source };
+            old.end().await.map_err(io)?;
         }
-        let events = folder::append_to(&record.spec.proxy_events);
-        let events = events.map_err(io("cannot open the sandbox's event file"))?;
-        config.listeners = captured.listeners;
-        let mut descriptors = captured.descriptors;
-        descriptors.push(events.into());
-        let spare = self.proxies.take().map_err(io("cannot start the sandbox's proxy"))?;
         // Written down before it knows anything: a gateway after this one ends it.
-        self.update(handle, |record| record.proxy = Some(spare.id()))?;
-        let enforcing = spare.attach(&folder, config, &descriptors).await;
-        self.proxies.refill_soon();
-        Ok(enforcing?)
+        let begun = |id| self.update(handle, |record| record.proxy = Some(id));
+        self.proxies.enforce(&folder, captured, (&record.spec.proxy_events, config), begun).await
     }
 
     /// Ends every process of the sandbox, the proxy last: until then nothing gets out that it does not see. It ends
@@ -345,12 +342,12 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {
-        let (_, record) = self.of(handle)?;
+        let (folder, record) = self.of(handle)?;
         if self.platform.is_apart(&record.place) {
             self.captured().remove(&handle.id);
             self.platform.attach_proxy(&record.place, config).await?;
         } else {
-            self.attach_here(handle, config).await?;
+            self.attach_here(handle, (folder, record), config).await?;
         }
         match self.simple(handle, &SupervisorRequest::ProxyAttached).await? {
             SupervisorReply::Done => Ok(()),

@@ -20,7 +20,7 @@ pub use crate::{
     driver::HostDriver,
     folder::{Folder, Whom},
     local::Local,
-    platform::{At, Papers, Platform, Starting},
+    platform::{Papers, Platform, Starting},
     process::{Held, ProcessId, start},
     proxy::Proxies,
 };

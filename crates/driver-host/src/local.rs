@@ -1,16 +1,12 @@
 //! A sandbox's supervisor and proxy on this kernel, for who keeps no record of them and ends with them: a sidecar.
 
-use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use chiton_api::control::{ProxyConfig, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId};
 use tokio::sync::Mutex;
 
-use crate::{
-    Folder, Held, Papers, Proxies,
-    folder::{self, SUPERVISOR},
-    supervisor::{self, Captured},
-};
+use crate::{Folder, Held, Papers, ProcessId, Proxies, folder::SUPERVISOR, supervisor};
 
 /// One sandbox.
 #[derive(Debug)]
@@ -41,39 +37,32 @@ impl Local {
     /// What cannot be opened.
     pub fn papers(&self) -> Result<Papers> {
         let [log, events, _, exit] = self.files();
-        let open = || {
-            Ok(Papers {
-                listener: self.folder.listen(SUPERVISOR)?,
-                log: folder::append_to(&log)?,
-                events: folder::append_to(&events)?,
-                exit: folder::write_anew(&exit)?,
-            })
-        };
-        open().map_err(io("cannot open what the supervisor is given"))
+        supervisor::papers(&self.folder, [&log, &events, &exit])
     }
 
     /// Has a fresh proxy enforce, in the place of the one before.
     ///
     /// # Errors
     /// The supervisor does not send its listeners, or the proxy does not enforce.
-    pub async fn attach(&self, mut config: ProxyConfig) -> Result<()> {
+    pub async fn attach(&self, config: ProxyConfig) -> Result<()> {
         let mut proxy = self.proxy.lock().await;
         let link = self.folder.connect(SUPERVISOR).await;
         let link = link.map_err(|_| DriverError::NotRunning(self.id.clone()))?;
         let sent = supervisor::ask(link, &self.id, &SupervisorRequest::Listeners).await?;
-        let Captured { listeners, mut descriptors } = supervisor::captured(sent, false)?;
+        let captured = supervisor::captured(sent, false)?;
         if let Some(old) = proxy.take() {
             old.end().await.map_err(io("cannot end the sandbox's old proxy"))?;
         }
         let [_, _, events, _] = self.files();
-        let events = folder::append_to(&events).map_err(io("cannot open the sandbox's event file"))?;
-        descriptors.push(OwnedFd::from(events));
-        config.listeners = listeners;
-        let started = self.proxies.take().and_then(|spare| Ok((spare.held()?, spare)));
-        let (held, spare) = started.map_err(io("cannot start the sandbox's proxy"))?;
-        spare.attach(&self.folder, config, &descriptors).await?;
-        *proxy = Some(held);
-        self.proxies.refill_soon();
+        let mut held = None;
+        let begun = |id: ProcessId| {
+            held = id.hold();
+            held.as_ref()
+                .map(|_| ())
+                .ok_or_else(|| io("cannot hold the proxy")(std::io::ErrorKind::NotFound.into()))
+        };
+        self.proxies.enforce(&self.folder, captured, (&events, config), begun).await?;
+        *proxy = held;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use chiton_driver::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, sync::mpsc};
 
-use crate::{Folder, Whom};
+use crate::{Folder, Whom, supervisor};
 
 /// How one platform starts supervisors, and ends everything.
 #[async_trait]
@@ -88,16 +88,16 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         LimitsHit::default()
     }
 
-    /// A connection to a sandbox's supervisor or proxy.
+    /// A connection to the supervisor or proxy of a sandbox that has no socket for it here.
     ///
     /// # Errors
     /// `NotRunning` where it is over; `Halted` where that is not known.
-    async fn reach(&self, _place: &Self::Place, at: At<'_>) -> Result<UnixStream> {
-        let link = at.folder.connect(at.whom.socket()).await;
-        link.map_err(|_| DriverError::NotRunning(at.id.clone()))
+    async fn reach(&self, _place: &Self::Place, id: &SandboxId, _whom: Whom) -> Result<UnixStream> {
+        Err(DriverError::NotRunning(id.clone()))
     }
 
-    /// Whether supervisor and proxy are where no descriptor comes from: then [`Platform::attach_proxy`] is asked.
+    /// Whether supervisor and proxy are where no descriptor comes from: then they are reached, and a proxy attached, by
+    /// [`Platform::reach`] and [`Platform::attach_proxy`].
     fn is_apart(&self, _place: &Self::Place) -> bool {
         false
     }
@@ -156,26 +156,12 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// Who is to be reached.
-#[derive(Clone, Copy, Debug)]
-pub struct At<'a> {
-    /// Of which sandbox.
-    pub id: &'a SandboxId,
-    /// Its folder in the runtime directory.
-    pub folder: &'a Folder,
-    /// Which of its processes.
-    pub whom: Whom,
-}
-
 /// What a supervisor is started with.
 pub struct Starting<'a, Place> {
     /// The sandbox's folder in the runtime directory.
     pub folder: &'a Folder,
     /// What it is made from.
-    pub spec: &'a SandboxSpec,
-    /// Where its connections arrive, its log, its events and its exit: descriptors 3 to 6 of
-    /// [`chiton_api::descriptors`].
-    pub papers: &'a Papers,
+    pub(crate) spec: &'a SandboxSpec,
     /// Where it is; to be kept with [`Starting::keep`] after each change.
     pub place: Place,
     /// Writes the place down.
@@ -192,6 +178,16 @@ impl<Place: fmt::Debug> fmt::Debug for Starting<'_, Place> {
 }
 
 impl<Place> Starting<'_, Place> {
+    /// Opens where its connections arrive, its log, its events and its exit: descriptors 3 to 6 of
+    /// [`chiton_api::descriptors`].
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub fn papers(&self) -> Result<Papers> {
+        let SandboxSpec { log, supervisor_events, exit, .. } = self.spec;
+        supervisor::papers(self.folder, [log, supervisor_events, exit])
+    }
+
     /// Writes the place down as it is now.
     ///
     /// # Errors

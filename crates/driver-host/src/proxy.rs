@@ -12,8 +12,9 @@ use chiton_driver::DriverError;
 use tokio::net::UnixStream;
 
 use crate::{
-    folder::{Folder, PROXY},
+    folder::{self, Folder, PROXY},
     process::{self, Held, ProcessId},
+    supervisor::Captured,
     wire,
 };
 
@@ -120,7 +121,7 @@ impl Proxies {
     }
 
     /// A proxy for a sandbox: the spare, or one that is started now.
-    pub(crate) fn take(&self) -> io::Result<Spare> {
+    fn take(&self) -> io::Result<Spare> {
         let (waiting, name) = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             if next.closed {
@@ -137,6 +138,27 @@ impl Proxies {
                 self.start(&name)
             }
         }
+    }
+
+    /// Has a proxy enforce for a sandbox whose listeners these are, with its event file. Which process it is is told before
+    /// it knows anything.
+    pub(crate) async fn enforce(
+        self: &Arc<Self>,
+        sandbox: &Folder,
+        captured: Captured,
+        (events, mut config): (&Path, ProxyConfig),
+        begun: impl FnOnce(ProcessId) -> chiton_driver::Result<()>,
+    ) -> chiton_driver::Result<()> {
+        let io = |doing| move |source| DriverError::Io { doing, source };
+        let events = folder::append_to(events).map_err(io("cannot open the sandbox's event file"))?;
+        let Captured { listeners, mut descriptors } = captured;
+        descriptors.push(events.into());
+        config.listeners = listeners;
+        let spare = self.take().map_err(io("cannot start the sandbox's proxy"))?;
+        begun(spare.id())?;
+        let enforcing = spare.attach(sandbox, config, &descriptors).await;
+        self.refill_soon();
+        Ok(enforcing?)
     }
 
     fn start(&self, name: &str) -> io::Result<Spare> {
@@ -158,11 +180,6 @@ impl Waiting {
 }
 
 impl Spare {
-    /// The process itself, to be ended later.
-    pub(crate) fn held(&self) -> io::Result<Held> {
-        self.id.hold().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
     /// Which process it is.
     pub(crate) fn id(&self) -> ProcessId {
         self.id

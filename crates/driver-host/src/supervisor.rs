@@ -1,6 +1,6 @@
 //! What a sandbox's supervisor holds, and asking it.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use chiton_api::control::{Exit, Listeners, SupervisorReply, SupervisorRequest};
 use chiton_driver::{DriverError, Result, SandboxId, SandboxSpec};
@@ -22,15 +22,14 @@ pub(crate) struct Captured {
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-/// Opens what a supervisor holds of the host.
-pub(crate) fn papers(folder: &Folder, spec: &SandboxSpec) -> Result<Papers> {
+/// Opens what a supervisor holds: a socket in this folder, its log, its events and its exit.
+pub(crate) fn papers(folder: &Folder, [log, events, exit]: [&Path; 3]) -> Result<Papers> {
     let failed = |doing| move |source| DriverError::Io { doing, source };
     Ok(Papers {
         listener: folder.listen(SUPERVISOR).map_err(failed("cannot listen in the runtime directory"))?,
-        log: folder::append_to(&spec.log).map_err(failed("cannot open the sandbox's log"))?,
-        events: folder::append_to(&spec.supervisor_events)
-            .map_err(failed("cannot open the sandbox's event file"))?,
-        exit: folder::write_anew(&spec.exit).map_err(failed("cannot open the sandbox's exit file"))?,
+        log: folder::append_to(log).map_err(failed("cannot open the sandbox's log"))?,
+        events: folder::append_to(events).map_err(failed("cannot open the sandbox's event file"))?,
+        exit: folder::write_anew(exit).map_err(failed("cannot open the sandbox's exit file"))?,
     })
 }
 

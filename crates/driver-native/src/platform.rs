@@ -77,9 +77,9 @@ impl Platform for Native {
     }
 
     async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
+        let papers = starting.papers()?;
         cgroup::make(starting.place.group.as_ref())?;
-        let started =
-            chiton_driver_host::start(&self.executable, c"supervisor", &starting.papers.descriptors());
+        let started = chiton_driver_host::start(&self.executable, c"supervisor", &papers.descriptors());
         let (id, held) = started
             .map_err(|source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source })?;
         starting.place.supervisor = Some(id);

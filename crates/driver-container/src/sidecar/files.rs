@@ -26,6 +26,8 @@ pub(crate) const MOST: u64 = 512 << 20;
 const AGAIN: Duration = Duration::from_millis(50);
 /// Files of lines, of which only whole ones are sent: half a line may be taken back.
 const OF_LINES: [usize; 2] = [1, 2];
+/// Which of them says how it ended.
+const EXIT: usize = 3;
 
 /// How long the files are: the log, the supervisor's events, the proxy's, the exit.
 pub(crate) type Lengths = [u64; 4];
@@ -64,14 +66,17 @@ impl Files {
         events.sum::<u64>() < MOST
     }
 
-    /// Takes half a line off the end of the event files, as whoever goes on with them would: what comes begins there.
-    pub(crate) fn cut_to_lines(&self) -> io::Result<()> {
+    /// What an earlier start left is gone on from: half a line at the end of the event files is taken off, as whoever goes
+    /// on with them would, since what comes begins there; how it ended is forgotten.
+    pub(crate) fn begin(&self) -> io::Result<()> {
         let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-        for path in OF_LINES.iter().filter_map(|index| self.paths.get(*index)) {
-            let file = match OpenOptions::new().read(true).write(true).open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
-            };
+        for (index, path) in self.paths.iter().enumerate() {
+            let mut open = OpenOptions::new();
+            let file =
+                open.read(true).write(true).create(true).truncate(index == EXIT).mode(0o600).open(path)?;
+            if !OF_LINES.contains(&index) {
+                continue;
+            }
             let (mut end, mut buffer) = (file.metadata()?.len(), vec![0; LONGEST]);
             while end > 0 {
                 let begin = end.saturating_sub(LONGEST as u64);
@@ -289,7 +294,7 @@ mod tests {
     fn half_a_line_is_not_gone_on_from() {
         let folder = tempfile::tempdir().unwrap();
         let near = files(&folder, "near");
-        near.cut_to_lines().unwrap();
+        near.begin().unwrap();
         let long = vec![b'x'; LONGEST + 9];
         for (held, kept) in [
             (b"one\ntwo".to_vec(), b"one\n".to_vec()),
@@ -298,8 +303,10 @@ mod tests {
             (b"one\n".to_vec(), b"one\n".to_vec()),
         ] {
             fs::write(&near.paths[1], &held).unwrap();
-            near.cut_to_lines().unwrap();
+            fs::write(&near.paths[EXIT], "{}").unwrap();
+            near.begin().unwrap();
             assert_eq!(fs::read(&near.paths[1]).unwrap(), kept);
+            assert!(fs::read(&near.paths[EXIT]).unwrap().is_empty());
         }
         // Nor is it sent, but where a line is longer than a piece.
         fs::write(&near.paths[1], [b"one\n", long.as_slice()].concat()).unwrap();

@@ -33,11 +33,8 @@ impl Container {
                 "the events of its earlier starts do not fit into a sidecar: make another sandbox".to_owned(),
             ));
         }
-        let cut = sidecar.files.cut_to_lines();
-        cut.map_err(|source| DriverError::Io {
-            doing: "cannot go on with the sandbox's event files",
-            source,
-        })?;
+        let begun = sidecar.files.begin();
+        begun.map_err(|source| DriverError::Io { doing: "cannot open the sandbox's files", source })?;
         let image = examine::empty_image(self, docker).await?;
         let order = order::order(&starting.place.sandbox, &image, starting.place.user);
         client.create(docker, &sidecar.container, order).await?;
