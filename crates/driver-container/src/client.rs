@@ -33,6 +33,19 @@ pub(crate) struct Client {
     known: Mutex<Option<Arc<Known>>>,
 }
 
+/// What an engine says of a container.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It runs.
+    Runs,
+    /// Somebody paused it.
+    IsPaused,
+    /// It has ended, or there is none.
+    IsOver,
+    /// Neither: why that is not known.
+    Unsaid(String),
+}
+
 /// An engine that answered.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -87,6 +100,21 @@ impl Client {
             ))
         })?;
         cdi::Given::find(asked, &folders)
+    }
+
+    /// How a container is.
+    pub(crate) async fn standing(&self, known: &Known, container: &str) -> Standing {
+        let said = match known.docker.inspect_container(container, None).await {
+            Err(error) if is_missing(&error) => return Standing::IsOver,
+            Err(error) => return Standing::Unsaid(plain(&error)),
+            Ok(found) => found.state.unwrap_or_default(),
+        };
+        match (said.running, said.paused) {
+            (_, Some(true)) => Standing::IsPaused,
+            (Some(true), _) => Standing::Runs,
+            (Some(false), _) => Standing::IsOver,
+            (None, _) => Standing::Unsaid("not whether it runs".to_owned()),
+        }
     }
 
     /// Makes a container with devices, and says what the engine calls it.

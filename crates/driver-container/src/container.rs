@@ -141,20 +141,44 @@ pub(crate) fn order(
     user: User,
     given: &Given<'_>,
 ) -> Result<ContainerCreateBody> {
-    Ok(ContainerCreateBody {
+    let command = std::iter::once(given.places().program()).chain(given.command.iter().cloned());
+    let body = of_ours((image, user), given.id, command, host(engine, given)?);
+    Ok(ContainerCreateBody { network_disabled: Some(true), ..body })
+}
+
+/// What every container of ours is: an image's files, our program as the first process, this user, no check.
+pub(crate) fn of_ours(
+    (image, user): (&Image, User),
+    id: &str,
+    mut command: impl Iterator<Item = String>,
+    host: HostConfig,
+) -> ContainerCreateBody {
+    ContainerCreateBody {
         image: Some(image.id.clone()),
         env: Some(WITHOUT.iter().map(|name| format!("{name}=")).collect()),
         user: Some(user.to_string()),
         // The image's own start, checks and folder are not the first process's.
-        entrypoint: Some(vec![given.places().program()]),
-        cmd: Some(given.command.clone()),
+        entrypoint: Some(command.next().into_iter().collect()),
+        cmd: Some(command.collect()),
         healthcheck: Some(no_check()),
         working_dir: Some("/".to_owned()),
-        network_disabled: Some(true),
-        labels: Some(label(given.id)),
-        host_config: Some(host(engine, given)?),
+        labels: Some(label(id)),
+        host_config: Some(host),
         ..ContainerCreateBody::default()
-    })
+    }
+}
+
+/// What every container of ours is held to, beside options like `no-new-privileges`.
+pub(crate) fn held(options: Vec<String>) -> HostConfig {
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        privileged: Some(false),
+        security_opt: Some(options),
+        ipc_mode: Some("private".to_owned()),
+        // Whatever the engine's own configuration says: the first process is ours.
+        init: Some(false),
+        ..HostConfig::default()
+    }
 }
 
 fn bytes(limit: Option<u64>) -> Option<i64> {
@@ -163,7 +187,7 @@ fn bytes(limit: Option<u64>) -> Option<i64> {
 
 /// An image's own check is a process in the container that is not in the sandbox. Podman does not say whether it has
 /// one.
-pub(crate) fn no_check() -> HealthConfig {
+fn no_check() -> HealthConfig {
     HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
@@ -185,9 +209,6 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
     };
     Ok(HostConfig {
         network_mode: Some("none".to_owned()),
-        cap_drop: Some(vec!["ALL".to_owned()]),
-        privileged: Some(false),
-        security_opt: Some(options),
         masked_paths: lists.clone(),
         readonly_paths: lists,
         userns_mode: Some(engine.user_namespace()),
@@ -197,9 +218,6 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
         memory_swap: bytes(given.resources.memory),
         device_requests: devices(engine, given.gpu),
         pids_limit: given.resources.pids.map(|pids| i64::from(pids.saturating_add(OWN_PROCESSES))),
-        ipc_mode: Some("private".to_owned()),
-        // Whatever the engine's own configuration says: the first process is ours.
-        init: Some(false),
         mounts: Some(mounts(engine, given)?),
         volumes_from: given.volumes_from(),
         // Gone with its first process, also when nobody of ours is there to see it. An examination is read first.
@@ -209,7 +227,7 @@ fn host(engine: &Engine, given: &Given<'_>) -> Result<HostConfig> {
             typ: Some(if given.workspace.is_some() { "none" } else { "json-file" }.to_owned()),
             config: None,
         }),
-        ..HostConfig::default()
+        ..held(options)
     })
 }
 

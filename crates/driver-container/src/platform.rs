@@ -21,7 +21,7 @@ use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
     Engine, cdi,
-    client::{Client, Known, failed, is_missing},
+    client::{Client, Known, Standing, failed},
     container::{self, Brought, Given, Places},
     examine,
     hand_over::{Expected, HandOver},
@@ -87,6 +87,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// What the engine calls the sandbox's own container, or the name that it is given.
+    pub(crate) fn own_container(&self) -> &str {
+        self.container.as_deref().unwrap_or(&self.name)
+    }
+
     pub(crate) fn places(&self) -> Places {
         match self.sidecar {
             Some(_) => Places::beside(&self.sandbox),
@@ -151,16 +156,19 @@ impl Container {
 
     /// This program as a path of this machine.
     pub(crate) fn mounted(&self, hand_over: Option<PathBuf>) -> Result<Brought> {
+        Ok(Brought::Mounted { program: self.prepared(Self::program)?, hand_over })
+    }
+
+    /// Something in the folder that all sandboxes share.
+    fn prepared<T>(&self, what: fn(&Self) -> io::Result<T>) -> Result<T> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(&self.folder).map_err(preparing)?;
-        Ok(Brought::Mounted { program: self.program().map_err(preparing)?, hand_over })
+        let made = fs::create_dir_all(&self.folder).and_then(|()| what(self));
+        made.map_err(|source| DriverError::Io { doing: "cannot prepare what the container is given", source })
     }
 
     /// What every container is given.
     pub(crate) fn given<'a>(&self, id: &'a str, brought: Brought) -> Result<Given<'a>> {
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(&self.folder).map_err(preparing)?;
-        let profile = self.profile().map_err(preparing)?;
+        let profile = self.prepared(Self::profile)?;
         Ok(Given {
             id,
             brought,
@@ -178,7 +186,7 @@ impl Container {
         place: &Place,
         (hand_over, papers): (HandOver, Papers),
     ) -> Result<ProcessId> {
-        let id = place.container.as_deref().unwrap_or(&place.name);
+        let id = place.own_container();
         docker.start_container(id, None).await.map_err(failed(&self.client.engine, "start the container"))?;
         let places = place.places();
         let ordered = [places.workspace(), places.program(), places.hand_over()];
@@ -224,10 +232,6 @@ impl Container {
             self.client.engine.way_on()
         ))
     }
-}
-
-fn preparing(source: io::Error) -> DriverError {
-    DriverError::Io { doing: "cannot prepare what the container is given", source }
 }
 
 #[async_trait]
@@ -422,9 +426,8 @@ impl Platform for Container {
 
     async fn halted(&self, place: &Place) -> Option<String> {
         let known = self.client.get().await.ok()?;
-        let container = place.container.as_ref().unwrap_or(&place.name);
-        let found = known.docker.inspect_container(container, None).await.ok()?;
-        found.state?.paused?.then(|| {
+        let paused = self.client.standing(&known, place.own_container()).await == Standing::IsPaused;
+        paused.then(|| {
             let engine = self.client.engine.name();
             format!("its container is paused: `{engine} unpause {}` lets it go on", place.name)
         })
@@ -433,18 +436,8 @@ impl Platform for Container {
     async fn is_over(&self, place: &Place) -> bool {
         let Some(sidecar) = &place.sidecar else { return true };
         let Ok(known) = self.client.get().await else { return false };
-        for container in [place.container.as_ref().unwrap_or(&place.name), &sidecar.container] {
-            match known.docker.inspect_container(container, None).await {
-                Ok(found) => {
-                    if found.state.is_some_and(|state| state.running == Some(false)) {
-                        return true;
-                    }
-                }
-                Err(error) if is_missing(&error) => return true,
-                Err(_) => {}
-            }
-        }
-        false
+        self.client.standing(&known, place.own_container()).await == Standing::IsOver
+            || self.client.standing(&known, &sidecar.container).await == Standing::IsOver
     }
 
     async fn settled(&self, place: &Place) {
@@ -467,8 +460,7 @@ impl Platform for Container {
         }
         // Its name holds the sandbox's id, and is nobody else's. What an engine says of a container is not asked for:
         // Podman knows states that Docker's API does not.
-        let container = place.container.as_ref().unwrap_or(&place.name);
-        self.client.remove(&known.docker, container).await?;
+        self.client.remove(&known.docker, place.own_container()).await?;
         match first {
             Some(first) => first.ended().await.map_err(io),
             None => Ok(()),

@@ -46,7 +46,12 @@ fn chiton(engine: &Engine) -> Chiton {
 }
 
 fn know(chiton: &mut Chiton, engine: &Engine) {
-    chiton.sections(&format!("\n[{}]\nsocket = {:?}\n", engine.driver(), engine.socket()));
+    know_at(chiton, engine, &engine.socket());
+}
+
+/// The same, where somebody else listens for it.
+fn know_at(chiton: &mut Chiton, engine: &Engine, socket: &Path) {
+    chiton.sections(&format!("\n[{}]\nsocket = {socket:?}\n", engine.driver()));
     // Root's gateway has no container run as root.
     chown(chiton.workspace(), Some(TEST_USER), Some(TEST_USER)).expect("chown");
 }

@@ -16,10 +16,9 @@ use std::{
 use chiton_testkit::{
     Chiton,
     engines::{Engine, Kind},
-    harness::TEST_USER,
 };
 
-use crate::{nothing_left, refused, run, shared, user};
+use crate::{know_at, nothing_left, refused, run, shared, user};
 
 /// What is answered in the engine's place; nothing is the end of the connection.
 const NONSENSE: [&str; 6] = [
@@ -106,8 +105,7 @@ fn an_engine_that_answers_nonsense() {
         let engine = shared(kind);
         let between = Between::start(engine);
         let mut chiton = Chiton::new(user(kind));
-        chiton.sections(&format!("\n[{}]\nsocket = {:?}\n", engine.driver(), between.socket()));
-        std::os::unix::fs::chown(chiton.workspace(), Some(TEST_USER), Some(TEST_USER)).expect("chown");
+        know_at(&mut chiton, engine, &between.socket());
         let driver = [engine.driver()];
         for (part, done) in [
             ("/version", false),
@@ -127,7 +125,6 @@ fn an_engine_that_answers_nonsense() {
                 {
                     let _ = chiton.run(&["rm", "bad"]).expect_success();
                 } else {
-                    eprintln!("{kind:?} {part} {done} {answer:?}");
                     refused(&outcome, &driver);
                     assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
                 }

@@ -68,8 +68,7 @@ impl Container {
 
     /// The sandbox first, then the proxy with what it has left to write, then the rest.
     pub(crate) async fn end_beside(&self, known: &Known, place: &Place, sidecar: &Sidecar) -> Result<()> {
-        let container = place.container.as_ref().unwrap_or(&place.name);
-        let removed = self.client.remove(&known.docker, container).await;
+        let removed = self.client.remove(&known.docker, place.own_container()).await;
         sidecar.take(&self.client, Until::Ended).await;
         self.followers.end(&sidecar.sandbox);
         sidecar.remove(&self.client, known).await?;

@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{Begin, Follow, ROLE, Reply, Request, SOCKET, Until, connection, files::Files};
 use crate::{
-    client::{Client, Known, failed, is_missing, plain},
+    client::{Client, Known, Standing, failed, is_missing, plain},
     container::{Places, SANDBOX},
 };
 
@@ -85,23 +85,14 @@ impl Sidecar {
     /// Why nothing can be said to it: it is over only where the engine says so.
     async fn why(&self, client: &Client, known: &Known, error: &Error) -> DriverError {
         let engine = client.engine.name();
-        match known.docker.inspect_container(&self.container, None).await {
-            Err(error) if is_missing(&error) => DriverError::NotRunning(self.sandbox.clone()),
-            Err(error) => DriverError::Halted(format!("{engine} does not say: {}", plain(&error))),
-            Ok(found) => {
-                let state = found.state.unwrap_or_default();
-                match (state.running, state.paused) {
-                    (Some(true), Some(true)) => DriverError::Halted(format!(
-                        "its sidecar is paused: `{engine} unpause {}` lets it go on",
-                        self.container
-                    )),
-                    (Some(true), _) => {
-                        DriverError::Halted(format!("{engine} cannot reach its sidecar: {}", plain(error)))
-                    }
-                    _ => DriverError::NotRunning(self.sandbox.clone()),
-                }
+        DriverError::Halted(match client.standing(known, &self.container).await {
+            Standing::IsOver => return DriverError::NotRunning(self.sandbox.clone()),
+            Standing::Unsaid(said) => format!("{engine} does not say: {said}"),
+            Standing::IsPaused => {
+                format!("its sidecar is paused: `{engine} unpause {}` lets it go on", self.container)
             }
-        }
+            Standing::Runs => format!("{engine} cannot reach its sidecar: {}", plain(error)),
+        })
     }
 
     /// One request that is answered.

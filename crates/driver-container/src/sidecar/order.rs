@@ -6,7 +6,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 
 use super::{ROLE, TMP, files::MOST};
 use crate::{
-    container::{Places, WITHOUT, label, no_check, volume},
+    container::{Places, held, of_ours, volume},
     image::Image,
     profile,
     user::User,
@@ -22,19 +22,8 @@ pub(crate) fn name(container: &str) -> String {
 
 /// The engine's order. The volume is nobody's but theirs: the engine removes it with the last of the two.
 pub(crate) fn order(sandbox: &str, image: &Image, user: User) -> ContainerCreateBody {
-    let places = Places::beside(sandbox);
-    ContainerCreateBody {
-        image: Some(image.id.clone()),
-        env: Some(WITHOUT.iter().map(|name| format!("{name}=")).collect()),
-        user: Some(user.to_string()),
-        entrypoint: Some(vec![places.program()]),
-        cmd: Some(vec![ROLE.to_owned()]),
-        healthcheck: Some(no_check()),
-        working_dir: Some("/".to_owned()),
-        labels: Some(label(sandbox)),
-        host_config: Some(host(sandbox, user)),
-        ..ContainerCreateBody::default()
-    }
+    let command = [Places::beside(sandbox).program(), ROLE.to_owned()];
+    of_ours((image, user), sandbox, command.into_iter(), host(sandbox, user))
 }
 
 fn host(sandbox: &str, user: User) -> HostConfig {
@@ -42,19 +31,14 @@ fn host(sandbox: &str, user: User) -> HostConfig {
     let User { uid, gid } = user;
     let tmp = format!("rw,noexec,nosuid,nodev,mode=0700,uid={uid},gid={gid},size={MOST}");
     HostConfig {
-        cap_drop: Some(vec!["ALL".to_owned()]),
-        privileged: Some(false),
-        security_opt: Some(options.into()),
         readonly_rootfs: Some(true),
         userns_mode: Some("host".to_owned()),
         pids_limit: Some(PROCESSES),
-        ipc_mode: Some("private".to_owned()),
-        init: Some(false),
         mounts: Some(vec![volume(sandbox)]),
         tmpfs: Some(HashMap::from([(TMP.to_owned(), tmp)])),
         auto_remove: Some(true),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        ..HostConfig::default()
+        ..held(options.into())
     }
 }
 
