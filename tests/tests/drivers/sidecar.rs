@@ -363,6 +363,42 @@ fn cannot_be_traced(sidecar: &str) {
     }
 }
 
+/// Kills what carries the gateway's connections, and nothing else.
+fn cut_connections(sidecar: &str) {
+    for (pid, line) in processes(sidecar) {
+        if line.contains(" sidecar ") && line.trim_end().ends_with(".sock") {
+            let carrier = rustix::process::Pid::from_raw(pid).expect("its number");
+            let _ = rustix::process::kill_process(carrier, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Only the engine says that a sandbox is over: not the end of a connection to it.
+#[test]
+fn a_connection_that_is_cut_is_no_end() {
+    let world = world(true);
+    let _ = run(&world, "stays", &["sleep", "1000"]).expect_success();
+    let sidecar = ids("stays").remove(1);
+    let cut = std::sync::atomic::AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while cut.load(std::sync::atomic::Ordering::Relaxed) {
+                cut_connections(&sidecar);
+            }
+        });
+        // Its answer never comes: to the one gateway, which waits for the end, and to the next, which looks what there is.
+        thread::sleep(Duration::from_secs(3));
+        kill_gateway(&world.chiton);
+        let listed = world.chiton.run(&["ps", "-q"]).stdout;
+        cut.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(listed, "stays\n");
+    });
+    until("it answers", || exec(&world, "stays", "echo on") == "on\n");
+    until("a request", || exec(&world, "stays", &format!("{STATUS}/own/a")) == "200");
+    let _ = world.chiton.run(&["rm", "-f", "stays"]).expect_success();
+    let _ = world.chiton.run(&["audit", "verify"]).expect_success();
+}
+
 #[test]
 fn a_proxy_that_dies_is_replaced_there() {
     let world = world(true);
