@@ -256,26 +256,29 @@ mod tests {
         assert_eq!(fs::read(&near.paths[3]).unwrap(), b"{}");
     }
 
-    /// Each has read what is written down for itself, and both take the same at once.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn two_that_take_the_same_take_it_once() {
+    /// Each has read for itself what is written down, and both take the same at once.
+    #[test]
+    fn two_that_take_the_same_take_it_once() {
         let folder = tempfile::tempdir().unwrap();
-        let far = files(&folder, "far");
-        let text: Vec<u8> = (0..200_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
-        fs::write(&far.paths[2], &text).unwrap();
-        let takers = (0..4).map(|_| {
-            let (far, near) = (files(&folder, "far"), files(&folder, "near"));
-            tokio::spawn(async move {
-                let (mut one, mut other) = tokio::io::duplex(1 << 20);
-                let send = async move { far.send([0; 4], &mut one, true).await };
-                let (sent, taken) = tokio::join!(send, near.receive(&mut other));
-                sent.and(taken).unwrap();
-            })
+        let pieces: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; LONGEST]).collect();
+        let arrived = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let take = || {
+                let near = files(&folder, "near");
+                let mut begin = 0;
+                for (at, piece) in pieces.iter().enumerate() {
+                    // Both are awake when they begin.
+                    arrived.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                    while arrived.load(std::sync::atomic::Ordering::Acquire) < 2 * (at + 1) {
+                        std::thread::yield_now();
+                    }
+                    near.append(&near.paths[2], begin, piece).unwrap();
+                    begin += piece.len() as u64;
+                }
+            };
+            (0..2).for_each(|_| drop(scope.spawn(take)));
         });
-        for taker in takers.collect::<Vec<_>>() {
-            taker.await.unwrap();
-        }
-        assert!(fs::read(&files(&folder, "near").paths[2]).unwrap() == text);
+        assert!(fs::read(&files(&folder, "near").paths[2]).unwrap() == pieces.concat());
     }
 
     #[tokio::test]
