@@ -132,8 +132,7 @@ impl Engine {
     /// Every container it has, running or not.
     #[must_use]
     pub fn containers(&self) -> Vec<Value> {
-        let answer = self.ask("containers/json?all=1", &[]);
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        self.look("containers/json?all=1")
     }
 
     /// Every volume it has.
@@ -157,8 +156,7 @@ impl Engine {
     /// What it says of a container.
     #[must_use]
     pub fn inspect(&self, container: &str) -> Value {
-        let answer = self.ask(&format!("containers/{container}/json"), &[]);
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        self.look(&format!("containers/{container}/json"))
     }
 
     /// Takes an image with a name of its own from an archive, as `docker load` does.
@@ -245,6 +243,20 @@ impl Engine {
     #[must_use]
     pub fn said(&self) -> String {
         fs::read_to_string(self.place.file("service/engine.log")).unwrap_or_default()
+    }
+
+    /// What it has. Podman fails where a process of any container ends while it looks (`read /proc/509/cgroup: no such
+    /// process`): it is asked again.
+    fn look<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let answer = loop {
+            match self.curl(path, &[]) {
+                Err(answer) if answer.contains("no such process") && Instant::now() < deadline => {}
+                Err(answer) => panic!("{path}: {answer}: {}", self.said()),
+                Ok(answer) => break answer,
+            }
+        };
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     fn ask(&self, path: &str, options: &[&str]) -> String {
