@@ -15,7 +15,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use std::{
 use serde_json::Value;
 
 use self::place::Place;
-use crate::harness::TEST_USER;
+use crate::harness::{As, TEST_USER};
 
 /// The proxy that an engine is told of: containers must not be.
 pub const PROXY: &str = "http://joe:proxy-password@127.0.0.1:9";
@@ -39,6 +39,46 @@ pub enum Kind {
     Podman,
     /// Podman of the tests' ordinary user.
     Rootless,
+}
+
+impl Kind {
+    /// Each.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Rootless];
+
+    /// Whose gateway asks it: root's Podman has root's; the others are an ordinary user's.
+    #[must_use]
+    pub fn user(self) -> As {
+        if self == Self::Podman { As::Root } else { As::User }
+    }
+}
+
+/// The one that all tests of a program share, with the images `busybox` and `debian`.
+#[must_use]
+pub fn shared(kind: Kind) -> &'static Engine {
+    static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
+    let place = Kind::ALL.iter().position(|other| *other == kind).expect("one of them");
+    ENGINES[place].get_or_init(|| {
+        let engine = Engine::start(kind);
+        engine.import("busybox", &images::busybox().path(), &[]);
+        engine.import("debian", &images::debian(), &[]);
+        engine
+    })
+}
+
+/// The one that `CHITON_TEST_ENGINE` names (`docker`, `podman` or `rootless`): every sandbox of the tests is a container
+/// of it then.
+///
+/// # Panics
+/// When it names another.
+#[must_use]
+pub fn named() -> Option<&'static Engine> {
+    let kind = match std::env::var("CHITON_TEST_ENGINE").ok()?.as_str() {
+        "docker" => Kind::Docker,
+        "podman" => Kind::Podman,
+        "rootless" => Kind::Rootless,
+        other => panic!("CHITON_TEST_ENGINE={other}: none of docker, podman, rootless"),
+    };
+    Some(shared(kind))
 }
 
 /// What an engine is started with.

@@ -68,6 +68,11 @@ impl Home {
         }
     }
 
+    /// Makes a path the ordinary user's, whoever this one is.
+    pub(super) fn give_to_user(&self, path: &Path) {
+        std::os::unix::fs::lchown(path, Some(TEST_USER), Some(TEST_USER)).expect("chown");
+    }
+
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
         let missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();

@@ -16,7 +16,10 @@ use std::{
 
 use self::home::Home;
 pub use self::outcome::Outcome;
-use crate::ca::TestCa;
+use crate::{
+    ca::TestCa,
+    engines::{self, Engine},
+};
 
 /// Who runs the command line and the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +46,25 @@ pub struct Chiton {
     upstream: String,
     sections: String,
     environment: BTreeMap<String, String>,
+    /// Whose containers its sandboxes are; else they are native.
+    engine: Option<&'static Engine>,
 }
 
 impl Chiton {
-    /// Folders for this user: state, sockets, configuration, home, and `workspace`.
+    /// Folders for this user: state, sockets, configuration, home, and `workspace`. Where the tests name an engine, the
+    /// user is the one who asks it.
     #[must_use]
     pub fn new(user: As) -> Self {
+        let engine = engines::named();
+        let user = engine.map_or(user, |engine| engine.kind().user());
+        let home = Home::new(user);
+        if engine.is_some() {
+            // Root's gateway has no container run as root.
+            home.give_to_user(&home.path("workspace"));
+        }
         let chiton = Self {
-            home: Home::new(user),
+            home,
+            engine,
             extra_ca: Vec::new(),
             resolve: BTreeMap::new(),
             llm_allow: Vec::new(),
@@ -116,6 +130,9 @@ impl Chiton {
             text.push_str(&format!("{name:?} = {address:?}\n"));
         }
         text.push_str(&format!("\n[llm]\nallow = [{}]\n", list(&self.llm_allow)));
+        if let Some(engine) = self.engine {
+            text.push_str(&format!("\n[{}]\nsocket = {:?}\n", engine.driver(), engine.socket()));
+        }
         text.push_str(&self.sections);
         self.home.write("config.toml", text.as_bytes());
     }
@@ -153,10 +170,17 @@ impl Chiton {
         self.run_with(&["secret", "set", name], value).expect_success();
     }
 
-    /// The command line, ready to be started: in the workspace, with an environment of its own.
+    /// The command line, ready to be started: in the workspace, with an environment of its own. `run` makes a container
+    /// of the image `debian` where the tests name an engine.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.command_of(&binary(), arguments)
+        match (self.engine, arguments) {
+            (Some(engine), ["run", rest @ ..]) => {
+                let run = ["run", "--driver", engine.driver(), "--image", "debian"];
+                self.command_of(&binary(), &[&run, rest].concat())
+            }
+            _ => self.command_of(&binary(), arguments),
+        }
     }
 
     /// The same of another program.

@@ -10,37 +10,21 @@ mod same;
 mod sidecar;
 mod workloads;
 
-use std::{os::unix::fs::chown, path::Path, sync::OnceLock};
+use std::{os::unix::fs::chown, path::Path};
 
 use chiton_testkit::{
-    As, Chiton, Outcome,
-    engines::{Engine, Kind, images},
+    Chiton, Outcome,
+    engines::{Engine, Kind, shared},
     harness::TEST_USER,
 };
 
 /// The workspace and `/tmp`, nothing else.
 const POLICY: &str = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n";
-const KINDS: [Kind; 3] = [Kind::Docker, Kind::Podman, Kind::Rootless];
-
-/// The one that all tests share, with the images `busybox` and `debian`.
-fn shared(kind: Kind) -> &'static Engine {
-    static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
-    ENGINES[KINDS.iter().position(|other| *other == kind).expect("one of them")].get_or_init(|| {
-        let engine = Engine::start(kind);
-        engine.import("busybox", &images::busybox().path(), &[]);
-        engine.import("debian", &images::debian(), &[]);
-        engine
-    })
-}
-
-/// Root's Podman has root's gateway; the others are an ordinary user's.
-fn user(kind: Kind) -> As {
-    if kind == Kind::Podman { As::Root } else { As::User }
-}
+const KINDS: [Kind; 3] = Kind::ALL;
 
 /// An installation that knows this engine.
 fn chiton(engine: &Engine) -> Chiton {
-    let mut chiton = Chiton::new(user(engine.kind()));
+    let mut chiton = Chiton::new(engine.kind().user());
     know(&mut chiton, engine);
     chiton
 }

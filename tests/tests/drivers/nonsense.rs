@@ -18,7 +18,7 @@ use chiton_testkit::{
     engines::{Engine, Kind},
 };
 
-use crate::{know_at, nothing_left, refused, run, shared, user};
+use crate::{know_at, nothing_left, refused, run, shared};
 
 /// What is answered in the engine's place; nothing is the end of the connection.
 const NONSENSE: [&str; 6] = [
@@ -104,7 +104,7 @@ fn an_engine_that_answers_nonsense() {
     for kind in [Kind::Docker, Kind::Rootless] {
         let engine = shared(kind);
         let between = Between::start(engine);
-        let mut chiton = Chiton::new(user(kind));
+        let mut chiton = Chiton::new(kind.user());
         know_at(&mut chiton, engine, &between.socket());
         let driver = [engine.driver()];
         for (part, done) in [

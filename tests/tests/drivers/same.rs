@@ -14,7 +14,7 @@ use chiton_testkit::{
 };
 use chiton_tests::World;
 
-use crate::{KINDS, know, run_under, shared, user};
+use crate::{KINDS, know, run_under, shared};
 
 const POLICY: &str = "\
 static:
@@ -114,7 +114,7 @@ pub(crate) fn everywhere<T>(
         (run(&world, None).expect_success().stdout, events(&world))
     };
     for kind in KINDS {
-        let (mut world, _beside) = world(user(kind));
+        let (mut world, _beside) = world(kind.user());
         know(&mut world.chiton, shared(kind));
         let outcome = run(&world, Some(kind));
         assert_eq!(outcome.stdout, natively.0, "{kind:?} {outcome:?}");
