@@ -7,7 +7,7 @@ pub mod workloads;
 use std::{fs, path::PathBuf};
 
 pub use chiton_testkit::harness::{As, Chiton, Outcome, TEST_USER, finish};
-use chiton_testkit::{ca::TestCa, routes::Router, server::Upstream};
+use chiton_testkit::{ca::TestCa, engines, routes::Router, server::Upstream};
 
 /// An installation and one upstream server that stands for every host of the test.
 pub struct World {
@@ -82,11 +82,22 @@ pub fn roles(world: &World, role: &str) -> Vec<u32> {
 /// The same, without a server beside it.
 #[must_use]
 pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
-    let named = |id: &u32| {
+    let contained = sandboxes_in_containers(chiton);
+    let is_one = |id: &u32| {
         let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(role)
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(role) && (contained.iter().any(|id| line.contains(id)) || belongs(chiton, *id))
     };
-    every_process().into_iter().filter(named).filter(|id| belongs(chiton, *id)).collect()
+    every_process().into_iter().filter(is_one).collect()
+}
+
+/// The ids of those whose containers the tests' engine has: their processes are the engine's, and name them.
+fn sandboxes_in_containers(chiton: &Chiton) -> Vec<String> {
+    let containers = engines::named().map(|engine| engine.containers_of(&chiton.workspace()));
+    let label = |container: serde_json::Value| {
+        container["Labels"]["dev.chiton.sandbox"].as_str().map(str::to_owned)
+    };
+    containers.into_iter().flatten().filter_map(label).collect()
 }
 
 fn every_process() -> Vec<u32> {

@@ -20,6 +20,9 @@ cargo xtask deny             licences, bans and advisories, by cargo-deny
 cargo xtask kernel           the native driver's suite on Debian's own kernel, in QEMU
 ";
 
+/// In whose containers the promises are tried too: `CHITON_TEST_ENGINE` of the test kit.
+const ENGINES: [&str; 3] = ["docker", "podman", "rootless"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
@@ -53,12 +56,24 @@ fn test(filters: &[String]) -> Result<(), run::Failed> {
     for name in ["chiton", "chiton-probe"] {
         kit.publish(&built.join(name), name)?;
     }
-    let mut step = cargo(&["test", "--locked", "--workspace", "--"]);
-    step.args(filters)
-        .env("CHITON_BIN", kit.binary("chiton"))
-        .env("CHITON_PROBE", kit.binary("chiton-probe"))
-        .env("CHITON_TEST_PACKAGES", kit.packages());
-    step.run("the tests")
+    let run = |arguments: &[&str], engine: Option<&str>, what: &str| {
+        let mut step = cargo(arguments);
+        step.args(filters)
+            .env("CHITON_BIN", kit.binary("chiton"))
+            .env("CHITON_PROBE", kit.binary("chiton-probe"))
+            .env("CHITON_TEST_PACKAGES", kit.packages());
+        if let Some(engine) = engine {
+            step.env("CHITON_TEST_ENGINE", engine);
+        }
+        step.run(what)
+    };
+    run(&["test", "--locked", "--workspace", "--"], None, "the tests")?;
+    for engine in ENGINES {
+        // Built as they are already, of the whole workspace.
+        let promises = ["test", "--locked", "--workspace", "--test", "promises", "--"];
+        run(&promises, Some(engine), &format!("the promises in containers ({engine})"))?;
+    }
+    Ok(())
 }
 
 fn lint() -> Result<(), run::Failed> {

@@ -50,6 +50,12 @@ impl Kind {
     pub fn user(self) -> As {
         if self == Self::Podman { As::Root } else { As::User }
     }
+
+    /// Whose gateway asks it where a test has this user's: Docker is asked by both.
+    #[must_use]
+    pub fn asked_by(self, user: As) -> As {
+        if self == Self::Docker { user } else { self.user() }
+    }
 }
 
 /// The one that all tests of a program share, with the images `busybox` and `debian`.
@@ -173,6 +179,17 @@ impl Engine {
     #[must_use]
     pub fn containers(&self) -> Vec<Value> {
         self.look("containers/json?all=1")
+    }
+
+    /// Those that have this folder for their workspace.
+    #[must_use]
+    pub fn containers_of(&self, workspace: &Path) -> Vec<Value> {
+        let mut found = self.containers();
+        found.retain(|container| {
+            let mut mounts = container["Mounts"].as_array().into_iter().flatten();
+            mounts.any(|mount| mount["Source"].as_str().is_some_and(|path| Path::new(path) == workspace))
+        });
+        found
     }
 
     /// Every volume it has.

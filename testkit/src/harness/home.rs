@@ -25,10 +25,12 @@ pub(super) struct Home {
     runtime: Option<TempDir>,
     /// The id to become, where the test itself is root and the user is not.
     become_user: Option<u32>,
+    /// Whether the workspace is the ordinary user's, whoever this one is.
+    workspace_is_users: bool,
 }
 
 impl Home {
-    pub(super) fn new(user: As) -> Self {
+    pub(super) fn new(user: As, workspace_is_users: bool) -> Self {
         let root = getuid().is_root();
         assert!(
             root || user == As::User,
@@ -37,7 +39,8 @@ impl Home {
         let made = |place| tempfile::Builder::new().prefix("ct-").tempdir_in(place);
         let folder = made(PLACE).expect("a folder");
         let runtime = made(MEMORY).ok();
-        let home = Self { folder, runtime, become_user: (root && user == As::User).then_some(TEST_USER) };
+        let become_user = (root && user == As::User).then_some(TEST_USER);
+        let home = Self { folder, runtime, become_user, workspace_is_users };
         fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         home.give(home.folder.path());
         for name in FOLDERS {
@@ -63,14 +66,10 @@ impl Home {
 
     /// Makes a path the user's.
     pub(super) fn give(&self, path: &Path) {
-        if let Some(id) = self.become_user {
+        let is_users = self.workspace_is_users && path.starts_with(self.path("workspace"));
+        if let Some(id) = if is_users { Some(TEST_USER) } else { self.become_user } {
             std::os::unix::fs::lchown(path, Some(id), Some(id)).expect("chown");
         }
-    }
-
-    /// Makes a path the ordinary user's, whoever this one is.
-    pub(super) fn give_to_user(&self, path: &Path) {
-        std::os::unix::fs::lchown(path, Some(TEST_USER), Some(TEST_USER)).expect("chown");
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {

@@ -56,14 +56,10 @@ impl Chiton {
     #[must_use]
     pub fn new(user: As) -> Self {
         let engine = engines::named();
-        let user = engine.map_or(user, |engine| engine.kind().user());
-        let home = Home::new(user);
-        if engine.is_some() {
-            // Root's gateway has no container run as root.
-            home.give_to_user(&home.path("workspace"));
-        }
+        let user = engine.map_or(user, |engine| engine.kind().asked_by(user));
         let chiton = Self {
-            home,
+            // Root's gateway has no container run as root.
+            home: Home::new(user, engine.is_some()),
             engine,
             extra_ca: Vec::new(),
             resolve: BTreeMap::new(),

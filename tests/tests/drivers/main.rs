@@ -60,16 +60,9 @@ fn run_under(
 
 /// Waits until the engine has none of this installation's containers; other tests have theirs.
 fn nothing_left(chiton: &Chiton, engine: &Engine) {
-    let workspace = chiton.workspace();
-    let ours = |container: &serde_json::Value| {
-        let mounts = container["Mounts"].as_array().into_iter().flatten();
-        mounts
-            .into_iter()
-            .any(|mount| mount["Source"].as_str().is_some_and(|path| Path::new(path) == workspace))
-    };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
-        let left: Vec<_> = engine.containers().into_iter().filter(ours).collect();
+        let left = engine.containers_of(&chiton.workspace());
         if left.is_empty() {
             return;
         }

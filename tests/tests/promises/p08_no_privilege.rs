@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use chiton_testkit::engines;
 use chiton_tests::{As, Chiton, Outcome};
 
 const POLICY: &str = "\
@@ -28,7 +29,7 @@ calls = dict(ptrace=101, mount=165, reboot=169, sethostname=170, umount2=166, se
     userfaultfd=323, perf_event_open=298, keyctl=250, add_key=248, request_key=249, kexec_load=246, kexec_file_load=320, init_module=175,
     finit_module=313, delete_module=176, open_by_handle_at=304, process_vm_readv=310, process_vm_writev=311, pidfd_getfd=438,
     fsopen=430, fsmount=432, move_mount=429, open_tree=428, mount_setattr=442, pivot_root=155, swapon=167, chroot=161, acct=163,
-    settimeofday=164, iopl=172, ioperm=173, name_to_handle_at=303, clone3=435, unknown=999, x32_getpid=0x40000000 + 39, fanotify_init=300)
+    settimeofday=164, iopl=172, ioperm=173, name_to_handle_at=303, clone3=435, unknown=999, fanotify_init=300)
 for name, number in calls.items():
     ctypes.set_errno(0)
     result = libc.syscall(number, 0, 0, 0, 0, 0, 0)
@@ -38,10 +39,15 @@ for name, number in calls.items():
 for flag in (0x10000000, 0x20000, 0x40000000, 0x20000000, 0x8000000, 0x4000000, 0x2000000):
     if libc.unshare(flag) != -1: print("unshare", hex(flag))
     if libc.syscall(56, flag | 17, 0, 0, 0, 0) == 0: print("clone", hex(flag)); os._exit(1)
-print("done")
+if (child := os.fork()) == 0:
+    result = libc.syscall(0x40000000 + 39)
+    os._exit(result != -1 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS))
+print("x32", os.waitpid(child, 0)[1])
 "#;
         let outcome = python(&chiton, script);
-        assert_eq!(outcome.stdout, "done\n", "{outcome:?}");
+        // An engine's own filter, before ours, knows no second table of calls: it kills who asks for one.
+        let expected = if engines::named().is_some() { "x32 31\n" } else { "x32 0\n" };
+        assert_eq!(outcome.stdout, expected, "{outcome:?}");
     }
 }
 
@@ -115,7 +121,7 @@ fn the_agent_is_never_the_hosts_root() {
     use std::os::unix::fs::MetadataExt;
     assert_eq!(
         std::fs::metadata(chiton.workspace().join("made")).expect("made").uid(),
-        0,
+        std::fs::metadata(chiton.workspace()).expect("the workspace").uid(),
         "the folder's owner's"
     );
     let _ = chiton.run(&["rm", "-f", "who"]).expect_success();
@@ -137,5 +143,5 @@ fn supervisors_above(arguments: &str) -> Vec<(u32, u32)> {
     let of = |pid: u32| processes.iter().find(|(_, id, ..)| *id == pid);
     let agent = processes.iter().find(|(.., args)| args == arguments).expect("the agent");
     let above = std::iter::successors(of(agent.2), |(_, _, parent, _)| of(*parent));
-    above.take_while(|(.., args)| args == "chiton supervisor").map(|(uid, pid, ..)| (*uid, *pid)).collect()
+    above.take_while(|(.., args)| args.contains("chiton supervisor")).map(|(uid, pid, ..)| (*uid, *pid)).collect()
 }
