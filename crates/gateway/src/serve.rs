@@ -139,8 +139,11 @@ pub(crate) async fn open(
     Ok(Gateway::new(Parts { paths, store, audit, secrets, drivers }))
 }
 
-/// Chains, flushes and keeps what is not yet.
-async fn close(gateway: &Arc<Gateway>) {
+/// Waits for what is ending, which writes events of its own, and chains, flushes and keeps what is not yet.
+pub(crate) async fn close(gateway: &Arc<Gateway>) {
+    for live in gateway.all_live() {
+        live.settle().await;
+    }
     if let Err(error) = gateway.chain_now().await {
         tracing::error!(%error, "events wait in their files");
     }

@@ -51,12 +51,13 @@ impl Live {
         (Arc::new(Self { handle, driver, commands, ended, exiting, forced }), receiver)
     }
 
-    /// Its user is about to be told that the program has ended.
+    /// The program has ended, as its user is about to be told; what is left is done next.
     pub(crate) fn exiting(&self) {
         self.exiting.store(true, Ordering::Release);
     }
 
-    /// Where its user was told so, waits until the record says so too. True when it did.
+    /// Where its program has ended, waits until the record says so too, and it is removed where it is to be. True when
+    /// it did.
     pub(crate) async fn settle(&self) -> bool {
         if !self.exiting.load(Ordering::Acquire) {
             return false;

@@ -39,7 +39,7 @@ pub(crate) struct Host {
     pub(crate) calls: Vec<String>,
     /// The step that fails.
     pub(crate) fail_at: Option<&'static str>,
-    /// The step that never ends.
+    /// The step that does not end as long as this says so.
     pub(crate) hang_at: Option<&'static str>,
 }
 
@@ -134,8 +134,8 @@ impl Fake {
             }
             (host.fail_at == Some(step), host.hang_at == Some(step))
         };
-        if hang {
-            std::future::pending::<()>().await;
+        while hang && self.host().hang_at == Some(step) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if fail {
             return Err(Failure { message: format!("`{step}` failed as told"), status: 127 }.into());

@@ -1,8 +1,11 @@
 //! A gateway that is killed, and what the next one makes of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::world::{Served, World, ask, until};
+use crate::serve::close;
 
 /// Kills a gateway that hangs in this step of a create.
 fn killed_at(world: &World, step: &'static str) {
@@ -105,6 +108,26 @@ fn a_stop_that_was_begun_is_finished() {
     let served = world.serve();
     served.until_state("demo", "stopped");
     assert!(world.fake.host().sandboxes.is_empty());
+}
+
+/// Its last events are in the log, and the checkpoint counts them: nobody takes them out unseen.
+#[test]
+fn a_gateway_that_is_told_to_end_waits_for_what_is_ending() {
+    let world = World::new();
+    let served = world.serve();
+    served.must("POST", "/v1/sandboxes", world.create(json!({"name": "demo", "remove": true})));
+    world.fake.host().hang_at = Some("destroy");
+    world.fake.only(|running| running.exit(0));
+    until(|| world.fake.host().calls.iter().any(|call| call == "destroy"));
+    let fake = world.fake.clone();
+    served.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fake.host().hang_at = None;
+    });
+    served.run(close(&served.gateway));
+    assert_eq!(world.actions().last().unwrap(), "remove");
+    let kept = served.run(served.gateway.store.checkpoint()).unwrap();
+    assert_eq!(kept.length, std::fs::metadata(world.paths.audit_log()).unwrap().len());
 }
 
 #[test]
