@@ -94,9 +94,8 @@ pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
 /// The ids of those whose containers the tests' engine has: their processes are the engine's, and name them.
 fn sandboxes_in_containers(chiton: &Chiton) -> Vec<String> {
     let containers = engines::named().map(|engine| engine.containers_of(&chiton.workspace()));
-    let label = |container: serde_json::Value| {
-        container["Labels"]["dev.chiton.sandbox"].as_str().map(str::to_owned)
-    };
+    let label =
+        |container: serde_json::Value| container["Labels"]["dev.chiton.sandbox"].as_str().map(str::to_owned);
     containers.into_iter().flatten().filter_map(label).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Asking the engine.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,6 +14,8 @@ use bollard::{
     query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
 use chiton_driver::{DriverError, Gpu, Result};
+use rustix::fs::{FlockOperation, flock};
+use tokio::task::spawn_blocking;
 
 use crate::{Engine, cdi, libpod};
 
@@ -126,26 +129,35 @@ impl Client {
         devices: &[String],
     ) -> Result<String> {
         if devices.is_empty() || self.engine.takes_device_requests() {
-            return self.create(&known.docker, name, order).await;
+            return self.create(known, name, order).await;
         }
+        let _alone = self.alone(known).await;
         libpod::create(&known.socket, name, order, devices).await
     }
 
     /// Makes a container, and says what the engine calls it.
     pub(crate) async fn create(
         &self,
-        docker: &Docker,
+        known: &Known,
         name: &str,
         order: ContainerCreateBody,
     ) -> Result<String> {
+        let _alone = self.alone(known).await;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let made = docker.create_container(Some(options), order).await;
+        let made = known.docker.create_container(Some(options), order).await;
         let id = made.map_err(failed(&self.engine, "make the container"))?.id;
         if id.is_empty() {
             // Asked for without a name, an engine would mean all of them.
             return Err(self.nonsense("it made a container and does not say which"));
         }
         Ok(id)
+    }
+
+    /// An ordinary user's Podman looks up which ids its user has in a way that two at once may not: it refuses one of
+    /// their containers, or gives it other ids (podman#20107). So they are made one at a time, by all gateways that ask
+    /// there, for as long as this is held. Where nothing can be locked, a container that got other ids is still refused.
+    async fn alone(&self, known: &Known) -> Option<File> {
+        if self.engine.is_rootless() { alone_at(known.socket.clone()).await } else { None }
     }
 
     fn nonsense(&self, what: &str) -> DriverError {
@@ -190,6 +202,16 @@ impl Client {
             engine.setting()
         )))
     }
+}
+
+/// The folder of a socket, locked; waits for whoever has it.
+async fn alone_at(socket: PathBuf) -> Option<File> {
+    let lock = move || {
+        let folder = File::open(socket.parent()?).ok()?;
+        flock(&folder, FlockOperation::LockExclusive).ok()?;
+        Some(folder)
+    };
+    spawn_blocking(lock).await.ok()?
 }
 
 async fn try_connect(socket: &Path) -> std::result::Result<(Docker, String), Error> {
@@ -251,6 +273,18 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 
+    #[tokio::test]
+    async fn two_at_one_socket_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let first = alone_at(socket.clone()).await.unwrap();
+        let second = tokio::spawn(alone_at(socket));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!second.is_finished());
+        drop(first);
+        assert!(second.await.unwrap().is_some());
+    }
+
     /// Answers one request with this JSON, as an engine that is none.
     fn answering(path: &Path, json: &'static str) {
         use std::io::{Read as _, Write as _};
@@ -274,8 +308,9 @@ mod tests {
         let path = folder.path().join("engine.sock");
         answering(&path, r#"{"Id":"","Warnings":[]}"#);
         let docker = Docker::connect_with_unix(path.to_str().unwrap(), 5, API_DEFAULT_VERSION).unwrap();
+        let known = Known { docker, about: String::new(), version: String::new(), socket: path.clone() };
         let client = Client::new(Engine::docker(Some(path)));
-        let error = client.create(&docker, "n", ContainerCreateBody::default()).await.unwrap_err();
+        let error = client.create(&known, "n", ContainerCreateBody::default()).await.unwrap_err();
         assert!(error.to_string().contains("an answer that means nothing"), "{error}");
     }
 }

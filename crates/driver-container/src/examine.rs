@@ -66,7 +66,7 @@ pub(crate) async fn examine(driver: &Container) -> Result<Vec<LayerCheck>> {
     // Each its own: two at a time are not in each other's way.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let name = format!("{NAME}{}-{}", std::process::id(), now.as_nanos());
-    let id = driver.client.create(docker, &name, order).await?;
+    let id = driver.client.create(&known, &name, order).await?;
     if apart && let Err(error) = archive::bring(&driver.client, &known, &id, (DOCTOR, user)).await {
         driver.client.remove(docker, &id).await?;
         return Err(error);

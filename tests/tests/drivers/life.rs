@@ -34,6 +34,25 @@ fn status_streams_and_variables() {
     }
 }
 
+/// Of several gateways, too. Podman without root now and then cannot make two at once.
+#[test]
+fn many_at_once() {
+    for kind in KINDS {
+        let (engine, gateways) = (shared(kind), [(); 2].map(|()| chiton(shared(kind))));
+        std::thread::scope(|scope| {
+            let one = |chiton| run(chiton, engine, "busybox", &["--rm"], &["id", "-u"]);
+            let started: Vec<_> = gateways.iter().flat_map(|chiton| [chiton; 3]).collect();
+            let started: Vec<_> =
+                started.into_iter().map(|chiton| scope.spawn(move || one(chiton))).collect();
+            for outcome in started {
+                let outcome = outcome.join().expect("it").expect_success();
+                assert_eq!(outcome.stdout, format!("{TEST_USER}\n"), "{kind:?} {outcome:?}");
+            }
+        });
+        gateways.iter().for_each(|chiton| nothing_left(chiton, engine));
+    }
+}
+
 #[test]
 fn from_its_start_to_its_removal() {
     for kind in KINDS {

@@ -143,5 +143,8 @@ fn supervisors_above(arguments: &str) -> Vec<(u32, u32)> {
     let of = |pid: u32| processes.iter().find(|(_, id, ..)| *id == pid);
     let agent = processes.iter().find(|(.., args)| args == arguments).expect("the agent");
     let above = std::iter::successors(of(agent.2), |(_, _, parent, _)| of(*parent));
-    above.take_while(|(.., args)| args.contains("chiton supervisor")).map(|(uid, pid, ..)| (*uid, *pid)).collect()
+    above
+        .take_while(|(.., args)| args.contains("chiton supervisor"))
+        .map(|(uid, pid, ..)| (*uid, *pid))
+        .collect()
 }

@@ -37,7 +37,7 @@ impl Container {
         begun.map_err(|source| DriverError::Io { doing: "cannot open the sandbox's files", source })?;
         let image = examine::empty_image(self, docker).await?;
         let order = order::order(&starting.place.sandbox, &image, starting.place.user);
-        client.create(docker, &sidecar.container, order).await?;
+        client.create(known, &sidecar.container, order).await?;
         let whose = (starting.place.sandbox.as_str(), starting.place.user);
         archive::bring(client, known, &sidecar.container, whose).await?;
         let id = self.create(known, &starting.place, Brought::Beside(sidecar.container.clone())).await?;
