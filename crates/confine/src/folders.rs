@@ -128,9 +128,38 @@ impl Folders {
 
     /// Opens every folder of the request, in its order, once. Root's helper ends with it, whatever comes out.
     pub fn open(self, request: &FolderRequest) -> Result<Vec<OwnedFd>, FolderError> {
+        self.begin(request)?.finish()
+    }
+
+    /// Asks for every folder of the request. Root's helper, which sees the host's files for good, opens them while this
+    /// process goes on; without one they are opened here, before any of the host's files is out of sight.
+    pub fn begin(self, request: &FolderRequest) -> Result<Opening, FolderError> {
         match self.0 {
-            None => open_all(request, &mut IdMappings::none()),
-            Some(helper) => helper.open(request),
+            None => Ok(Opening(Opened::Here(open_all(request, &mut IdMappings::none())?))),
+            Some(helper) => {
+                helper.ask_for(request)?;
+                Ok(Opening(Opened::By(helper)))
+            }
+        }
+    }
+}
+
+/// Folders that were asked for. Root's helper has ended when this is dropped, whatever comes out.
+#[derive(Debug)]
+pub struct Opening(Opened);
+
+#[derive(Debug)]
+enum Opened {
+    Here(Vec<OwnedFd>),
+    By(Helper),
+}
+
+impl Opening {
+    /// Every folder of the request, in its order. To be called once.
+    pub fn finish(&mut self) -> Result<Vec<OwnedFd>, FolderError> {
+        match &mut self.0 {
+            Opened::Here(folders) => Ok(std::mem::take(folders)),
+            Opened::By(helper) => helper.answer(),
         }
     }
 }

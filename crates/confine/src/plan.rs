@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use crate::plan::{
-    build::plan,
+    build::{folders, plan},
     rules::{DeniedPath, StaticRules},
 };
 use crate::{

@@ -15,12 +15,21 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 use chiton_sys::Errno;
 
 pub use crate::view::step::{Source, Step};
-use crate::{plan::ConfinementPlan, view::tree::Tree};
+use crate::{
+    plan::ConfinementPlan,
+    view::{assemble::Builder, tree::Tree},
+};
 
 /// A view that is assembled but not entered yet.
 #[derive(Debug)]
 pub struct View {
     tree: Tree,
+}
+
+/// A view without the host's folders of the policy, and what is above and in them.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    builder: Builder<'a>,
 }
 
 /// Why the view could not be built.
@@ -52,7 +61,12 @@ impl View {
     /// Mounts everything but `/proc`. `folders` are those of [`crate::folders::Folders::open`], in their order.
     /// In the sandbox's mount namespace, by a process that holds its capabilities.
     pub fn assemble(plan: &ConfinementPlan, folders: Vec<OwnedFd>) -> Result<Self, ViewError> {
-        assemble::assemble(plan, folders).map(|tree| Self { tree })
+        Self::begin(plan)?.finish(folders)
+    }
+
+    /// The first part of [`View::assemble`], which needs no folder yet.
+    pub fn begin(plan: &ConfinementPlan) -> Result<Begun<'_>, ViewError> {
+        Builder::begin(plan).map(|builder| Begun { builder })
     }
 
     /// Mounts `/proc`. By a process of the pid namespace that it shows, while the host's is still in sight: the
@@ -65,5 +79,12 @@ impl View {
     /// host that is not in the view can be named from here on.
     pub fn enter(self) -> Result<(), ViewError> {
         self.tree.enter()
+    }
+}
+
+impl Begun<'_> {
+    /// The rest, with the folders of [`View::assemble`].
+    pub fn finish(self, folders: Vec<OwnedFd>) -> Result<View, ViewError> {
+        self.builder.finish(folders).map(|tree| View { tree })
     }
 }

@@ -11,7 +11,7 @@ use chiton_confine::{
     capture::{self, CapturedListeners},
     locks::{self, AgentLocks},
     namespaces,
-    plan::{System, plan},
+    plan::{System, folders, plan},
     view::View,
 };
 use chiton_policy::model::Resources;
@@ -91,10 +91,14 @@ impl Confinement for Kernel {
             device_files: sent.devices.files.clone(),
             authority_pem: sent.authority_pem.clone(),
         };
+        // Whoever opens them as root does so while the rest is made.
+        let request = folders(&rules.fixed, &inputs).map_err(fail)?;
+        let mut opening = entered.folders.begin(&request).map_err(fail)?;
         let plan = plan(&rules.fixed, &HostFacts::read(), &inputs).map_err(fail)?;
-        let folders = entered.folders.open(&plan.folders).map_err(fail)?;
         let host_proc = judge::host_proc()?;
-        let view = View::assemble(&plan, folders).map_err(fail)?;
+        let begun = View::begin(&plan).map_err(fail)?;
+        let view = begun.finish(opening.finish().map_err(fail)?).map_err(fail)?;
+        drop(opening);
         let report = report::of(&plan, &rules);
         let owners = owners.with_home(&sent.home);
         let prepared = Prepared { sandbox, plan, rules, host_proc };

@@ -61,17 +61,22 @@ impl Helper {
 
     /// Has the maps of this process's new user namespace written.
     pub(crate) fn write_maps(&self, map: IdMap) -> Result<(), FolderError> {
-        self.ask(&Ask::WriteMaps { inside: map.inside, outside: map.outside }).map(drop)
+        self.ask(&Ask::WriteMaps { inside: map.inside, outside: map.outside })?;
+        self.answer().map(drop)
     }
 
-    /// Has the folders opened, and the helper ended.
-    pub(crate) fn open(self, request: &FolderRequest) -> Result<Vec<OwnedFd>, FolderError> {
+    /// Asks for the folders, the last thing that the helper does; they are its answer.
+    pub(crate) fn ask_for(&self, request: &FolderRequest) -> Result<(), FolderError> {
         self.ask(&Ask::Open(request.clone()))
     }
 
-    fn ask(&self, ask: &Ask) -> Result<Vec<OwnedFd>, FolderError> {
+    fn ask(&self, ask: &Ask) -> Result<(), FolderError> {
         let bytes = encode(ask).map_err(FolderError::helper)?;
-        descriptors::send(&self.socket, &bytes, &[]).map_err(FolderError::helper)?;
+        descriptors::send(&self.socket, &bytes, &[]).map(drop).map_err(FolderError::helper)
+    }
+
+    /// What came of the question that was asked last.
+    pub(crate) fn answer(&self) -> Result<Vec<OwnedFd>, FolderError> {
         let mut buffer = vec![0; LONGEST];
         let (length, fds) = descriptors::receive(&self.socket, &mut buffer).map_err(FolderError::helper)?;
         let answer: Answer = decode(&buffer, length).map_err(FolderError::helper)?;
@@ -89,7 +94,7 @@ impl Drop for Helper {
 
 /// The helper's whole life.
 fn serve(socket: &OwnedFd, parent: Pid) -> Result<(), Errno> {
-    let mut agent = None;
+    let mut maps = None;
     let mut buffer = vec![0; LONGEST];
     loop {
         let (length, _) = descriptors::receive(socket, &mut buffer)?;
@@ -100,12 +105,12 @@ fn serve(socket: &OwnedFd, parent: Pid) -> Result<(), Errno> {
             Ask::WriteMaps { inside, outside } => {
                 let map = IdMap { inside, outside };
                 let written = namespace::write_id_maps(Some(parent), map, map, false);
-                agent = Some(outside);
                 let answer: Answer = written.map_err(|e| FolderError::helper(crate::namespaces::errno(&e)));
                 descriptors::send(socket, &encode(&answer)?, &[])?;
+                maps = Some(IdMappings::beginning(outside));
             }
             Ask::Open(request) => {
-                let mut maps = IdMappings::to(agent.ok_or(Errno::INVAL)?);
+                let mut maps = maps.ok_or(Errno::INVAL)?;
                 return answer(socket, open_all(&request, &mut maps));
             }
         }

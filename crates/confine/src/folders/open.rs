@@ -38,9 +38,13 @@ impl IdMappings {
         Self { agent: None, made: Vec::new() }
     }
 
-    /// Owners are mapped to this host id. Needs root's rights.
-    pub(crate) fn to(agent: u32) -> Self {
-        Self { agent: Some(agent), made: Vec::new() }
+    /// Owners are mapped to this host id. Needs root's rights. The map for folders of root's, which are the most, is made
+    /// at once, while nobody waits for it.
+    pub(crate) fn beginning(agent: u32) -> Self {
+        let mut maps = Self { agent: Some(agent), made: Vec::new() };
+        // Where it cannot be made, that is said when it is needed.
+        let _ = maps.of((0, 0));
+        maps
     }
 
     /// The namespace for a folder of this owner; none where ids stay.

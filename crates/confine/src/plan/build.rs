@@ -43,7 +43,8 @@ pub fn plan(
     if facts.landlock_abi == 0 {
         return Err(PlanError::NoLandlock);
     }
-    let folders = folders(rules, inputs)?;
+    let request = folders(rules, inputs)?;
+    let folders = request.folders.as_slice();
     let programs = system::programs(inputs.system)?;
     let temporary = Private::of(rules);
     let seccomp = SeccompPlan::new(rules.blocked_calls.iter().copied(), facts.wait_killable());
@@ -53,11 +54,11 @@ pub fn plan(
         identity: inputs.identity,
         uid: inputs.uid,
         gid: inputs.gid,
-        view: view(rules, inputs, (&programs, &folders), temporary)?,
+        view: view(rules, inputs, (&programs, folders), temporary)?,
         limits: limits(rules),
-        landlock: landlock(facts, inputs, (&programs, &folders), temporary),
+        landlock: landlock(facts, inputs, (&programs, folders), temporary),
         seccomp,
-        folders: FolderRequest { folders, forbidden: inputs.own_folders.clone() },
+        folders: request,
     })
 }
 
@@ -89,8 +90,8 @@ fn refuse_unstartable(seccomp: &SeccompPlan) -> Result<(), PlanError> {
     }
 }
 
-/// The host's folders, those that hold others first.
-fn folders(rules: &StaticRules, inputs: &PlanInputs) -> Result<Vec<Folder>, PlanError> {
+/// The host's folders, those that hold others first: the part of the plan that can be asked for before the rest is made.
+pub fn folders(rules: &StaticRules, inputs: &PlanInputs) -> Result<FolderRequest, PlanError> {
     let writable = rules.allowed.iter().map(|p| (p, Access::ReadWrite));
     let readable = rules.read_only.iter().chain(&inputs.extra_read_only).map(|p| (p, Access::ReadOnly));
     if let Some(workspace) = &inputs.workspace {
@@ -109,7 +110,7 @@ fn folders(rules: &StaticRules, inputs: &PlanInputs) -> Result<Vec<Folder>, Plan
     if folders.len() > chiton_sys::descriptors::MAX_DESCRIPTORS {
         return Err(PlanError::TooManyFolders(folders.len()));
     }
-    Ok(folders)
+    Ok(FolderRequest { folders, forbidden: inputs.own_folders.clone() })
 }
 
 /// Where a path inside is on the host; none for what is private to the sandbox.

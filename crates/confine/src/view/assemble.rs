@@ -1,8 +1,11 @@
 //! Applying the steps, one after the other.
 //!
-//! The host's sources are opened before the tree is hung up, so that it may hide what they lie in.
+//! The host's sources are opened before the tree is hung up, so that it may hide what they lie in. What is large is
+//! copied by the kernel.
 
 use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
@@ -11,6 +14,7 @@ use chiton_sys::{Errno, mount::MountAttrFlags};
 use rustix::fs::Mode;
 
 use crate::{
+    namespaces::errno,
     plan::{ConfinementPlan, MASK_FILE, MASK_FOLDER},
     view::{
         Source, Step, ViewError, java, matches,
@@ -18,9 +22,8 @@ use crate::{
     },
 };
 
-/// The whole view but `/proc`.
-pub(super) fn assemble(plan: &ConfinementPlan, folders: Vec<OwnedFd>) -> Result<Tree, ViewError> {
-    let sources = plan.view.iter().map(open_source).collect::<Result<Vec<_>, _>>()?;
+/// An empty tree with the masks in it.
+fn with_masks() -> Result<Tree, ViewError> {
     let tree = Tree::new()?;
     tree.file(Path::new(MASK_FILE), &[], 0).map_err(step("making", Path::new(MASK_FILE)))?;
     tree.folder(Path::new(MASK_FOLDER)).map_err(step("making", Path::new(MASK_FOLDER)))?;
@@ -31,27 +34,56 @@ pub(super) fn assemble(plan: &ConfinementPlan, folders: Vec<OwnedFd>) -> Result<
         rustix::fs::AtFlags::empty(),
     )
     .map_err(step("closing", Path::new(MASK_FOLDER)))?;
-    let mut builder = Builder { tree, folders: folders.into_iter().map(Some).collect() };
-    for (next, source) in plan.view.iter().zip(sources) {
-        builder.apply(next, source)?;
-    }
-    Ok(builder.tree)
+    Ok(tree)
 }
 
 /// What a step takes from the host.
+#[derive(Debug)]
 enum Taken {
     Nothing,
     Missing,
     Mount(OwnedFd),
-    Bytes(Vec<u8>),
+    File(File),
 }
 
-struct Builder {
+/// Builds the view by the steps of a plan.
+#[derive(Debug)]
+pub(super) struct Builder<'a> {
     tree: Tree,
     folders: Vec<Option<OwnedFd>>,
+    /// The steps that are left, and what they take.
+    rest: &'a [Step],
+    sources: std::vec::IntoIter<Taken>,
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
+    /// Applies every step before the first that mounts a folder of the request.
+    pub(super) fn begin(plan: &'a ConfinementPlan) -> Result<Self, ViewError> {
+        let sources = plan.view.iter().map(open_source).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut builder = Self { tree: with_masks()?, folders: Vec::new(), rest: &plan.view, sources };
+        while let Some((next, rest)) = builder.rest.split_first()
+            && !matches!(next, Step::Mount { source: Source::Shared(_), .. })
+        {
+            builder.rest = rest;
+            builder.apply_next(next)?;
+        }
+        Ok(builder)
+    }
+
+    /// Applies the rest.
+    pub(super) fn finish(mut self, folders: Vec<OwnedFd>) -> Result<Tree, ViewError> {
+        self.folders = folders.into_iter().map(Some).collect();
+        for next in self.rest {
+            self.apply_next(next)?;
+        }
+        Ok(self.tree)
+    }
+
+    fn apply_next(&mut self, next: &Step) -> Result<(), ViewError> {
+        let taken = self.sources.next().unwrap_or(Taken::Nothing);
+        self.apply(next, taken)
+    }
+
     fn apply(&mut self, next: &Step, taken: Taken) -> Result<(), ViewError> {
         let tree = &self.tree;
         match next {
@@ -60,17 +92,23 @@ impl Builder {
                 tree.file(path, &[text.as_bytes()], 0o644).map_err(step("writing", path))
             }
             Step::Copy(path) => match taken {
-                Taken::Bytes(bytes) => tree.file(path, &[&bytes], 0o644).map_err(step("writing", path)),
+                Taken::File(mut host) => {
+                    let mut bytes = Vec::new();
+                    host.read_to_end(&mut bytes).map_err(|e| step("reading", path)(errno(&e)))?;
+                    tree.file(path, &[&bytes], 0o644).map_err(step("writing", path))
+                }
                 Taken::Nothing | Taken::Missing | Taken::Mount(_) => Ok(()),
             },
             Step::TrustBundle { path, authority, .. } => {
-                let system = if let Taken::Bytes(bytes) = &taken { bytes.as_slice() } else { &[] };
-                let parts = [system, b"\n", authority.as_bytes()];
-                tree.file(path, &parts, 0o644).map_err(step("writing", path))
+                let bundle = tree.new_file(path, 0o644).map_err(step("writing", path))?;
+                let written = trust_bundle(taken, bundle.into(), authority);
+                written.map_err(|e| step("writing", path)(errno(&e)))
             }
             Step::JavaRoots { path, over, authority, .. } => {
-                let Taken::Bytes(host) = &taken else { return Ok(()) };
-                let Some(store) = java::with_authority(host, authority) else { return Ok(()) };
+                let Taken::File(host) = taken else { return Ok(()) };
+                let store =
+                    java::with_authority(host, authority).map_err(|e| step("reading", path)(errno(&e)))?;
+                let Some(store) = store else { return Ok(()) };
                 tree.file(path, &[&store], 0o644).map_err(step("writing", path))?;
                 self.cover(over, &Source::Inside(path.clone()))
             }
@@ -115,8 +153,8 @@ impl Builder {
                 Tree::clone_of(found, READ_ONLY).map_err(step("mounting", path))?
             }
             (_, Taken::Mount(mount)) => mount,
-            (Source::HostIfThere(_), Taken::Missing | Taken::Nothing | Taken::Bytes(_)) => return Ok(()),
-            (_, Taken::Missing | Taken::Nothing | Taken::Bytes(_)) => {
+            (Source::HostIfThere(_), Taken::Missing | Taken::Nothing | Taken::File(_)) => return Ok(()),
+            (_, Taken::Missing | Taken::Nothing | Taken::File(_)) => {
                 return Err(step("mounting", path)(Errno::NOENT));
             }
         };
@@ -126,6 +164,15 @@ impl Builder {
     fn cover(&self, path: &Path, source: &Source) -> Result<(), ViewError> {
         self.tree.cover(path, |tree, found| covering(tree, found, source)).map_err(step("covering", path))
     }
+}
+
+/// The host's roots and the authority.
+fn trust_bundle(host: Taken, mut bundle: File, authority: &str) -> io::Result<()> {
+    if let Taken::File(mut host) = host {
+        io::copy(&mut host, &mut bundle)?;
+    }
+    bundle.write_all(b"\n")?;
+    bundle.write_all(authority.as_bytes())
 }
 
 /// The mount that covers `found`.
@@ -156,16 +203,13 @@ fn open_source(next: &Step) -> Result<Taken, ViewError> {
         Step::Mount { source: Source::HostIfThere(path), .. } => (path, READ_ONLY, true),
         Step::Mount { source: Source::Device(path), .. } => (path, DEVICE, false),
         Step::TrustBundle { host: Some(path), .. } | Step::JavaRoots { host: path, .. } => {
-            return match std::fs::read(path) {
-                Ok(bytes) => Ok(Taken::Bytes(bytes)),
-                Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),
-            };
+            return File::open(path).map(Taken::File).map_err(|e| step("reading", path)(errno(&e)));
         }
         Step::Copy(path) => {
-            return match std::fs::read(path) {
-                Ok(bytes) => Ok(Taken::Bytes(bytes)),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Taken::Missing),
-                Err(e) => Err(step("reading", path)(crate::namespaces::errno(&e))),
+            return match File::open(path) {
+                Ok(file) => Ok(Taken::File(file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Taken::Missing),
+                Err(e) => Err(step("reading", path)(errno(&e))),
             };
         }
         Step::Mount { source: Source::Shared(_) | Source::Inside(_), .. } => return Ok(Taken::Nothing),

@@ -120,8 +120,7 @@ impl Tree {
 
     /// A new file.
     pub(super) fn file(&self, path: &Path, contents: &[&[u8]], mode: u32) -> Result<(), Errno> {
-        let (parent, name) = split(path)?;
-        let file = openat(self.folder(parent)?, name, NEW_FILE, Mode::from_raw_mode(mode))?;
+        let file = self.new_file(path, mode)?;
         for mut bytes in contents.iter().copied() {
             while !bytes.is_empty() {
                 let written = rustix::io::write(&file, bytes)?;
@@ -129,6 +128,12 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// A new file, empty.
+    pub(super) fn new_file(&self, path: &Path, mode: u32) -> Result<OwnedFd, Errno> {
+        let (parent, name) = split(path)?;
+        openat(self.folder(parent)?, name, NEW_FILE, Mode::from_raw_mode(mode))
     }
 
     /// A new symbolic link.
