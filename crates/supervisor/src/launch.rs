@@ -8,7 +8,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -23,6 +23,7 @@ use chiton_sys::{
 };
 use rustix::{
     fs::{Mode, OFlags},
+    io::Errno,
     pipe::PipeFlags,
     process::{DumpableBehavior, Pid},
 };
@@ -97,6 +98,10 @@ fn become_program(
     if let Err(e) = take_ends(ends) {
         return ours("cannot set up the program's streams", &e);
     }
+    let Some(program) = order.launch.argv.first() else {
+        return status(127, "no program was named".into());
+    };
+    let files = files(program, order.environment);
     if let Err(failure) = lock() {
         return failure;
     }
@@ -106,11 +111,43 @@ fn become_program(
     if let Err(e) = std::env::set_current_dir(order.directory) {
         return status(126, format!("cannot start in `{}`: {}", order.directory.display(), reason(&e)));
     }
-    let Some((program, arguments)) = order.launch.argv.split_first() else {
-        return status(127, "no program was named".into());
-    };
-    let error = Command::new(program).args(arguments).env_clear().envs(order.environment).exec();
-    exec_failure(program, &error)
+    exec_failure(program, &execute(order, &files))
+}
+
+/// The files that a program's name stands for, in the order in which they are tried. Looked for before the locks, since
+/// with them every name that is not there is a question to the judge; what is there is judged when it is started.
+fn files(program: &str, environment: &Environment) -> Vec<PathBuf> {
+    let search_path = environment.get("PATH").filter(|_| !program.is_empty() && !program.contains('/'));
+    let Some(search_path) = search_path else { return vec![PathBuf::from(program)] };
+    let folders = std::env::split_paths(search_path);
+    // Without a name it is the folder where the program starts, which is entered later.
+    let named = folders.map(|folder| if folder == Path::new("") { PathBuf::from(".") } else { folder });
+    named.map(|folder| folder.join(program)).filter(|file| file.is_relative() || may_be_there(file)).collect()
+}
+
+fn may_be_there(file: &Path) -> bool {
+    file.symlink_metadata().map_or_else(|e| !is_absence(&e), |_| true)
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Executes the first of the files that can be; else why not, as `execvp` says it.
+fn execute(order: &Order<'_>, files: &[PathBuf]) -> io::Error {
+    let mut failed = io::Error::from(Errno::NOENT);
+    for file in files {
+        let mut command = Command::new(file);
+        if let Some((program, arguments)) = order.launch.argv.split_first() {
+            command.arg0(program).args(arguments);
+        }
+        match command.env_clear().envs(order.environment).exec() {
+            error if is_absence(&error) => {}
+            error if error.kind() == io::ErrorKind::PermissionDenied => failed = error,
+            error => return error,
+        }
+    }
+    failed
 }
 
 /// The outer half must read which file is to be executed, so the process becomes one that can be traced, also
@@ -214,4 +251,23 @@ pub(crate) enum News {
     Runs,
     /// It was not.
     Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(search_path: &str, program: &str) -> Vec<PathBuf> {
+        files(program, &Environment::from([("PATH".to_owned(), search_path.to_owned())]))
+    }
+
+    #[test]
+    fn a_name_stands_for_what_is_there_and_for_what_only_the_start_can_tell() {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(on("/nonexistent:/proc:/proc/version", "self"), paths(&["/proc/self"]));
+        assert_eq!(on("/nonexistent:bin::", "sh"), paths(&["bin/sh", "./sh", "./sh"]));
+        assert_eq!(on("/proc", "no/self"), paths(&["no/self"]));
+        assert_eq!((on("/proc", ""), on("", "sh")), (paths(&[""]), paths(&["./sh"])));
+        assert_eq!(files("sh", &Environment::new()), paths(&["sh"]));
+    }
 }
