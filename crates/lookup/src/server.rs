@@ -152,12 +152,15 @@ impl Server {
             images: crate::images::Images::default(),
             waits: crate::waits::Waits::new().map_err(StartError::Event)?,
         };
-        let server = Self { shared: Arc::new(shared) };
         raise_descriptor_limit();
-        server.background("starts", |shared| shared.starts.watch(shared))?;
-        server.background("waits", |shared| shared.waits.watch(shared.host_proc.as_fd()))?;
-        server.background("refusals", |shared| shared.throttle.watch(&*shared.sink))?;
-        Ok(server)
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Starts the threads that stand beside the listeners. Once, before the first of those.
+    pub fn begin(&self) -> Result<(), StartError> {
+        self.background("starts", |shared| shared.starts.watch(shared))?;
+        self.background("waits", |shared| shared.waits.watch(shared.host_proc.as_fd()))?;
+        self.background("refusals", |shared| shared.throttle.watch(&*shared.sink))
     }
 
     /// Serves a listener until every process of its filter is gone.

@@ -54,8 +54,10 @@ pub(crate) fn judge(
         Ok(server) => server,
         Err(failure) => return tell(failure, partner, &gone),
     };
-    owners.serve(server.ownership())?;
     partner::send(partner.as_fd(), &Message::Judging)?;
+    // While init goes on, and before any program's listener is taken.
+    server.begin().map_err(|e| status(125, e.to_string()))?;
+    owners.serve(server.ownership())?;
     loop {
         let mut fds = [PollFd::new(&gone, PollFlags::IN), PollFd::new(partner, PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {

@@ -186,6 +186,7 @@ impl Rig {
             sink: Box::new(recorder.clone()),
         };
         let server = Server::with_unmasked(config, unmasked).unwrap();
+        server.begin().unwrap();
         Self { work, recorder, server: Some(server), dir }
     }
 
