@@ -336,9 +336,9 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
             self.platform.forget(&record.place).await?;
         }
         self.left().remove(&handle.id);
-        folder
-            .remove()
-            .map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
+        let removed = folder.remove();
+        self.proxies.refill_after_end();
+        removed.map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
     }
 
     async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {

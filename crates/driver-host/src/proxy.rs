@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
@@ -17,6 +18,11 @@ use crate::{
     supervisor::Captured,
     wire,
 };
+
+/// By then a sandbox has begun whose proxy enforces, and the next one of several in a row does not need its own yet.
+const BEGINNING: Duration = Duration::from_millis(15);
+/// By then who waited for the end of a sandbox that is gone has been told.
+const ENDING: Duration = Duration::from_millis(2);
 
 /// A proxy that waits for its sandbox.
 #[derive(Debug)]
@@ -83,6 +89,20 @@ impl Proxies {
             if let Err(error) = proxies.refill() {
                 tracing::warn!(%error, "cannot start a proxy ahead");
             }
+        });
+    }
+
+    /// The same once a sandbox has ended.
+    pub(crate) fn refill_after_end(self: &Arc<Self>) {
+        self.refill_after(ENDING);
+    }
+
+    /// The same, later: what starts ahead takes the processors from what is waited for.
+    fn refill_after(self: &Arc<Self>, pause: Duration) {
+        let proxies = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            proxies.refill_soon();
         });
     }
 
@@ -157,7 +177,7 @@ impl Proxies {
         let spare = self.take().map_err(io("cannot start the sandbox's proxy"))?;
         begun(spare.id())?;
         let enforcing = spare.attach(sandbox, config, &descriptors).await;
-        self.refill_soon();
+        self.refill_after(BEGINNING);
         Ok(enforcing?)
     }
 
