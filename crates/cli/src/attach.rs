@@ -22,10 +22,11 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// What the gateway says of a program whose end is not known.
 const FAULT: u8 = 125;
 
-/// How an attached program is connected: a terminal where there is one at both ends.
+/// How an attached program is connected: a terminal where there is one at both ends, and no input where there is none:
+/// a program whose caller has `/dev/null` has its own.
 pub(crate) fn wished(attach: bool) -> Session {
     let terminal = if attach && terminal::interactive() { terminal::size() } else { None };
-    Session { attach, terminal, stdin: attach }
+    Session { attach, terminal, stdin: attach && !terminal::input_is_null() }
 }
 
 /// Carries the session and answers with the program's exit status.
@@ -73,9 +74,11 @@ fn ended(client: &Client, name: &str) -> Option<Status> {
     (reply.exit_code != FAULT).then_some(Status::Code(reply.exit_code))
 }
 
-/// After refusals, one line: how many, and how to see them.
-pub(crate) fn tell_refusals(client: &Client, name: &str, since: Timestamp) {
-    let Some(denials) = refusals(client, name, since).filter(|denials| denials.count > 0) else { return };
+/// After refusals, one line: how many, and how to see them. They are asked for by the sandbox's identity, where that is
+/// known: so they are told without a look at the records.
+pub(crate) fn tell_refusals(client: &Client, (name, identity): (&str, Option<&str>), since: Timestamp) {
+    let refusals = refusals(client, (name, identity.unwrap_or(name)), since);
+    let Some(denials) = refusals.filter(|denials| denials.count > 0) else { return };
     let layers: Vec<_> = denials.layers.iter().map(|(layer, count)| format!("{layer} {count}")).collect();
     let layers = if layers.is_empty() { String::new() } else { format!(" ({})", layers.join(", ")) };
     let verb = if denials.count == 1 { "was" } else { "were" };
@@ -97,8 +100,8 @@ pub(crate) fn tell_limit(client: &Client, name: &str, status: Status) {
 }
 
 /// From the sandbox, or from the audit log where it is already removed.
-fn refusals(client: &Client, name: &str, since: Timestamp) -> Option<Denials> {
-    let asked = sandbox_target(name, "/denials").and_then(|target| client.get::<Denials>(&target));
+fn refusals(client: &Client, (name, identity): (&str, &str), since: Timestamp) -> Option<Denials> {
+    let asked = sandbox_target(identity, "/denials").and_then(|target| client.get::<Denials>(&target));
     if let Ok(denials) = asked {
         return Some(denials);
     }

@@ -7,7 +7,13 @@ use std::{
 };
 
 use chiton_api::control::TerminalSize;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::{
+    fs::{FileType, Stat, fstat},
+    termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
+};
+
+/// The number of `/dev/null`, which is the same everywhere (null(4)).
+const NULL: u64 = 1 << 8 | 3;
 
 /// What the terminal was like; here and not in the guard, so that a panic on any thread finds it.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
@@ -51,6 +57,15 @@ pub(crate) fn restore() {
 #[must_use]
 pub(crate) fn interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Whether standard input is `/dev/null`.
+#[must_use]
+pub(crate) fn input_is_null() -> bool {
+    let is_null = |found: Stat| {
+        FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == NULL
+    };
+    fstat(io::stdin()).is_ok_and(is_null)
 }
 
 /// The terminal's size now.

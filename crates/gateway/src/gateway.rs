@@ -138,6 +138,12 @@ impl Gateway {
         Ok(spawn_blocking(move || audit.drain()).await.map_err(|_| GatewayError::Lost)??)
     }
 
+    /// The same of one sandbox.
+    pub(crate) async fn chain_of(&self, id: &SandboxId) -> Result<(), GatewayError> {
+        let (audit, id) = (Arc::clone(&self.audit), id.clone());
+        Ok(spawn_blocking(move || audit.drain_of(&id)).await.map_err(|_| GatewayError::Lost)??)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SandboxId, Arc<Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,7 @@ pub(crate) mod wire;
 
 use std::{io, os::unix::net::UnixStream};
 
-use chiton_api::http::{Problem, ProblemKind, SANDBOX_HEADER, SESSION_PROTOCOL};
+use chiton_api::http::{Problem, ProblemKind, SANDBOX_HEADER, SANDBOX_ID_HEADER, SESSION_PROTOCOL};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::start::{connect, connect_running};
@@ -27,6 +27,8 @@ pub(crate) struct Upgraded {
     pub(crate) early: Vec<u8>,
     /// The sandbox's name, where the gateway told it.
     pub(crate) sandbox: Option<String>,
+    /// Its identity, likewise.
+    pub(crate) identity: Option<String>,
 }
 
 impl Client {
@@ -70,8 +72,9 @@ impl Client {
                 .status(Status::Chiton));
         }
         let sandbox = response.header(SANDBOX_HEADER).map(str::to_owned);
+        let identity = response.header(SANDBOX_ID_HEADER).map(str::to_owned);
         let (stream, early) = response.into_stream();
-        Ok(Upgraded { stream, early, sandbox })
+        Ok(Upgraded { stream, early, sandbox, identity })
     }
 
     /// Waits until the gateway that was told to stop has ended.

@@ -153,9 +153,9 @@ fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Resu
     let since = Timestamp::now();
     let upgraded = client.session("/v1/sandboxes", Some(encode(request)?));
     let upgraded = upgraded.map_err(|error| absence(error, request)).before_start()?;
-    let name = upgraded.sandbox.clone().unwrap_or_default();
+    let (name, identity) = (upgraded.sandbox.clone().unwrap_or_default(), upgraded.identity.clone());
     let status = attend_main(client, upgraded, session, &name)?;
-    tell_refusals(client, &name, since);
+    tell_refusals(client, (&name, identity.as_deref()), since);
     tell_limit(client, &name, status);
     Ok(status)
 }

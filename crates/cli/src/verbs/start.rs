@@ -30,8 +30,9 @@ impl StartArgs {
         if self.attach {
             let since = Timestamp::now();
             let upgraded = client.session(&target, Some(encode(&request)?)).before_start()?;
+            let identity = upgraded.identity.clone();
             let status = attend_main(&client, upgraded, &session, &self.sandbox)?;
-            tell_refusals(&client, &self.sandbox, since);
+            tell_refusals(&client, (&self.sandbox, identity.as_deref()), since);
             tell_limit(&client, &self.sandbox, status);
             return Ok(status);
         }

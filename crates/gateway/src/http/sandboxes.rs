@@ -9,9 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use chiton_api::http::{
-    Denials, ListQuery, LogsQuery, Problem, RemoveQuery, SESSION_FRAMES, Sandbox, SandboxDetail,
-    SignalRequest, State as SandboxState, StopRequest, WaitReply,
+use chiton_api::{
+    http::{
+        Denials, ListQuery, LogsQuery, Problem, RemoveQuery, SESSION_FRAMES, Sandbox, SandboxDetail,
+        SignalRequest, State as SandboxState, StopRequest, WaitReply,
+    },
+    name::SandboxId,
 };
 use chiton_driver::LimitsHit;
 use chiton_store::Record;
@@ -232,6 +235,14 @@ pub(super) async fn denials(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named,
 ) -> Result<Json<Denials>, GatewayError> {
+    // Who waited for the end of one asks by its identity while it still has its task: no record is needed for that.
+    let live = SandboxId::try_from(name.clone()).ok().filter(|id| gateway.live(id).is_some());
+    if let Some(id) = live {
+        gateway.chain_of(&id).await?;
+        if let Some(denials) = gateway.audit.denials(&id) {
+            return Ok(Json(denials));
+        }
+    }
     let record = gateway.store.find_also_removed(&name).await?;
     Ok(Json(current_denials(&gateway, &record).await?))
 }
