@@ -19,7 +19,6 @@ use chiton_driver::{ComputeDriver, Link, SandboxSpec};
 use chiton_secret::SecretValue;
 use chiton_store::Record;
 use chiton_tls::Authority;
-use jiff::Timestamp;
 
 use crate::{
     document::Document,
@@ -67,9 +66,7 @@ pub(super) async fn make(gateway: &Gateway, making: Making) -> Result<Link, Gate
     viewed?;
     attached?;
     gateway.record(Told::of(&record, "start").allowed())?;
-    let link = driver.start(&handle, &launch(&record, &session)).await?;
-    gateway.store.started(&record.id, Timestamp::now()).await?;
-    Ok(link)
+    Ok(driver.start(&handle, &launch(&record, &session)).await?)
 }
 
 /// Takes back what [`make`] did before it failed.
