@@ -298,6 +298,14 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         self.platform.capabilities()
     }
 
+    fn expect_sandbox(&self) {
+        self.platform.expect_sandbox();
+    }
+
+    fn has_images(&self) -> bool {
+        self.platform.has_images()
+    }
+
     fn check_resources(&self, resources: &Resources) -> Result<()> {
         self.platform.check_resources(resources)
     }

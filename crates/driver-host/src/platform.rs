@@ -30,6 +30,11 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// Which promises it keeps on this machine.
     fn capabilities(&self) -> Capabilities;
 
+    /// See [`ComputeDriver::has_images`](chiton_driver::ComputeDriver::has_images).
+    fn has_images(&self) -> bool {
+        self.capabilities().images
+    }
+
     /// See [`ComputeDriver::check_resources`](chiton_driver::ComputeDriver::check_resources).
     ///
     /// # Errors
@@ -42,6 +47,9 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What this platform does not do, by name.
     async fn place(&self, spec: &SandboxSpec, others: &[Self::Place]) -> Result<Self::Place>;
+
+    /// See [`ComputeDriver::expect_sandbox`](chiton_driver::ComputeDriver::expect_sandbox).
+    fn expect_sandbox(&self) {}
 
     /// Starts the supervisor with what it is given, and says where it is as soon as there is something to end.
     ///
@@ -178,8 +186,8 @@ impl<Place: fmt::Debug> fmt::Debug for Starting<'_, Place> {
 }
 
 impl<Place> Starting<'_, Place> {
-    /// Opens where its connections arrive, its log, its events and its exit: descriptors 3 to 6 of
-    /// [`chiton_api::descriptors`].
+    /// Opens where its connections arrive, its log, its events and its exit, which it is handed
+    /// ([`chiton_api::descriptors`]).
     ///
     /// # Errors
     /// What cannot be opened.
@@ -207,7 +215,7 @@ pub struct Papers {
 }
 
 impl Papers {
-    /// In the order of their numbers.
+    /// In the order in which they are handed over.
     #[must_use]
     pub fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
         [self.listener.as_fd(), self.log.as_fd(), self.events.as_fd(), self.exit.as_fd()]

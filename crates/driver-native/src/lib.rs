@@ -5,6 +5,7 @@
 mod cgroup;
 mod host_id;
 mod platform;
+mod supervisors;
 
 use std::{path::Path, sync::Arc};
 
@@ -20,5 +21,5 @@ pub type NativeDriver = HostDriver<Native>;
 #[must_use]
 pub fn driver(runtime: &Path, executable: &Path, proxies: Arc<Proxies>) -> NativeDriver {
     chiton_confine::cgroup::settle();
-    HostDriver::new(Native { executable: executable.to_owned() }, runtime.join("sandboxes"), proxies)
+    HostDriver::new(Native::of(executable), runtime.join("sandboxes"), proxies)
 }

@@ -1,7 +1,7 @@
 //! The supervisor as a process of this host, in a session of its own with exactly the descriptors that it shall
 //! have.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use chiton_api::control::Identity;
@@ -12,7 +12,7 @@ use chiton_driver::{
 use chiton_driver_host::{Platform, ProcessId, Starting};
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup, host_id::host_id};
+use crate::{cgroup, host_id::host_id, supervisors::Supervisors};
 
 /// How long the outer supervisor may write its last events once init is gone.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -20,8 +20,14 @@ const LAST_EVENTS: Duration = Duration::from_secs(1);
 /// Starts supervisors on this host.
 #[derive(Debug)]
 pub struct Native {
+    supervisors: Supervisors,
+}
+
+impl Native {
     /// The `chiton` that is started; `/proc/self/exe` for this very one.
-    pub executable: PathBuf,
+    pub(crate) fn of(executable: &Path) -> Self {
+        Self { supervisors: Supervisors::of(executable) }
+    }
 }
 
 /// A sandbox's processes.
@@ -56,6 +62,10 @@ impl Platform for Native {
         }
     }
 
+    fn has_images(&self) -> bool {
+        false
+    }
+
     fn check_resources(&self, resources: &Resources) -> Result<()> {
         cgroup::check(resources)
     }
@@ -77,15 +87,20 @@ impl Platform for Native {
     }
 
     async fn start(&self, mut starting: Starting<'_, Place>) -> Result<()> {
+        let io = |source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source };
         let papers = starting.papers()?;
         cgroup::make(starting.place.group.as_ref())?;
-        let started = chiton_driver_host::start(&self.executable, c"supervisor", &papers.descriptors());
-        let (id, held) = started
-            .map_err(|source| DriverError::Io { doing: "cannot start the sandbox's supervisor", source })?;
-        starting.place.supervisor = Some(id);
-        starting.keep().inspect_err(|_| drop(held.kill()))?;
+        // Until it is given its papers it ends by itself, whatever fails here.
+        let supervisor = self.supervisors.take().await.map_err(io)?;
+        starting.place.supervisor = Some(supervisor.id());
+        starting.keep()?;
         // Before it is asked for namespaces, so that the one of control groups begins there.
-        cgroup::join(starting.place.group.as_ref(), id)
+        cgroup::join(starting.place.group.as_ref(), supervisor.id())?;
+        supervisor.give(&papers).map_err(io)
+    }
+
+    fn expect_sandbox(&self) {
+        self.supervisors.begin();
     }
 
     fn identity(&self, place: &Place) -> Identity {

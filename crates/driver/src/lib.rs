@@ -35,6 +35,15 @@ pub trait ComputeDriver: Send + Sync {
     /// Which promises it keeps on this machine.
     fn capabilities(&self) -> Capabilities;
 
+    /// A sandbox is about to be made: whatever needs nothing of it may begin. In a tokio runtime; must not block, and
+    /// nothing is owed to one that is not made after all.
+    fn expect_sandbox(&self) {}
+
+    /// Whether its sandboxes have an image's files, which every start asks.
+    fn has_images(&self) -> bool {
+        self.capabilities().images
+    }
+
     /// Whether this machine can hold a sandbox to all of these. Changes nothing; `create_sandbox` refuses what this refuses.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
-//! Where the supervisor is the first process of a container: nothing of the host is open at its start. What the
-//! driver would have left open it fetches, once, from a socket that is gone afterwards.
+//! What the supervisor holds of the host comes to it once, over a link. Where it is the first process of a container,
+//! nothing of the host is open at its start: it finds the link at a socket that is gone afterwards.
 
 use std::{
     io::{self, Write as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     path::Path,
@@ -28,11 +28,16 @@ pub(crate) fn fetch(socket: &Path, ordered: Option<Ordered>) -> io::Result<(Pape
         }
     }
     let gateway = chiton_sys::spawn::peer(link.as_fd())?;
-    let (_, given) = chiton_sys::descriptors::receive(link.as_fd(), &mut [0; 1])?;
+    // In a container's own pid namespace a process of the host never has a number.
+    Ok((receive(link.as_fd())?, Gate { uid: gateway.uid, inside: true }))
+}
+
+/// Waits for the descriptors. Whoever started this process may be gone before: then there are none.
+pub(crate) fn receive(link: BorrowedFd<'_>) -> io::Result<Papers> {
+    let (_, given) = chiton_sys::descriptors::receive(link, &mut [0; 1])?;
     let [listener, log, events, exit_file] = <[OwnedFd; 4]>::try_from(given)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not the four descriptors"))?;
-    // In a container's own pid namespace a process of the host never has a number.
-    Ok((Papers { listener, log, events, exit_file }, Gate { uid: gateway.uid, inside: true }))
+    Ok(Papers { listener, log, events, exit_file })
 }
 
 #[cfg(test)]

@@ -43,17 +43,6 @@ pub(crate) struct Papers {
     pub(crate) exit_file: OwnedFd,
 }
 
-impl Papers {
-    fn inherited() -> io::Result<Self> {
-        Ok(Self {
-            listener: inherited(descriptors::SUPERVISOR_CONTROL)?,
-            log: inherited(descriptors::SUPERVISOR_LOG)?,
-            events: inherited(descriptors::SUPERVISOR_EVENTS)?,
-            exit_file: inherited(descriptors::SUPERVISOR_EXIT)?,
-        })
-    }
-}
-
 /// The whole life of the supervisor.
 pub(crate) fn run() -> io::Result<()> {
     let (papers, gate, counted) = match std::env::args_os().nth(2) {
@@ -65,7 +54,8 @@ pub(crate) fn run() -> io::Result<()> {
         }
         None => {
             let gate = Gate { uid: geteuid().as_raw(), inside: false };
-            (Papers::inherited()?, gate, Counted::default())
+            let link = inherited(descriptors::SUPERVISOR_HAND_OVER)?;
+            (hand_over::receive(link.as_fd())?, gate, Counted::default())
         }
     };
     let Papers { listener, log, events, exit_file } = papers;

@@ -155,7 +155,7 @@ fn told(record: &Record) -> Told<'_> {
 /// Whether the driver's sandboxes have the system that was asked for.
 fn check_image(driver: &dyn ComputeDriver, image: Option<&str>) -> Result<(), GatewayError> {
     let name = driver.name();
-    match (driver.capabilities().images, image) {
+    match (driver.has_images(), image) {
         (true, Some(_)) | (false, None) => Ok(()),
         (false, Some(image)) => Err(GatewayError::BadRequest(format!(
             "`--image {image}`: the driver `{name}` has no images, its sandboxes see this machine's /usr: add \

@@ -40,6 +40,7 @@ pub(crate) struct Started {
 /// Makes a sandbox and starts its program.
 pub(crate) async fn create(gateway: &Arc<Gateway>, request: CreateRequest) -> Result<Started, GatewayError> {
     let checked = check(gateway, &request)?;
+    checked.driver.expect_sandbox();
     let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&checked.document.policy)).await?;
     let upstream = checked.upstream.resolve(&gateway.secrets).await?;
     let record = claim(gateway, &request, &checked).await?;
@@ -64,6 +65,7 @@ pub(crate) async fn restart(
     let revision = Document::parse(&current_text(gateway, record).await?)?;
     let upstream = check_record(gateway, record, &base)?;
     let driver = gateway.driver(record.driver)?;
+    driver.expect_sandbox();
     let credentials = resolved(gateway, record, &revision).await?;
     let upstream = resolved_upstream(gateway, record, &upstream).await?;
     gateway.store.restart(&record.id).await?;
