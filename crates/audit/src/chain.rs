@@ -32,11 +32,12 @@ impl Hash {
 impl Hash {
     /// Appends its digits: what [`Display`](fmt::Display) writes, without its machinery. Every event needs two.
     fn push_to(self, line: &mut String) {
-        let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
-        for byte in self.0 {
-            line.push(digit(byte >> 4));
-            line.push(digit(byte & 0xf));
+        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        let mut digits = [0; DIGITS];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
+        line.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
 }
 
@@ -52,20 +53,24 @@ impl FromStr for Hash {
     type Err = NotAHash;
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(NotAHash),
-        };
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotAHash) };
-        let mut hash = [0; 32];
-        if pairs.len() != hash.len() {
-            return Err(NotAHash);
+        let digits: &[u8; DIGITS] = text.as_bytes().try_into().map_err(|_| NotAHash)?;
+        let (mut hash, mut all) = ([0; 32], 0);
+        for (byte, [high, low]) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
+            let (high, low) = (value(*high), value(*low));
+            *byte = high << 4 | low;
+            all |= high | low;
         }
-        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(hash))
+        // One look at the end instead of one at each digit.
+        if all > 0xf { Err(NotAHash) } else { Ok(Self(hash)) }
+    }
+}
+
+/// The value of a digit; more than 15 where it is none.
+const fn value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => u8::MAX,
     }
 }
 
@@ -115,30 +120,43 @@ impl Chain {
     /// The line, and the chain as it is once that line is written.
     #[must_use]
     pub fn linked(self, event: &Event) -> (String, Chain) {
-        let mut line = event.to_line();
-        line.pop();
-        line.reserve(2 * DIGITS + PREV.len() + HASH.len() + 4);
-        line.push_str(PREV);
-        self.head.push_to(&mut line);
-        line.push_str("\"}");
-        let head = Hash::of(line.as_bytes());
-        line.pop();
-        line.push_str(HASH);
-        head.push_to(&mut line);
-        line.push_str("\"}");
-        (line, Chain { head })
+        let mut line = String::with_capacity(LINE);
+        let next = self.link_onto(event, &mut line);
+        (line, next)
+    }
+
+    /// Appends the line (without its end) to `to`; the chain as it is once that line is written.
+    #[must_use]
+    pub fn link_onto(self, event: &Event, to: &mut String) -> Chain {
+        let start = to.len();
+        event.push_line(to);
+        to.pop();
+        to.push_str(PREV);
+        self.head.push_to(to);
+        to.push_str("\"}");
+        let head = Hash::of(to.as_bytes().get(start..).unwrap_or_default());
+        to.pop();
+        to.push_str(HASH);
+        head.push_to(to);
+        to.push_str("\"}");
+        Chain { head }
     }
 }
 
 const PREV: &str = r#","prev":""#;
 const HASH: &str = r#","hash":""#;
 const DIGITS: usize = 64;
+/// As much as most lines need.
+const LINE: usize = 768;
 
 /// Takes a chained line apart: the event alone, and `(prev, hash)`. None when it has no such end.
 pub(crate) fn split(line: &str) -> Option<(String, (Hash, Hash))> {
     let (rest, hash) = take(line, HASH)?;
     let (body, prev) = take_inner(rest, PREV)?;
-    Some((format!("{body}}}"), (prev, hash)))
+    let mut event = String::with_capacity(body.len() + 1);
+    event.push_str(body);
+    event.push('}');
+    Some((event, (prev, hash)))
 }
 
 /// The hash that a chained line ought to have, from all of it but `hash`.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, EventId, Hash, Time, Usd};
+use crate::{
+    Code, EventId, Hash, Time, Usd,
+    json::{Object, push_text},
+};
 
 /// The longest text that a field keeps; the rest is cut. An agent chooses paths, not the size of our log.
 const LONGEST_TEXT: usize = 4096;
@@ -163,6 +166,22 @@ impl Request {
     }
 }
 
+impl Request {
+    fn push_json(&self, to: &mut String) {
+        let mut object = Object::begin(to);
+        object.text("method", self.method.as_deref());
+        object.text("scheme", self.scheme.as_ref().map(Code::as_str));
+        object.text("host", self.host.as_deref());
+        object.number("port", self.port);
+        object.text("path", self.path.as_deref());
+        if !self.query.is_empty() {
+            self.query.push_json(object.key("query"));
+        }
+        object.number("arguments", self.arguments);
+        object.end();
+    }
+}
+
 /// The names of a query's parameters, as they are written. No value can be put in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -188,6 +207,17 @@ impl QueryNames {
     pub fn as_slice(&self) -> &[String] {
         &self.0
     }
+
+    fn push_json(&self, to: &mut String) {
+        to.push('[');
+        for (at, name) in self.0.iter().enumerate() {
+            if at > 0 {
+                to.push(',');
+            }
+            push_text(to, name);
+        }
+        to.push(']');
+    }
 }
 
 /// What was answered.
@@ -209,6 +239,18 @@ pub struct Response {
     /// From the request's first byte to the response's last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
+}
+
+impl Response {
+    fn push_json(&self, to: &mut String) {
+        let mut object = Object::begin(to);
+        object.number("status", self.status);
+        object.number("sent", self.sent);
+        object.number("bytes", self.bytes);
+        object.number("first_byte_us", self.first_byte_us);
+        object.number("duration_us", self.duration_us);
+        object.end();
+    }
 }
 
 /// A model call's figures, as the provider gave them, or the most that they may be.
@@ -294,19 +336,44 @@ impl Event {
     /// One line of JSON, without the line's end, texts cut to a length that a log can bear.
     #[must_use]
     pub fn to_line(&self) -> String {
+        let mut line = String::with_capacity(512);
+        self.push_line(&mut line);
+        line
+    }
+
+    /// Appends the same to `to`.
+    pub(crate) fn push_line(&self, to: &mut String) {
         if self.has_long_text() {
             let mut bounded = self.clone();
             bounded.cut_texts();
-            return bounded.as_json();
+            return bounded.push_json(to);
         }
-        self.as_json()
+        self.push_json(to);
     }
 
-    fn as_json(&self) -> String {
-        let mut line = Vec::with_capacity(512);
-        // A struct of texts and numbers always serialises; a non-finite figure becomes `null`.
-        let _ = serde_json::to_writer(&mut line, self);
-        String::from_utf8(line).unwrap_or_default()
+    fn push_json(&self, to: &mut String) {
+        let mut object = Object::begin(to);
+        self.time.push_to(object.key("time"));
+        self.id.push_to(object.key("id"));
+        object.text("sandbox", self.sandbox.as_deref());
+        object.number("revision", self.revision);
+        object.text("layer", Some(self.layer.as_str()));
+        object.text("action", Some(self.action.as_str()));
+        object.text("decision", self.decision.map(Decision::as_str));
+        object.text("reason", self.reason.as_ref().map(Code::as_str));
+        object.text("rule", self.rule.as_deref());
+        object.text("binary", self.binary.as_deref());
+        if let Some(request) = &self.request {
+            request.push_json(object.key("request"));
+        }
+        if let Some(response) = &self.response {
+            response.push_json(object.key("response"));
+        }
+        if let Some(llm) = &self.llm {
+            // Of model calls alone: a struct of texts and numbers always serialises.
+            object.key("llm").push_str(&serde_json::to_string(llm).unwrap_or_default());
+        }
+        object.end();
     }
 
     /// Reads a line of a spool or of the log, with or without its link.

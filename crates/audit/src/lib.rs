@@ -9,6 +9,7 @@
 mod chain;
 mod code;
 mod event;
+mod json;
 mod moment;
 mod sink;
 mod summary;

@@ -29,7 +29,18 @@ impl Time {
     }
 }
 
+/// As it is written: six digits of a second, always.
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+
 impl Time {
+    /// Appends it as JSON has it, in quotes: digits need no escapes.
+    pub(crate) fn push_to(self, line: &mut String) {
+        line.push('"');
+        // A text takes whatever is written to it.
+        let _ = PRINTER.print_timestamp(&self.0, &mut *line);
+        line.push('"');
+    }
+
     /// The day that it is in, in UTC, counted from 1970.
     #[must_use]
     pub fn day(self) -> i64 {
@@ -62,7 +73,6 @@ impl From<SystemTime> for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
         f.write_str(&PRINTER.timestamp_to_string(&self.0))
     }
 }
@@ -98,6 +108,13 @@ impl EventId {
         static GENERATOR: Mutex<Generator> = Mutex::new(Generator::new());
         let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         Self(generator.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
+    }
+
+    /// Appends it as JSON has it, in quotes: letters and digits need no escapes.
+    pub(crate) fn push_to(self, line: &mut String) {
+        line.push('"');
+        line.push_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]));
+        line.push('"');
     }
 }
 

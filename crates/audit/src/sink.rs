@@ -57,7 +57,7 @@ pub struct Spool {
     chain: Chain,
     end: u64,
     /// Lines that are to be written, and the chain as it will be then.
-    waiting: Vec<u8>,
+    waiting: String,
     next: Chain,
 }
 
@@ -96,14 +96,12 @@ impl Spool {
     fn cut(mut file: File, chain: Chain, end: u64) -> Result<Self, SinkError> {
         file.set_len(end).map_err(SinkError::Resume)?;
         file.seek(SeekFrom::Start(end)).map_err(SinkError::Resume)?;
-        Ok(Self { file, chain, end, waiting: Vec::new(), next: chain })
+        Ok(Self { file, chain, end, waiting: String::new(), next: chain })
     }
 
     fn add(&mut self, event: &Event) {
-        let (line, next) = self.next.linked(event);
-        self.waiting.extend_from_slice(line.as_bytes());
-        self.waiting.push(b'\n');
-        self.next = next;
+        self.next = self.next.link_onto(event, &mut self.waiting);
+        self.waiting.push('\n');
     }
 }
 
@@ -122,7 +120,7 @@ impl Sink for Spool {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(&self.waiting);
+        let written = self.file.write_all(self.waiting.as_bytes());
         let length = u64::try_from(self.waiting.len()).unwrap_or(0);
         self.waiting.clear();
         if let Err(error) = written {

@@ -217,7 +217,39 @@ fn every_line_says_what_was_done() {
     );
 }
 
+/// A line is written by hand, and must be what `serde` would write.
+#[test]
+fn a_line_is_what_serde_writes() {
+    let written = |event: &Event| assert_eq!(event.to_line(), serde_json::to_string(event).unwrap());
+    written(&full());
+    for layer in Layer::ALL {
+        let mut event = Event::new(layer, "exec");
+        written(&event);
+        event.request = Some(Request::default());
+        event.response = Some(Response::default());
+        event.llm = Some(LlmUse::default());
+        written(&event);
+        event.request = Some(Request { arguments: Some(3), ..Request::file("/w") }.with_query("a\"=1&\\&ü"));
+        event.response =
+            Some(Response { sent: Some(0), first_byte_us: Some(u64::MAX), ..Response::default() });
+        written(&event);
+        for decision in [Decision::Allow, Decision::Deny, Decision::Audit] {
+            event.decision = Some(decision);
+            written(&event);
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_line_is_what_serde_writes_of_any_text(texts in any::<[Option<String>; 6]>(), query in ".*", number in any::<u64>()) {
+        let mut event = full();
+        let [sandbox, rule, binary, method, host, path] = texts;
+        (event.sandbox, event.rule, event.binary, event.revision) = (sandbox, rule, binary, Some(number));
+        event.request = Some(Request { method, host, path, ..Request::default() }.with_query(&query));
+        prop_assert_eq!(event.to_line(), serde_json::to_string(&event).unwrap());
+    }
+
     #[test]
     fn every_event_comes_back_from_its_line(path in ".*", host in ".*", rule in any::<Option<String>>(), bytes in any::<u64>()) {
         let mut event = full();

@@ -384,7 +384,7 @@ impl Inner {
         }
         let (mut chain, mut text) = (self.chain, String::new());
         for event in events {
-            text.push_str(&chain.link(event));
+            chain = chain.link_onto(event, &mut text);
             text.push('\n');
         }
         let mended = if self.torn { self.file.set_len(self.length) } else { Ok(()) };
