@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// Removes what belongs to the connection and not to the message (RFC 9110, 7.6.1), and what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const NAMES: [HeaderName; 7] = [
+    const NAMES: [HeaderName; 9] = [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
         header::UPGRADE,
@@ -12,17 +12,24 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         header::PROXY_AUTHENTICATE,
         header::PROXY_AUTHORIZATION,
         HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
     ];
     if let Some(named) = named_by_connection(headers) {
         for name in named {
             headers.remove(name);
         }
     }
-    for name in NAMES {
-        headers.remove(name);
+    remove_all(headers, &NAMES);
+}
+
+/// Removes fields of which most messages have none: to look through the few that there are is less than to ask for each.
+pub(crate) fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
+        if headers.keys().any(|key| key == name) {
+            headers.remove(name);
+        }
     }
-    headers.remove("proxy-connection");
-    headers.remove("http2-settings");
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
@@ -58,6 +65,6 @@ pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// Removes what would lead the agent astray: HTTP/3, which it cannot reach, and refusals that are not ours.
 pub(crate) fn strip_misleading(headers: &mut HeaderMap) {
-    headers.remove(header::ALT_SVC);
-    headers.remove("x-chiton-denied");
+    const NAMES: [HeaderName; 2] = [header::ALT_SVC, HeaderName::from_static("x-chiton-denied")];
+    remove_all(headers, &NAMES);
 }

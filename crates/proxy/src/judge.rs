@@ -36,7 +36,7 @@ pub(crate) fn intent(
         host_headers: &hosts,
         method: request.method.as_str().as_bytes(),
         target: &request.target,
-        method_override: METHOD_OVERRIDES.iter().any(|name| request.headers.contains_key(*name)),
+        method_override: request.headers.keys().any(|name| METHOD_OVERRIDES.contains(&name.as_str())),
         framing_conflict: false,
         binary,
     };

@@ -1,7 +1,10 @@
 //! Reads the head of an HTTP/1 request, and refuses every head that two servers could read differently.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use memchr::{memchr, memchr3_iter};
 
 use crate::limits;
 
@@ -101,7 +104,7 @@ fn early(buffer: &[u8]) -> Result<(), HeadError> {
 pub(super) fn end_of_head(buffer: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let rest = buffer.get(from..)?;
-        let newline = from + rest.iter().position(|byte| *byte == b'\n')?;
+        let newline = from + memchr(b'\n', rest)?;
         match buffer.get(newline + 1..)? {
             [b'\n', ..] => return Some(newline + 2),
             [b'\r', b'\n', ..] => return Some(newline + 3),
@@ -111,10 +114,10 @@ pub(super) fn end_of_head(buffer: &[u8], mut from: usize) -> Option<usize> {
 }
 
 fn parse(raw: Bytes) -> Result<Head, HeadError> {
-    let line_end = raw.iter().position(|byte| *byte == b'\n').unwrap_or(raw.len());
-    let mut fields = [httparse::EMPTY_HEADER; limits::HEADERS];
-    let mut request = httparse::Request::new(&mut fields);
-    let parsed = request.parse(&raw);
+    let line_end = memchr(b'\n', &raw).unwrap_or(raw.len());
+    let mut fields = [const { MaybeUninit::uninit() }; limits::HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(&raw, &mut fields);
     let Some((method, target)) = request_line(&raw, line_end) else {
         return Err(HeadError::Unreadable("the request line is malformed"));
     };
@@ -173,18 +176,18 @@ fn request_line(raw: &Bytes, line_end: usize) -> Option<(Method, Bytes)> {
 
 /// What httparse forgives and another server may not.
 fn raw_ambiguity(raw: &[u8]) -> Option<&'static str> {
-    let mut before = 0u8;
-    for (at, byte) in raw.iter().copied().enumerate() {
-        match byte {
-            0 => return Some("a header holds a NUL"),
-            b'\n' if before != b'\r' => return Some("a line ends with a bare line feed"),
-            b' ' | b'\t' if before == b'\n' && at > 0 => {
-                return Some("a header field is folded over two lines");
-            }
-            _ if before == b'\r' && byte != b'\n' => return Some("a line holds a bare carriage return"),
-            _ => {}
+    const NUL: &str = "a header holds a NUL";
+    for at in memchr3_iter(0, b'\r', b'\n', raw) {
+        let before = at.checked_sub(1).and_then(|before| raw.get(before));
+        match (raw.get(at), raw.get(at + 1)) {
+            (Some(b'\r'), None | Some(b'\n')) => {}
+            (Some(b'\r'), Some(0)) => return Some(NUL),
+            (Some(b'\r'), Some(_)) => return Some("a line holds a bare carriage return"),
+            (Some(b'\n'), _) if before != Some(&b'\r') => return Some("a line ends with a bare line feed"),
+            (Some(b'\n'), Some(b' ' | b'\t')) => return Some("a header field is folded over two lines"),
+            (Some(b'\n'), _) => {}
+            _ => return Some(NUL),
         }
-        before = byte;
     }
     None
 }
@@ -193,10 +196,8 @@ pub(super) fn header_map(raw: &Bytes, fields: &[httparse::Header<'_>]) -> Option
     let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        if field.value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
-            return None;
-        }
         let value = if field.value.is_empty() { Bytes::new() } else { raw.slice_ref(field.value) };
+        // No value holds a control character, but a tab.
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(headers)
@@ -279,6 +280,40 @@ mod tests {
                 assert_eq!((head.framing, head.version), (Framing::Length(3), Version::Http11));
                 assert!(head.keep_alive && buffer.is_empty());
                 return;
+            }
+        }
+    }
+
+    /// Of every text of up to seven of the bytes that matter: what a look at each byte in turn finds.
+    #[test]
+    fn the_first_ambiguity_is_named() {
+        let byte_by_byte = |raw: &[u8]| {
+            let mut before = 0;
+            for byte in raw.iter().copied() {
+                match byte {
+                    0 => return Some("a header holds a NUL"),
+                    b'\n' if before != b'\r' => return Some("a line ends with a bare line feed"),
+                    b' ' | b'\t' if before == b'\n' => {
+                        return Some("a header field is folded over two lines");
+                    }
+                    _ if before == b'\r' && byte != b'\n' => {
+                        return Some("a line holds a bare carriage return");
+                    }
+                    _ => {}
+                }
+                before = byte;
+            }
+            None
+        };
+        const BYTES: &[u8] = b"a \t\r\n\0";
+        for length in 0..=7 {
+            for mut number in 0..BYTES.len().pow(length) {
+                let mut text = Vec::new();
+                for _ in 0..length {
+                    text.push(BYTES[number % BYTES.len()]);
+                    number /= BYTES.len();
+                }
+                assert_eq!(raw_ambiguity(&text), byte_by_byte(&text), "{text:?}");
             }
         }
     }

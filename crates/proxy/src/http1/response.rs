@@ -2,6 +2,8 @@
 //!
 //! A server is less suspect than an agent, and older: what is merely unusual passes, what is ambiguous does not.
 
+use std::mem::MaybeUninit;
+
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
 
@@ -68,9 +70,10 @@ pub(crate) fn take_response_head(
         return Err(ResponseError::TooLarge);
     }
     let raw = buffer.split_to(end).freeze();
-    let mut fields = [httparse::EMPTY_HEADER; limits::HEADERS];
-    let mut response = httparse::Response::new(&mut fields);
-    match response.parse(&raw) {
+    let mut fields = [const { MaybeUninit::uninit() }; limits::HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    match parser.parse_response_with_uninit_headers(&mut response, &raw, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == raw.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
         Ok(_) | Err(_) => return Err(ResponseError::Malformed),

@@ -384,16 +384,15 @@ fn put_head(out: &mut BytesMut, head: &RequestHead<'_>, coding: Coding) {
     }
     out.put_slice(head.authority.as_bytes());
     out.put_slice(b"\r\n");
-    for name in head.headers.keys() {
+    let mut cookies = false;
+    for (name, value) in head.headers {
         if frames(name) {
             continue;
         }
-        if *name == header::COOKIE {
-            put_cookies(out, head.headers);
-            continue;
-        }
-        for value in head.headers.get_all(name) {
+        if *name != header::COOKIE {
             put_field(out, name.as_str(), value.as_bytes());
+        } else if !std::mem::replace(&mut cookies, true) {
+            put_cookies(out, head.headers);
         }
     }
     match coding {
