@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -80,11 +80,12 @@ writes_through!(impl [] Begun => stream);
 pub(crate) async fn serve(stream: TcpStream, arrived: Arrived, proxy: Arc<Proxy>) {
     let _open = proxy.count_connection();
     let cut = CancellationToken::new();
+    let mut serving = pin!(serve_uncut(AgentStream::new(stream, cut.clone()), arrived, proxy, &cut));
     tokio::select! {
         biased;
         // What is dropped here resets the connection.
         () = cut.cancelled() => {}
-        () = serve_uncut(AgentStream::new(stream, cut.clone()), arrived, proxy, &cut) => {}
+        () = &mut serving => {}
     }
 }
 

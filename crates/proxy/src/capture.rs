@@ -82,10 +82,11 @@ pub(crate) async fn serve(
         match Arrived::of(&stream, &*origin) {
             Ok(arrived) => {
                 let proxy = proxy.clone();
-                tokio::spawn(async move {
+                // On the heap as it is: the runtime copies what it is given to run from one place to the next.
+                tokio::spawn(Box::pin(async move {
                     crate::accept::serve(stream, arrived, proxy).await;
                     drop(place);
-                });
+                }));
             }
             Err(_) => reset(stream),
         }

@@ -224,7 +224,7 @@ pub(crate) struct Exchange {
     bytes: u64,
     first_byte: Option<Duration>,
     completion: Option<Completion>,
-    charge: Option<Charge>,
+    charge: Option<Box<Charge>>,
 }
 
 impl Inner {
@@ -442,7 +442,7 @@ impl Exchange {
     }
 
     /// What its call spends, which went out.
-    pub(crate) fn charges(&mut self, charge: Option<Charge>) {
+    pub(crate) fn charges(&mut self, charge: Option<Box<Charge>>) {
         self.charge = charge;
     }
 

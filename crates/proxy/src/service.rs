@@ -35,8 +35,8 @@ use crate::{
 
 /// Answers requests; what every codec serves.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers one.
-    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Aborted>> + Send;
+    /// Answers one. It is on the heap, since it is handed from one step to the next, and each would keep room for it.
+    fn call(&self, request: Box<Request>) -> impl Future<Output = Result<Response, Aborted>> + Send;
 
     /// Writes down that a request was not even read. The codec answers it.
     fn not_read(&self, why: Refused);
@@ -82,7 +82,7 @@ impl Service {
         }
     }
 
-    async fn serve(&self, request: Request) -> Result<Response, Aborted> {
+    async fn serve(&self, request: Box<Request>) -> Result<Response, Aborted> {
         let forwarded = match self.asked_of_proxy(&request) {
             Asked::Tunnel(target) => return Ok(http::Response::new(ResponseBody::Connected(target))),
             Asked::Forward(arrival) => Some(arrival),
@@ -111,12 +111,16 @@ impl Service {
                 response.headers_mut().insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
                 Ok(response)
             }
-            Admission::Admitted(admitted) => self.admitted(*admitted, request).await,
+            Admission::Admitted(admitted) => self.admitted(admitted, request).await,
         }
     }
 
-    async fn admitted(&self, admitted: Admitted, mut request: Request) -> Result<Response, Aborted> {
-        let Admitted { permit, revision, exchange } = admitted;
+    async fn admitted(
+        &self,
+        admitted: Box<Admitted>,
+        mut request: Box<Request>,
+    ) -> Result<Response, Aborted> {
+        let Admitted { permit, revision, .. } = &*admitted;
         if let Some(most) = permit.most_of_request().filter(|most| request.body.size_hint().lower() > *most) {
             let said = format!(
                 "the body of the request is longer than the {most} bytes of the rule's `request_body`"
@@ -125,20 +129,23 @@ impl Service {
             let denial = Denial::after_permit(Reason::LimitExceeded, rule, permit.intent(), said);
             return Ok(self.refuse(&denial, None, revision.number));
         }
-        if let Err(error) = self.proxy.events.allowed(&permit) {
+        if let Err(error) = self.proxy.events.allowed(permit) {
             return Ok(unwritten(&error));
         }
-        let asked = request.websocket.take();
-        let admitted = Admitted { permit, revision, exchange };
-        if let Some(ask) = asked {
-            return Box::pin(self.upgrade(admitted, ask, request)).await;
+        if let Some(ask) = request.websocket.take() {
+            return Box::pin(self.upgrade(*admitted, ask, request)).await;
         }
         let response = self.send(admitted, request).await?;
         inject::translate::finish(response).await
     }
 
     /// Opens a WebSocket that was admitted.
-    async fn upgrade(&self, admitted: Admitted, ask: Ask, request: Request) -> Result<Response, Aborted> {
+    async fn upgrade(
+        &self,
+        admitted: Admitted,
+        ask: Ask,
+        request: Box<Request>,
+    ) -> Result<Response, Aborted> {
         let Admitted { permit, revision, exchange } = admitted;
         let prepared = {
             let prepare = pin!(inject::prepare(self.before(), &permit, &revision, request));
@@ -292,7 +299,7 @@ fn asked(arrival: &Arrival, request: &Request) -> audit::Request {
 }
 
 impl Handler for Service {
-    async fn call(&self, request: Request) -> Result<Response, Aborted> {
+    async fn call(&self, request: Box<Request>) -> Result<Response, Aborted> {
         let grpc = refuse::is_grpc(&request);
         let mut response = self.serve(request).await?;
         if grpc {

@@ -167,7 +167,7 @@ impl<IO: Downstream> Connection<IO> {
             Ok(websocket) => (websocket, None),
             Err(why) => (None, Some(why)),
         };
-        let request = Request {
+        let request = Box::new(Request {
             method: head.method,
             target: head.target,
             authority: None,
@@ -175,7 +175,7 @@ impl<IO: Downstream> Connection<IO> {
             ambiguity,
             websocket,
             body,
-        };
+        });
         let Self { reader, writer, input, output, place: _ } = self;
         let mut upload = Upload { reader, input, feed, complete: false };
         let begun = AtomicBool::new(false);
@@ -441,8 +441,8 @@ async fn discard<R: AsyncRead + Unpin>(reader: &mut R, most: usize) -> io::Resul
     }
 }
 
-fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Request {
-    Request {
+fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Box<Request> {
+    Box::new(Request {
         method,
         target,
         authority: None,
@@ -450,5 +450,5 @@ fn ambiguous(method: Method, target: Bytes, why: &'static str) -> Request {
         ambiguity: Some(why),
         websocket: None,
         body: RequestBody::Empty,
-    }
+    })
 }

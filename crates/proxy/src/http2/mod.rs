@@ -143,7 +143,7 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H>
         let stream = hyper::upgrade::on(&mut request);
         let request = message(request);
         Box::pin(async move {
-            let mut response = handler.call(request).await.map_err(|Aborted| Reset::Cut)?;
+            let mut response = handler.call(Box::new(request)).await.map_err(|Aborted| Reset::Cut)?;
             if let Some(relay) = websocket::switched(&mut response) {
                 websocket::serve_http2(relay, stream);
             }

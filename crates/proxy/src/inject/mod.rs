@@ -66,8 +66,8 @@ pub(crate) struct Prepared {
     pub(crate) target: SentTarget,
     /// What is to be done to the response.
     pub(crate) cleaning: Option<Cleaning>,
-    /// What a model call spends.
-    pub(crate) charge: Option<Charge>,
+    /// What a model call spends; on the heap, since other requests spend nothing.
+    pub(crate) charge: Option<Box<Charge>>,
     /// The memory that a body read before it is sent takes; held until the response begins.
     pub(crate) room: Option<SemaphorePermit<'static>>,
 }
@@ -112,14 +112,13 @@ pub(crate) async fn prepare(
     Before { events, spend }: Before<'_>,
     permit: &RequestPermit,
     revision: &Revision,
-    request: Request,
+    request: Box<Request>,
 ) -> Result<Prepared, Refusal> {
-    let Request { method, mut headers, body, .. } = request;
+    let Request { method, mut headers, body, .. } = *request;
     let trailers = headers::takes_trailers(&headers);
     headers::strip_hop_by_hop(&mut headers);
-    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
-        headers.remove(name);
-    }
+    headers.remove(header::HOST);
+    headers::remove_all(&mut headers, &[header::CONTENT_LENGTH, header::EXPECT]);
     let target = SentTarget::of(permit);
     let mut prepared = Prepared {
         method,

@@ -49,7 +49,7 @@ pub(super) async fn prepare(
     // Whatever is refused later gives back what is set aside here.
     let body = prepared.body.whole().filter(|_| is_json);
     let tier = facts.dialect.tier_fields.iter().copied().find(|name| prepared.headers.contains_key(*name));
-    prepared.charge = spend.charge(permit, grant, &Call { models: &models, body, tier })?;
+    prepared.charge = spend.charge(permit, grant, &Call { models: &models, body, tier })?.map(Box::new);
     if let Some(value) = value {
         match facts.key_signs {
             Some(signs) if !aws::is_bearer(value) => {

@@ -4,7 +4,11 @@
 //! the agent yet. Each try has a permit, an event and a credential of its own, and is prepared from what the agent
 //! sent, never from what another backend was sent.
 
-use std::pin::{Pin, pin};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
 
 use bytes::Bytes;
 use chiton_policy::RequestPermit;
@@ -38,13 +42,13 @@ struct Answered {
     route: Route,
     response: http::Response<UpstreamBody>,
     cleaning: Option<inject::Cleaning>,
-    charge: Option<Charge>,
+    charge: Option<Box<Charge>>,
 }
 
 struct Failed {
     route: Route,
     error: ForwardError,
-    charge: Option<Charge>,
+    charge: Option<Box<Charge>>,
 }
 
 impl Tried {
@@ -67,22 +71,22 @@ impl Tried {
 
 /// A request that can be sent more than once: its body was read.
 struct Repeatable {
-    request: Request,
+    request: Box<Request>,
     body: Bytes,
     /// The memory that it takes.
     _room: Option<SemaphorePermit<'static>>,
 }
 
 impl Repeatable {
-    async fn of(permit: &RequestPermit, mut request: Request) -> Result<Self, inject::Refusal> {
+    async fn of(permit: &RequestPermit, mut request: Box<Request>) -> Result<Self, inject::Refusal> {
         let body = std::mem::replace(&mut request.body, RequestBody::Empty);
         let (body, room) = inject::read_whole(permit, body).await?;
         Ok(Self { request, body, _room: room })
     }
 
-    fn request(&self) -> Request {
-        let Request { method, target, authority, headers, ambiguity, websocket: _, body: _ } = &self.request;
-        Request {
+    fn request(&self) -> Box<Request> {
+        let Request { method, target, authority, headers, ambiguity, websocket: _, body: _ } = &*self.request;
+        Box::new(Request {
             method: method.clone(),
             target: target.clone(),
             authority: authority.clone(),
@@ -90,18 +94,22 @@ impl Repeatable {
             ambiguity: *ambiguity,
             websocket: None,
             body: RequestBody::Whole(Some(self.body.clone())),
-        }
+        })
     }
 }
 
 impl Service {
     /// Sends an admitted request, and passes on what is answered.
-    pub(super) async fn send(&self, admitted: Admitted, request: Request) -> Result<Response, Aborted> {
+    pub(super) async fn send(
+        &self,
+        admitted: Box<Admitted>,
+        request: Box<Request>,
+    ) -> Result<Response, Aborted> {
         let fallbacks = admitted.permit.fallbacks();
         if !fallbacks.is_empty() {
-            return Box::pin(self.send_or_fall_back(admitted, request, fallbacks)).await;
+            return Box::pin(self.send_or_fall_back(*admitted, request, fallbacks)).await;
         }
-        let Admitted { permit, revision, exchange } = admitted;
+        let Admitted { permit, revision, exchange } = *admitted;
         let tried = self.attempt(permit, &revision, request, exchange.over()).await?;
         Ok(self.pass_on(tried, exchange))
     }
@@ -109,7 +117,7 @@ impl Service {
     async fn send_or_fall_back(
         &self,
         admitted: Admitted,
-        request: Request,
+        request: Box<Request>,
         fallbacks: Vec<RequestPermit>,
     ) -> Result<Response, Aborted> {
         let Admitted { permit, revision, mut exchange } = admitted;
@@ -171,7 +179,7 @@ impl Service {
         &self,
         permit: RequestPermit,
         revision: &Revision,
-        request: Request,
+        request: Box<Request>,
         over: &CancellationToken,
     ) -> Result<Tried, Aborted> {
         let prepared = {
@@ -229,11 +237,18 @@ impl Service {
 /// all that it may ever hold.
 pub(super) async fn until<T>(
     over: &CancellationToken,
-    what: Pin<&mut impl Future<Output = T>>,
+    mut what: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Aborted> {
-    tokio::select! {
-        biased;
-        () = over.cancelled() => Err(Aborted),
-        came = what => Ok(came),
-    }
+    let mut cancelled = pin!(over.cancelled());
+    poll_fn(|cx| {
+        if over.is_cancelled() {
+            return Poll::Ready(Err(Aborted));
+        }
+        match what.as_mut().poll(cx) {
+            Poll::Ready(came) => Poll::Ready(Ok(came)),
+            // Only now is there something to wait for.
+            Poll::Pending => cancelled.as_mut().poll(cx).map(|()| Err(Aborted)),
+        }
+    })
+    .await
 }
