@@ -50,7 +50,8 @@ pub(crate) struct RelayedBody {
     body: UpstreamBody,
     cleaner: Option<Box<Cleaner>>,
     state: State,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Waited for once something else is.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     stall: Stall,
     /// So many bytes may still come, where the rule has a limit.
     left: Option<u64>,
@@ -95,8 +96,7 @@ impl RelayedBody {
         left: Option<u64>,
         exchange: Exchange,
     ) -> Self {
-        let cut = Box::pin(exchange.over().clone().cancelled_owned());
-        let stall = Stall::default();
+        let (cut, stall) = (None, Stall::default());
         let mut relayed =
             Self { body, cleaner, state: State::Flowing, cut, stall, left, whole: false, exchange };
         if relayed.body.is_end_stream() {
@@ -142,11 +142,18 @@ impl RelayedBody {
         Ok(None)
     }
 
+    /// Ready when the exchange is over or cut.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let over = self.exchange.over();
+        let cut = self.cut.get_or_insert_with(|| Box::pin(over.clone().cancelled_owned()));
+        cut.as_mut().poll(cx)
+    }
+
     fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if matches!(self.state, State::Done) {
             return Poll::Ready(None);
         }
-        if self.cut.as_mut().poll(cx).is_ready() {
+        if self.exchange.over().is_cancelled() {
             return Poll::Ready(Some(Err(BodyError::Cut)));
         }
         loop {
@@ -166,6 +173,9 @@ impl RelayedBody {
             let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
                 if self.cleaner.as_mut().is_some_and(|cleaner| cleaner.poll_quiet(cx).is_ready()) {
                     continue;
+                }
+                if self.poll_cut(cx).is_ready() {
+                    return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
                 return self.stall.poll_over(cx).map(|()| Some(Err(BodyError::Stalled)));
             };
