@@ -12,21 +12,22 @@ use tokio_util::io::poll_read_buf;
 
 use crate::{limits, stream::writes_through};
 
-/// How much is read at first: an answer of a few lines must not cost a large buffer.
+/// How much is read ahead at least.
 const SMALL: usize = 8 << 10;
 
 /// A stream whose reads are as large as they can be. What it holds is given up when nothing more is there to be read.
 pub(crate) struct ReadAhead<S> {
     io: S,
     ahead: BytesMut,
-    /// So much is read at once: more and more while there is so much.
+    /// So much is read at once: more and more while there is so much. An answer of a few lines, which does not fill what
+    /// it is asked for with, needs none.
     room: usize,
 }
 
 impl<S> ReadAhead<S> {
     /// Around a stream of which nothing was read yet.
     pub(crate) fn new(io: S) -> Self {
-        Self { io, ahead: BytesMut::new(), room: SMALL }
+        Self { io, ahead: BytesMut::new(), room: 0 }
     }
 
     /// The stream below.
@@ -39,13 +40,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { io, ahead, room } = self.get_mut();
         if ahead.is_empty() {
-            if buf.remaining() >= limits::READ_AHEAD {
-                return Pin::new(io).poll_read(cx, buf);
+            if *room < SMALL || buf.remaining() >= limits::READ_AHEAD {
+                ready!(Pin::new(io).poll_read(cx, buf))?;
+                if buf.remaining() == 0 {
+                    *room = SMALL;
+                }
+                return Poll::Ready(Ok(()));
             }
             ahead.reserve(*room);
             let polled = poll_read_buf(Pin::new(io), cx, ahead);
             if polled.is_pending() {
-                (*ahead, *room) = (BytesMut::new(), SMALL);
+                (*ahead, *room) = (BytesMut::new(), *room / 2);
             }
             if ready!(polled)? >= *room {
                 *room = (*room * 2).min(limits::READ_AHEAD);
