@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf},
     sync::Notify,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::{
@@ -67,7 +67,9 @@ pub(crate) async fn serve<IO: Downstream>(
     handler: Arc<impl Handler>,
 ) -> Option<Tunnel<IO>> {
     let (reader, writer) = tokio::io::split(io);
-    let mut connection = Connection { reader, writer, input: begun, output: BytesMut::new(), place: None };
+    let patience = Box::pin(sleep(limits::FIRST_BYTES));
+    let (input, output) = (begun, BytesMut::new());
+    let mut connection = Connection { reader, writer, input, output, place: None, patience };
     let mut first = true;
     let next = loop {
         let wait = if first { limits::FIRST_BYTES } else { limits::IDLE };
@@ -93,14 +95,17 @@ struct Connection<IO> {
     output: BytesMut,
     /// Held while a large head is.
     place: Option<Place>,
+    /// Until when a head is waited for. One timer for all of them: to put one off is nothing, to set a new one wakes the
+    /// thread that sets it.
+    patience: Pin<Box<Sleep>>,
 }
 
 impl<IO: Downstream> Connection<IO> {
     /// The next head; none where the agent ended the connection, or is too slow.
     async fn read_head(&mut self, idle: Duration) -> Result<Option<Head>, HeadError> {
         let mut scanned = 0;
-        let mut deadline = Instant::now() + idle;
         let mut begun = false;
+        self.patience.as_mut().reset(Instant::now() + idle);
         loop {
             if let Some(head) = take_head(&mut self.input, &mut scanned)? {
                 return Ok(Some(head));
@@ -108,19 +113,19 @@ impl<IO: Downstream> Connection<IO> {
             // The idle time is for the first byte; a head that has begun gets its own.
             if !begun && !self.input.is_empty() {
                 begun = true;
-                deadline = Instant::now() + limits::FIRST_BYTES;
+                self.patience.as_mut().reset(Instant::now() + limits::FIRST_BYTES);
             }
             if self.place.is_none() && self.input.len() > limits::SMALL_HEAD {
-                match timeout_at(deadline, LARGE_HEADS.place()).await {
-                    Ok(place) => self.place = Some(place),
-                    Err(_) => return Err(HeadError::TooSlow),
+                match until(self.patience.as_mut(), LARGE_HEADS.place()).await {
+                    Some(place) => self.place = Some(place),
+                    None => return Err(HeadError::TooSlow),
                 }
             }
-            match timeout_at(deadline, read_some(&mut self.reader, &mut self.input)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) => return Ok(None),
-                Err(_) if begun => return Err(HeadError::TooSlow),
-                Err(_) => return Ok(None),
+            match until(self.patience.as_mut(), read_some(&mut self.reader, &mut self.input)).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0) | Err(_)) => return Ok(None),
+                None if begun => return Err(HeadError::TooSlow),
+                None => return Ok(None),
             }
         }
     }
@@ -176,7 +181,7 @@ impl<IO: Downstream> Connection<IO> {
             websocket,
             body,
         });
-        let Self { reader, writer, input, output, place: _ } = self;
+        let Self { reader, writer, input, output, place: _, patience: _ } = self;
         let mut upload = Upload { reader, input, feed, complete: false };
         let begun = AtomicBool::new(false);
         let answered = {
@@ -404,6 +409,15 @@ impl<IO: AsyncRead + Unpin> Upload<'_, IO> {
             }
         }
         true
+    }
+}
+
+/// What comes of something before a timer ends.
+async fn until<T>(timer: Pin<&mut Sleep>, what: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        came = what => Some(came),
+        () = timer => None,
     }
 }
 
