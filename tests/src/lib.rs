@@ -82,11 +82,11 @@ pub fn roles(world: &World, role: &str) -> Vec<u32> {
 /// The same, without a server beside it.
 #[must_use]
 pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
-    let contained = sandboxes_in_containers(chiton);
+    let (contained, own) = (sandboxes_in_containers(chiton), chiton.processes());
     let is_one = |id: &u32| {
         let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        line.contains(role) && (contained.iter().any(|id| line.contains(id)) || belongs(chiton, *id))
+        line.contains(role) && (contained.iter().any(|id| line.contains(id)) || belongs(&own, *id))
     };
     every_process().into_iter().filter(is_one).collect()
 }
@@ -105,9 +105,8 @@ fn every_process() -> Vec<u32> {
 }
 
 /// The roles clear their environment: they are told by the user they run as and the gateway they descend from.
-fn belongs(chiton: &Chiton, id: u32) -> bool {
+fn belongs(own: &[u32], id: u32) -> bool {
     let mut id = id;
-    let own = chiton.processes();
     for _ in 0..16 {
         if own.contains(&id) {
             return true;
