@@ -6,7 +6,7 @@ use chiton_api::{
     http::{CreateRequest, Reason, Session},
     name::{SandboxId, SandboxName},
 };
-use chiton_driver::{ComputeDriver, Link};
+use chiton_driver::Link;
 use chiton_store::{NewSandbox, Record, StoreError};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -89,56 +89,25 @@ async fn start(gateway: &Arc<Gateway>, making: Making, undo_by: Undo) -> Result<
     let gateway = Arc::clone(gateway);
     tokio::spawn(async move {
         let (record, driver) = (making.record.clone(), Arc::clone(&making.driver));
-        let attached = making.session.attach;
         let link = match make(&gateway, making).await {
             Ok(link) => link,
             Err(error) => {
-                give_up(&gateway, &record, &*driver, (undo_by, &error)).await;
+                unmake(&*driver, &record).await;
+                match undo_by {
+                    Undo::Remove => undo(&gateway, &record, &error).await,
+                    Undo::Fail => fail(&gateway, &record, &error).await,
+                }
                 let _ = reply.send(Err(error));
                 return;
             }
         };
         let (live, commands) = Live::new(handle(&record), driver);
         gateway.set_live(&record.id, Arc::clone(&live));
-        let started = Started { record: record.clone(), live: Arc::clone(&live), link };
-        // A session begins at once; who asked for the sandbox is answered by its record.
-        let asker = if attached {
-            let _ = reply.send(Ok(started));
-            None
-        } else {
-            Some((reply, started))
-        };
-        if let Err(error) = gateway.store.started(&record.id, Timestamp::now()).await {
-            let error = error.into();
-            gateway.clear_live(&record.id);
-            give_up(&gateway, &record, &*live.driver, (undo_by, &error)).await;
-            live.set_ended();
-            if let Some((reply, _)) = asker {
-                let _ = reply.send(Err(error));
-            }
-            return;
-        }
-        if let Some((reply, started)) = asker {
-            let _ = reply.send(Ok(started));
-        }
+        let _ = reply.send(Ok(Started { record: record.clone(), live: Arc::clone(&live), link }));
         let network = Network::open(&live).await;
         Task::new(gateway, record, live, network).drive(commands).await;
     });
     answer.await.map_err(|_| GatewayError::Lost)?
-}
-
-/// Takes back what was made of a sandbox that did not start, or whose start could not be written down.
-async fn give_up(
-    gateway: &Gateway,
-    record: &Record,
-    driver: &dyn ComputeDriver,
-    (undo_by, error): (Undo, &GatewayError),
-) {
-    unmake(driver, record).await;
-    match undo_by {
-        Undo::Remove => undo(gateway, record, error).await,
-        Undo::Fail => fail(gateway, record, error).await,
-    }
 }
 
 /// Writes down the intent. The name is the sandbox's from here on.

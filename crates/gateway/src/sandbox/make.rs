@@ -19,6 +19,7 @@ use chiton_driver::{ComputeDriver, Link, SandboxSpec};
 use chiton_secret::SecretValue;
 use chiton_store::Record;
 use chiton_tls::Authority;
+use jiff::Timestamp;
 
 use crate::{
     document::Document,
@@ -66,7 +67,9 @@ pub(super) async fn make(gateway: &Gateway, making: Making) -> Result<Link, Gate
     viewed?;
     attached?;
     gateway.record(Told::of(&record, "start").allowed())?;
-    Ok(driver.start(&handle, &launch(&record, &session)).await?)
+    let link = driver.start(&handle, &launch(&record, &session)).await?;
+    gateway.store.started(&record.id, Timestamp::now()).await?;
+    Ok(link)
 }
 
 /// Takes back what [`make`] did before it failed.
