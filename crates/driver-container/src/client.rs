@@ -14,8 +14,10 @@ use bollard::{
     query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
 use chiton_driver::{DriverError, Gpu, Result};
-use rustix::fs::{FlockOperation, flock};
-use tokio::task::spawn_blocking;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::{Engine, cdi, libpod};
 
@@ -157,7 +159,8 @@ impl Client {
     /// their containers, or gives it other ids (podman#20107). So they are made one at a time, by all gateways that ask
     /// there, for as long as this is held. Where nothing can be locked, a container that got other ids is still refused.
     async fn alone(&self, known: &Known) -> Option<File> {
-        if self.engine.is_rootless() { alone_at(known.socket.clone()).await } else { None }
+        let patience = Duration::from_secs(PATIENCE);
+        if self.engine.is_rootless() { alone_at(&known.socket, patience).await } else { None }
     }
 
     fn nonsense(&self, what: &str) -> DriverError {
@@ -204,14 +207,17 @@ impl Client {
     }
 }
 
-/// The folder of a socket, locked; waits for whoever has it.
-async fn alone_at(socket: PathBuf) -> Option<File> {
-    let lock = move || {
-        let folder = File::open(socket.parent()?).ok()?;
-        flock(&folder, FlockOperation::LockExclusive).ok()?;
-        Some(folder)
-    };
-    spawn_blocking(lock).await.ok()?
+/// The folder of a socket, locked; whoever has it is waited for, but not for ever.
+async fn alone_at(socket: &Path, patience: Duration) -> Option<File> {
+    let folder = File::open(socket.parent()?).ok()?;
+    let began = Instant::now();
+    while let Err(error) = flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        if error != Errno::WOULDBLOCK || began.elapsed() > patience {
+            return None;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    Some(folder)
 }
 
 async fn try_connect(socket: &Path) -> std::result::Result<(Docker, String), Error> {
@@ -277,9 +283,10 @@ mod tests {
     async fn two_at_one_socket_wait_for_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
-        let first = alone_at(socket.clone()).await.unwrap();
-        let second = tokio::spawn(alone_at(socket));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let first = alone_at(&socket, Duration::ZERO).await.unwrap();
+        assert!(alone_at(&socket, Duration::ZERO).await.is_none());
+        let second = tokio::spawn(async move { alone_at(&socket, THERE).await });
+        tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(first);
         assert!(second.await.unwrap().is_some());

@@ -5,6 +5,7 @@ use std::{fs, io, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::
 use chiton_api::paths::{Paths, PathsError};
 use chiton_driver::ComputeDriver;
 use chiton_store::{Store, StoreError};
+use futures_util::future::join_all;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
@@ -139,11 +140,16 @@ pub(crate) async fn open(
     Ok(Gateway::new(Parts { paths, store, audit, secrets, drivers }))
 }
 
-/// Waits for what is ending, which writes events of its own, and chains, flushes and keeps what is not yet.
+/// Keeps the log; then again, once what is ending has ended, which writes events of its own.
 pub(crate) async fn close(gateway: &Arc<Gateway>) {
-    for live in gateway.all_live() {
-        live.settle().await;
-    }
+    keep(gateway).await;
+    let ending = gateway.all_live();
+    join_all(ending.iter().map(|live| live.finish())).await;
+    keep(gateway).await;
+}
+
+/// Chains, flushes and keeps what is not yet.
+async fn keep(gateway: &Arc<Gateway>) {
     if let Err(error) = gateway.chain_now().await {
         tracing::error!(%error, "events wait in their files");
     }

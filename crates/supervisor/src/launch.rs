@@ -143,7 +143,7 @@ fn execute(order: &Order<'_>, files: &[PathBuf]) -> io::Error {
         }
         match command.env_clear().envs(order.environment).exec() {
             error if is_absence(&error) => {}
-            error if error.kind() == io::ErrorKind::PermissionDenied => failed = error,
+            error if Errno::from_io_error(&error) == Some(Errno::ACCESS) => failed = error,
             error => return error,
         }
     }

@@ -41,7 +41,7 @@ pub(super) async fn stop(
 
 /// Removes what is left of a run, chains its last events, and writes down how it ended.
 pub(super) async fn finish(gateway: &Arc<Gateway>, record: &Record, live: &Live, end: End) {
-    live.exiting();
+    live.finishing();
     if let Err(error) = live.driver.destroy_sandbox(&live.handle).await {
         tracing::error!(%error, sandbox = %record.name, "something of a sandbox that ended is left");
     }

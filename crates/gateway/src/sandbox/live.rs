@@ -37,6 +37,7 @@ pub(crate) struct Live {
     commands: mpsc::Sender<Command>,
     ended: watch::Sender<bool>,
     exiting: AtomicBool,
+    finishing: AtomicBool,
     forced: AtomicBool,
 }
 
@@ -47,22 +48,32 @@ impl Live {
     ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(8);
         let (ended, _) = watch::channel(false);
-        let (exiting, forced) = Default::default();
-        (Arc::new(Self { handle, driver, commands, ended, exiting, forced }), receiver)
+        let (exiting, finishing, forced) = Default::default();
+        (Arc::new(Self { handle, driver, commands, ended, exiting, finishing, forced }), receiver)
     }
 
-    /// The program has ended, as its user is about to be told; what is left is done next.
+    /// Its user is about to be told that the program has ended.
     pub(crate) fn exiting(&self) {
         self.exiting.store(true, Ordering::Release);
     }
 
-    /// Where its program has ended, waits until the record says so too, and it is removed where it is to be. True when
-    /// it did.
+    /// Where its user was told so, waits until the record says so too. True when it did.
     pub(crate) async fn settle(&self) -> bool {
-        if !self.exiting.load(Ordering::Acquire) {
-            return false;
-        }
-        timeout(SETTLING, self.until_ended()).await.is_ok()
+        self.ends_soon(&self.exiting).await
+    }
+
+    /// The program has ended; what is left of it is taken away next, and that written down.
+    pub(super) fn finishing(&self) {
+        self.finishing.store(true, Ordering::Release);
+    }
+
+    /// Where that has begun, waits until it is done.
+    pub(crate) async fn finish(&self) {
+        self.ends_soon(&self.finishing).await;
+    }
+
+    async fn ends_soon(&self, begun: &AtomicBool) -> bool {
+        begun.load(Ordering::Acquire) && timeout(SETTLING, self.until_ended()).await.is_ok()
     }
 
     /// Waits until it has ended and its record says how.
