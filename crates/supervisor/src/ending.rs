@@ -50,8 +50,7 @@ impl<C: Confinement> Init<C> {
         let exit = exit_of(status);
         match self.main {
             Main::Running(main) if main == id => {
-                let counted = self.papers.counted.hit();
-                self.main = Main::Ending(id, Exit { limits: self.limits.and(counted), ..exit });
+                self.main = Main::Ending(id, exit);
                 (self.deadline, self.curfew) = (None, None);
                 self.kill_everything();
             }
@@ -107,6 +106,9 @@ impl<C: Confinement> Init<C> {
 
     /// The main program has ended and nothing else is left: its end is written down, then told.
     fn end(&mut self, main: ProgramId, exit: Exit) {
+        // First: what follows opens files and sends, and whoever has no memory for that is killed.
+        self.papers.score.release();
+        let exit = Exit { limits: self.limits.and(self.papers.counted.hit()), ..exit };
         self.tell(main, exit);
         let line = serde_json::to_vec(&exit).unwrap_or_default();
         let _ = rustix::io::write(&self.papers.exit_file, &line);
