@@ -110,6 +110,13 @@ impl Network {
         }
     }
 
+    /// Speaks to the proxy that another gateway attached. One that it did not live to configure answers, and is none.
+    pub(super) async fn resume(live: &Live) -> Self {
+        let mut network = Self::open(live).await;
+        let _ = network.status().await;
+        network
+    }
+
     /// Resolves when the proxy died or another is due, or when it tells of a credential.
     pub(super) async fn changed(&mut self) -> Change {
         match self {
@@ -134,14 +141,14 @@ impl Network {
     /// Where the proxy stands; none while there is none.
     pub(super) async fn status(&mut self) -> Option<ProxyStatus> {
         let Self::Up(link, _) = self else { return None };
-        match link.status().await {
-            Ok(status) => Some(status),
-            Err(error) => {
-                tracing::warn!(%error, "the proxy does not say where it stands");
-                *self = Self::due();
-                None
-            }
-        }
+        let why = match link.status().await {
+            Ok(status) if status.revision.is_some() => return Some(status),
+            Ok(_) => "it was never configured".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(why, "the proxy does not say where it stands");
+        *self = Self::due();
+        None
     }
 
     /// Has the proxy enforce a revision; says how many exchanges were cut for it.

@@ -58,6 +58,8 @@ pub(crate) struct Running {
 /// A proxy.
 pub(crate) struct Proxy {
     pub(crate) revision: u64,
+    /// Whether whoever started it lived to tell it what to enforce.
+    pub(crate) configured: bool,
     pub(crate) policy: String,
     pub(crate) secrets: Vec<String>,
     /// How long each may be used, in milliseconds.
@@ -201,11 +203,16 @@ impl Fake {
                     ProxyReply::Enforcing { revision: revised.revision, cut: 1 }
                 }
                 ProxyRequest::Status => {
-                    let Ok(revision) = self.with(&id, |running| running.proxy.as_ref().map(|p| p.revision))
-                    else {
+                    let Ok(revision) = self.with(&id, |running| {
+                        running.proxy.as_ref().map(|p| p.configured.then_some(p.revision))
+                    }) else {
                         return;
                     };
-                    ProxyReply::Status(ProxyStatus { revision, connections: 3, denied: 0 })
+                    ProxyReply::Status(ProxyStatus {
+                        revision: revision.flatten(),
+                        connections: 3,
+                        denied: 0,
+                    })
                 }
                 ProxyRequest::Configure(_) | ProxyRequest::Shutdown => ProxyReply::Done,
             };
@@ -299,7 +306,8 @@ impl ComputeDriver for Fake {
         assert!(config.authority.key.dangerous_expose().starts_with(b"-----BEGIN PRIVATE KEY"));
         let (die, _) = broadcast::channel(1);
         let Revised { revision, policy, credentials } = config.revised;
-        let mut proxy = Proxy { revision, policy, secrets: Vec::new(), valid: Vec::new(), die };
+        let mut proxy =
+            Proxy { configured: true, revision, policy, secrets: Vec::new(), valid: Vec::new(), die };
         proxy.take(&credentials);
         self.step("attach", &handle.id).await?;
         self.with(&handle.id, |running| running.proxy = Some(proxy))

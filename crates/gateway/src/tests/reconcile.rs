@@ -67,6 +67,17 @@ fn a_dead_proxy_is_replaced_on_adoption() {
     until(|| served.must("GET", "/v1/sandboxes/demo", Value::Null)["network"] == true);
 }
 
+/// Its gateway was killed while it put it in the place of another. It answers, and lets nothing through.
+#[test]
+fn a_proxy_that_was_never_configured_is_replaced_on_adoption() {
+    let world = World::new();
+    run_and_kill(&world, json!({"name": "demo"}));
+    world.fake.only(|running| running.proxy.as_mut().unwrap().configured = false);
+    let served = world.serve();
+    until(|| world.fake.only(|running| running.proxy.as_ref().is_some_and(|proxy| proxy.configured)));
+    until(|| served.must("GET", "/v1/sandboxes/demo", Value::Null)["network"] == true);
+}
+
 #[test]
 fn what_ended_meanwhile_is_told_by_what_it_wrote() {
     let world = World::new();
