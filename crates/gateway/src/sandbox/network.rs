@@ -110,13 +110,6 @@ impl Network {
         }
     }
 
-    /// Speaks to the proxy that another gateway attached. One that it did not live to configure answers, and is none.
-    pub(super) async fn resume(live: &Live) -> Self {
-        let mut network = Self::open(live).await;
-        let _ = network.status().await;
-        network
-    }
-
     /// Resolves when the proxy died or another is due, or when it tells of a credential.
     pub(super) async fn changed(&mut self) -> Change {
         match self {
@@ -138,7 +131,7 @@ impl Network {
         }
     }
 
-    /// Where the proxy stands; none while there is none.
+    /// Where the proxy stands; none while there is none. One that a gateway did not live to configure answers, and is none.
     pub(super) async fn status(&mut self) -> Option<ProxyStatus> {
         let Self::Up(link, _) = self else { return None };
         let why = match link.status().await {

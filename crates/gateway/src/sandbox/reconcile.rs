@@ -113,7 +113,7 @@ async fn adopt(
     gateway.record_anyway(Told::of(&record, "adopt").allowed());
     let (live, commands) = Live::new(handle(&record), driver);
     gateway.set_live(&record.id, Arc::clone(&live));
-    let mut network = Network::resume(&live).await;
+    let mut network = Network::open(&live).await;
     settle_pending(gateway, &mut record, &mut network).await?;
     if let Some(grace) = stop {
         let live = Arc::clone(&live);
