@@ -82,7 +82,9 @@ pub fn roles(world: &World, role: &str) -> Vec<u32> {
 /// The same, without a server beside it.
 #[must_use]
 pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
-    let (contained, own) = (sandboxes_in_containers(chiton), chiton.processes());
+    // What runs in a container is the engine's, and names its sandbox.
+    let (containers, own) = (containers(chiton), chiton.processes());
+    let contained: Vec<_> = containers.iter().filter_map(sandbox_of).collect();
     let is_one = |id: &u32| {
         let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
@@ -91,12 +93,16 @@ pub fn roles_of(chiton: &Chiton, role: &str) -> Vec<u32> {
     every_process().into_iter().filter(is_one).collect()
 }
 
-/// The ids of those whose containers the tests' engine has: their processes are the engine's, and name them.
-fn sandboxes_in_containers(chiton: &Chiton) -> Vec<String> {
-    let containers = engines::named().map(|engine| engine.containers_of(&chiton.workspace()));
-    let label =
-        |container: serde_json::Value| container["Labels"]["dev.chiton.sandbox"].as_str().map(str::to_owned);
-    containers.into_iter().flatten().filter_map(label).collect()
+/// The containers of this installation's sandboxes, where the tests name an engine.
+#[must_use]
+pub fn containers(chiton: &Chiton) -> Vec<serde_json::Value> {
+    engines::named().map(|engine| engine.containers_of(&chiton.workspace())).unwrap_or_default()
+}
+
+/// Whose a container is.
+#[must_use]
+pub fn sandbox_of(container: &serde_json::Value) -> Option<&str> {
+    container["Labels"]["dev.chiton.sandbox"].as_str()
 }
 
 fn every_process() -> Vec<u32> {

@@ -79,7 +79,7 @@ impl Hostile {
         assert!(most < MEMORY, "{most} KiB");
         assert_eq!(self.chiton.run(&["exec", "other", "echo", "on"]).stdout, "on\n");
         let deadline = Instant::now() + Duration::from_secs(30);
-        while of(&self.chiton, self.engine) > 1 {
+        while self.engine.containers_of(&self.chiton.workspace()).len() > 1 {
             assert!(Instant::now() < deadline, "{:?}", self.engine.containers());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -105,13 +105,6 @@ fn place(path: &Path, bytes: &[u8], like: &Path) -> PathBuf {
 
 fn status(chiton: &Chiton) -> i64 {
     chiton.run(&["gateway", "status", "--json"]).json()["pid"].as_i64().expect("a process")
-}
-
-/// How many containers have this installation's workspace.
-fn of(chiton: &Chiton, engine: &Engine) -> usize {
-    let workspace = chiton.workspace();
-    let workspace = workspace.to_str().expect("UTF-8");
-    engine.containers().iter().filter(|one| one["Mounts"].to_string().contains(workspace)).count()
 }
 
 fn words(outcome: &Outcome) {
@@ -318,12 +311,8 @@ fn is_silent(kind: Kind) {
         let listed = listed.as_array().expect("a list").iter();
         let states: Vec<_> = listed.map(|one| (&one["name"], &one["state"])).collect();
         assert!(states.iter().any(|(name, state)| *name == "other" && *state == "running"), "{states:?}");
-        let workspace = hostile.chiton.workspace();
-        let containers = hostile.engine.containers();
-        let named = |one: &&Value| {
-            one["Mounts"].to_string().contains(workspace.to_str().expect("UTF-8"))
-                && one["Names"].to_string().contains("chiton-bad-")
-        };
+        let containers = hostile.engine.containers_of(&hostile.chiton.workspace());
+        let named = |one: &&Value| one["Names"].to_string().contains("chiton-bad-");
         let bad = containers.iter().find(named).expect("its container");
         hostile.engine.kill_container(bad["Id"].as_str().expect("its id"));
         words(&silent.join().expect("an outcome"));

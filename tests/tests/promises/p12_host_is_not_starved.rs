@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use chiton_testkit::engines::{self, Engine, Kind};
-use chiton_tests::{As, Chiton, World, http_policy, roles_of};
+use chiton_tests::{As, Chiton, World, containers, http_policy, roles_of, sandbox_of};
 
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n";
 
@@ -120,9 +120,7 @@ fn groups(name: &str) -> Vec<PathBuf> {
 fn groups_of(chiton: &Chiton, name: &str) -> Vec<PathBuf> {
     let shown = chiton.run(&["show", name, "--json"]).expect_success().json();
     let id = shown["id"].as_str().expect("an id");
-    let containers = engines::named().map(|engine| engine.containers_of(&chiton.workspace()));
-    let mut containers = containers.into_iter().flatten();
-    match containers.find(|container| container["Labels"]["dev.chiton.sandbox"] == id) {
+    match containers(chiton).iter().find(|container| sandbox_of(container) == Some(id)) {
         Some(container) => groups(container["Id"].as_str().expect("an id")),
         None => groups(&format!("chiton-{id}")),
     }
