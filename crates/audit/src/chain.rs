@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Event;
+use crate::{Entry, Event};
 
 /// The hash of a line, 32 bytes, written as hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -130,6 +130,19 @@ impl Chain {
     pub fn link_onto(self, event: &Event, to: &mut String) -> Chain {
         let start = to.len();
         event.push_line(to);
+        self.seal(start, to)
+    }
+
+    /// The same for an event of another log.
+    #[must_use]
+    pub fn take_over(self, entry: &Entry, to: &mut String) -> Chain {
+        let start = to.len();
+        to.push_str(&entry.text);
+        self.seal(start, to)
+    }
+
+    /// Makes an event's text, which stands at the end of `to`, a line of the chain.
+    fn seal(self, start: usize, to: &mut String) -> Chain {
         to.pop();
         to.push_str(PREV);
         self.head.push_to(to);

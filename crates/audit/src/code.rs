@@ -20,13 +20,18 @@ impl Code {
     }
 }
 
+/// Whether this word is one as it stands.
+pub(crate) fn is_code(word: &str) -> bool {
+    word.len() <= LONGEST && word.bytes().all(is_plain)
+}
+
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b'-' | b':')
 }
 
 impl From<&'static str> for Code {
     fn from(word: &'static str) -> Self {
-        if word.len() <= LONGEST && word.bytes().all(is_plain) {
+        if is_code(word) {
             return Self(Cow::Borrowed(word));
         }
         Self::from(word.to_owned())

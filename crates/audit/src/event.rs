@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The longest text that a field keeps; the rest is cut. An agent chooses paths, not the size of our log.
-const LONGEST_TEXT: usize = 4096;
+pub(crate) const LONGEST_TEXT: usize = 4096;
 const MOST_NAMES: usize = 64;
 const LONGEST_NAME: usize = 128;
 
@@ -113,6 +113,9 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Every decision.
+    pub const ALL: [Decision; 3] = [Decision::Allow, Decision::Deny, Decision::Audit];
+
     /// As written in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -408,6 +411,11 @@ impl Event {
             text.truncate(cut(text, LONGEST_TEXT).len());
         }
     }
+}
+
+/// The one of these that is written as this word.
+pub(crate) fn in_words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str, word: &str) -> Option<T> {
+    all.iter().copied().find(|one| as_str(*one) == word)
 }
 
 fn cut(text: &str, longest: usize) -> &str {

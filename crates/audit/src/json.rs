@@ -60,6 +60,7 @@ pub(crate) fn push_text(to: &mut String, text: &str) {
     }
 }
 
-const fn is_plain(byte: u8) -> bool {
+/// Whether a text with this byte in it needs no escape for it.
+pub(crate) const fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte != b'"' && byte != b'\\'
 }

@@ -8,6 +8,7 @@
 
 mod chain;
 mod code;
+mod entry;
 mod event;
 mod json;
 mod moment;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use chain::{Chain, Hash};
 pub use code::Code;
+pub use entry::Entry;
 pub use event::{Decision, Event, Layer, Linked, LlmUse, ParseError, QueryNames, Request, Response};
 pub use moment::{EventId, Time};
 pub use sink::{Sink, SinkError, Spool};

@@ -10,6 +10,7 @@ use std::{
 
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
 use chiton_driver::DriverError;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::net::UnixStream;
 
 use crate::{
@@ -31,6 +32,9 @@ pub(crate) struct Spare {
     held: Held,
     /// Its socket, which moves to the sandbox's folder.
     folder: Folder,
+    /// It ends with this, unless it is configured.
+    #[expect(dead_code, reason = "held for its end")]
+    gateway: OwnedFd,
 }
 
 /// Where proxies are started; the drivers of one gateway share it.
@@ -185,9 +189,11 @@ impl Proxies {
         let folder = Folder::at(self.spares.join(name));
         folder.make()?;
         let listener = folder.listen(PROXY)?;
-        let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd()])?;
+        let (gateway, waits) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd(), waits.as_fd()])?;
         folder.write_spare_record(id)?;
-        Ok(Spare { id, held, folder })
+        Ok(Spare { id, held, folder, gateway })
     }
 }
 

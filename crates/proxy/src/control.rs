@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Seek},
     os::fd::{AsFd, OwnedFd},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -35,6 +36,9 @@ use crate::{
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
 };
+
+/// How often kept connections to servers are looked through.
+const PRUNE: Duration = Duration::from_secs(30);
 
 /// What was read before the proxy gave up its files.
 pub(crate) struct System {
@@ -74,10 +78,15 @@ impl Control {
         })
     }
 
-    /// Serves the link until `Shutdown`, or until nobody is left who could configure it.
-    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener) -> io::Result<()> {
-        let parent = rustix::process::getppid();
-        let mut watch = tokio::time::interval(Duration::from_secs(30));
+    /// Serves the link until `Shutdown`, or until nobody is left who could configure it, as `gateway` tells.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: UnixListener,
+        gateway: UnixStream,
+    ) -> io::Result<()> {
+        let mut prune = tokio::time::interval(PRUNE);
+        let mut left = pin!(gone(&gateway));
+        let mut waits = true;
         loop {
             tokio::select! {
                 () = self.end.notified() => return Ok(()),
@@ -88,12 +97,16 @@ impl Control {
                         tokio::spawn(self.clone().converse(stream));
                     }
                 }
-                _ = watch.tick() => match &*self.stage.lock().await {
-                    // A spare proxy goes with the gateway that started it.
-                    Stage::Waiting(_) if rustix::process::getppid() != parent => return Ok(()),
-                    Stage::Waiting(_) => {}
-                    Stage::Serving { proxy, .. } => proxy.upstream.pool.prune(),
+                () = &mut left, if waits => match &*self.stage.lock().await {
+                    // Who waits for a sandbox goes with the gateway.
+                    Stage::Waiting(_) => return Ok(()),
+                    Stage::Serving { .. } => waits = false,
                 },
+                _ = prune.tick() => {
+                    if let Stage::Serving { proxy, .. } = &*self.stage.lock().await {
+                        proxy.upstream.pool.prune();
+                    }
+                }
             }
         }
     }

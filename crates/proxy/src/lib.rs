@@ -44,8 +44,13 @@ mod tests;
 mod upstream;
 mod websocket;
 
-use std::{io, os::unix::net::UnixListener, process::ExitCode};
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+    process::ExitCode,
+};
 
+use chiton_api::descriptors;
 use chiton_tls::SystemRoots;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,8 +63,8 @@ use crate::{
 /// Why the process ends before it serves.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    /// The control socket is not there.
-    #[error("the proxy is started by the gateway, with its control socket as descriptor 3: {0}")]
+    /// The control socket or the gateway's is not there.
+    #[error("the proxy is started by the gateway, with two sockets as descriptors 3 and 4: {0}")]
     Control(#[source] io::Error),
     /// It could not lock itself down.
     #[error(transparent)]
@@ -84,10 +89,12 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), StartError> {
-    let control = chiton_sys::spawn::inherited(chiton_api::descriptors::PROXY_CONTROL)
-        .map_err(|error| StartError::Control(error.into()))?;
-    let control = UnixListener::from(control);
+    let inherited =
+        |number| chiton_sys::spawn::inherited(number).map_err(|error| StartError::Control(error.into()));
+    let control = UnixListener::from(inherited(descriptors::PROXY_CONTROL)?);
     control.set_nonblocking(true).map_err(StartError::Control)?;
+    let gateway = UnixStream::from(inherited(descriptors::PROXY_GATEWAY)?);
+    gateway.set_nonblocking(true).map_err(StartError::Control)?;
     // The last files that it opens.
     let system = System { roots: SystemRoots::open(), names: SystemNames::read() };
     // Where the C library is static, randomness for ids comes from a device that has to be open by then.
@@ -102,9 +109,10 @@ fn serve() -> Result<(), StartError> {
         let _full = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let mut ended = signal(SignalKind::terminate())?;
         let listener = tokio::net::UnixListener::from_std(control)?;
+        let gateway = tokio::net::UnixStream::from_std(gateway)?;
         let control = Control::new(system);
         let served = tokio::select! {
-            served = control.clone().serve(listener) => served,
+            served = control.clone().serve(listener, gateway) => served,
             _ = ended.recv() => Ok(()),
         };
         control.write_last_events().await;

@@ -18,7 +18,7 @@ use chiton_api::{
     http::Denials,
     name::{SandboxId, SandboxName},
 };
-use chiton_audit::{Chain, Decision, Event, EventId, Hash, Head, Layer, Spool};
+use chiton_audit::{Chain, Decision, Entry, Event, EventId, Hash, Head, Layer, Spool};
 use chiton_store::{Checkpoint, Source, SourceKind, Store};
 use jiff::Timestamp;
 use tokio::{
@@ -151,7 +151,7 @@ impl AuditLog {
             inner.sources.insert((source.sandbox.clone(), source.kind), tail);
         }
         if shortened {
-            inner.write(&[own_fault(SHORTENED)])?;
+            inner.write(&[Entry::from(&own_fault(SHORTENED))])?;
         }
         let (grown, _) = watch::channel(inner.length);
         let (inner, wake) = (Mutex::new(inner), Notify::new());
@@ -164,7 +164,7 @@ impl AuditLog {
     /// Writes an event of the gateway's own; it is in the log when this returns.
     pub(crate) fn record(&self, event: &Event) -> Result<(), AuditError> {
         let mut inner = self.lock();
-        inner.write(std::slice::from_ref(event))?;
+        inner.write(&[Entry::from(event)])?;
         self.published(&inner);
         Ok(())
     }
@@ -378,13 +378,13 @@ impl Inner {
     }
 
     /// Writes lines by one call; when it fails nothing of them remains.
-    fn write(&mut self, events: &[Event]) -> Result<(), AuditError> {
-        if events.is_empty() {
+    fn write(&mut self, entries: &[Entry]) -> Result<(), AuditError> {
+        if entries.is_empty() {
             return Ok(());
         }
         let (mut chain, mut text) = (self.chain, String::new());
-        for event in events {
-            chain = chain.link_onto(event, &mut text);
+        for entry in entries {
+            chain = chain.take_over(entry, &mut text);
             text.push('\n');
         }
         let mended = if self.torn { self.file.set_len(self.length) } else { Ok(()) };
@@ -395,7 +395,7 @@ impl Inner {
         }
         (self.chain, self.torn, self.fault) = (chain, false, None);
         self.length += u64::try_from(text.len()).unwrap_or(0);
-        self.count += u64::try_from(events.len()).unwrap_or(0);
+        self.count += u64::try_from(entries.len()).unwrap_or(0);
         (self.unsynced, self.unkept) = (true, true);
         Ok(())
     }
@@ -403,16 +403,16 @@ impl Inner {
     /// Chains events of one file.
     fn chain(&mut self, key: &(SandboxId, SourceKind), read: Vec<Read>) -> Result<(), AuditError> {
         let Some(position) = read.last().map(|read| read.position) else { return Ok(()) };
-        let read = read.into_iter().map(|read| read.event);
-        let new: Vec<Event> = read.filter(|event| !self.known.contains(&event.id)).collect();
+        let read = read.into_iter().map(|read| read.entry);
+        let new: Vec<Entry> = read.filter(|entry| !self.known.contains(&entry.id)).collect();
         self.write(&new)?;
         if let Some(tail) = self.sources.get_mut(key) {
             tail.position = position;
             self.unkept = true;
         }
         let denials = self.denials.entry(key.0.clone()).or_default();
-        for event in new.iter().filter(|event| event.decision == Some(Decision::Deny)) {
-            count(denials, event.layer);
+        for layer in new.iter().filter_map(|entry| entry.denied) {
+            count(denials, layer);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use chiton_api::name::SandboxName;
-use chiton_audit::{Decision, Event, Layer};
+use chiton_audit::{Entry, Event, Layer};
 use jiff::Timestamp;
 
 use super::log::own_fault;
@@ -32,7 +32,7 @@ pub(super) struct Tail {
 /// One event of a file.
 pub(super) struct Read {
     /// The event.
-    pub(super) event: Event,
+    pub(super) entry: Entry,
     /// Where to go on once it is chained.
     pub(super) position: u64,
 }
@@ -70,7 +70,7 @@ impl Tail {
     /// Some events of whole lines between the position and `until`, in their order; none where there are none.
     pub(super) fn read(&self, until: u64) -> io::Result<Vec<Read>> {
         let Some((name, path)) = &self.file else { return Ok(Vec::new()) };
-        let fault = |what, position| vec![Read { event: of(name, own_fault(what)), position }];
+        let fault = |what, position| vec![Read { entry: of(name, own_fault(what)), position }];
         if until < self.position {
             return Ok(fault("event_file_shortened", until));
         }
@@ -98,7 +98,7 @@ impl Tail {
         let whole = bytes.get(..end).unwrap_or_default();
         let lines = whole.split(|byte| *byte == b'\n').map(|line| {
             position += u64::try_from(line.len()).unwrap_or(0) + 1;
-            (event(line), position)
+            (entry(line, name), position)
         });
         Ok(told(lines, name))
     }
@@ -106,13 +106,13 @@ impl Tail {
     /// The layers of the refusals since a moment, of what is chained.
     pub(super) fn denied_since(&self, since: Timestamp) -> Vec<Layer> {
         let (mut again, mut denied) = (Self { position: 0, ..self.clone() }, Vec::new());
-        let refused = |event: &Event| {
-            event.decision == Some(Decision::Deny) && event.time.as_micros() >= since.as_microsecond()
+        let refused = |Read { entry, .. }: &Read| {
+            entry.denied.filter(|_| entry.time.as_micros() >= since.as_microsecond())
         };
         while let Ok(read) = again.read(self.position) {
             let Some(last) = read.last() else { break };
             again.position = last.position;
-            denied.extend(read.into_iter().map(|read| read.event).filter(refused).map(|event| event.layer));
+            denied.extend(read.iter().filter_map(refused));
         }
         denied
     }
@@ -128,27 +128,26 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 
 /// The events of these lines. A run of lines that are none is told of by its first and its last: a byte of another
 /// process does not become a line of the log.
-fn told(lines: impl Iterator<Item = (Option<Event>, u64)>, name: &SandboxName) -> Vec<Read> {
+fn told(lines: impl Iterator<Item = (Option<Entry>, u64)>, name: &SandboxName) -> Vec<Read> {
     let (mut read, mut run) = (Vec::<Read>::new(), 0);
-    for (event, position) in lines {
-        run = if event.is_some() { 0 } else { run + 1 };
+    for (entry, position) in lines {
+        run = if entry.is_some() { 0 } else { run + 1 };
         match read.last_mut() {
             Some(last) if run > 2 => last.position = position,
             _ => {
-                let event = event.unwrap_or_else(|| own_fault("event_unreadable"));
-                read.push(Read { event: of(name, event), position });
+                let entry = entry.unwrap_or_else(|| of(name, own_fault("event_unreadable")));
+                read.push(Read { entry, position });
             }
         }
     }
     read
 }
 
-fn event(line: &[u8]) -> Option<Event> {
-    let line = std::str::from_utf8(line).ok()?;
-    Event::parse(line).ok().map(|linked| linked.event)
+fn entry(line: &[u8], name: &SandboxName) -> Option<Entry> {
+    Entry::read(std::str::from_utf8(line).ok()?, name.as_str()).ok()
 }
 
-fn of(name: &SandboxName, mut event: Event) -> Event {
+fn of(name: &SandboxName, mut event: Event) -> Entry {
     event.sandbox = Some(name.to_string());
-    event
+    Entry::from(&event)
 }

@@ -28,6 +28,8 @@ const POLICY: &str = "dynamic: {network: {http: [{host: api.test}]}}";
 /// A control link in a folder of its own, served by a task.
 struct Link {
     stream: UnixStream,
+    /// The gateway's end of what the proxy watches.
+    gateway: UnixStream,
     served: tokio::task::JoinHandle<io::Result<()>>,
 }
 
@@ -36,8 +38,11 @@ impl Link {
         let path = folder.join(name);
         let listener = UnixListener::bind(&path).unwrap();
         let system = System { roots: SystemRoots::Read(None), names: SystemNames::default() };
-        let served = tokio::spawn(Control::new(system).serve(listener));
-        Self { stream: UnixStream::connect(path).unwrap(), served }
+        let (gateway, watched) = UnixStream::pair().unwrap();
+        watched.set_nonblocking(true).unwrap();
+        let watched = tokio::net::UnixStream::from_std(watched).unwrap();
+        let served = tokio::spawn(Control::new(system).serve(listener, watched));
+        Self { stream: UnixStream::connect(path).unwrap(), gateway, served }
     }
 
     async fn ask(&self, request: ProxyRequest, descriptors: &[BorrowedFd<'_>]) -> ProxyReply {
@@ -125,6 +130,24 @@ async fn configured_once_applied_often_and_ended() {
     assert_eq!(straight.await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert!(matches!(link.ask(ProxyRequest::Shutdown, &[]).await, ProxyReply::Done));
     link.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn without_its_gateway_only_a_configured_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let waiting = Link::new(folder.path(), "a");
+    assert!(matches!(waiting.ask(ProxyRequest::Status, &[]).await, ProxyReply::Status(_)));
+    drop(waiting.gateway);
+    waiting.served.await.unwrap().unwrap();
+
+    let (link, handed) = (Link::new(folder.path(), "b"), Handed::new(folder.path()));
+    link.ask(configure(1, POLICY), &handed.descriptors()).await;
+    let Link { stream, gateway, served } = link;
+    drop(gateway);
+    assert!(handed.resolve("api.test.").await.is_some());
+    let link = Link { stream, gateway: UnixStream::pair().unwrap().0, served };
+    let reply = link.ask(ProxyRequest::Status, &[]).await;
+    assert!(matches!(reply, ProxyReply::Status(status) if status.revision == Some(1)));
 }
 
 #[tokio::test]
