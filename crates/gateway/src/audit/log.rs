@@ -278,24 +278,20 @@ impl AuditLog {
     /// have theirs.
     fn drain_one(&self, key: &(SandboxId, SourceKind)) -> Result<(), AuditError> {
         let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(()) };
-        let until = tail.length().map_err(AuditError::Read)?;
-        while self.drain_some(key, until)? {
+        let Some(mut rest) = tail.rest().map_err(AuditError::Read)? else { return Ok(()) };
+        loop {
+            let read = rest.next().map_err(AuditError::Read)?;
+            if read.is_empty() {
+                return Ok(());
+            }
+            let mut inner = self.lock();
+            inner.chain(key, read)?;
+            self.published(&inner);
+            drop(inner);
             if self.awaited.load(Ordering::Relaxed) == 0 {
                 thread::sleep(STAND_BACK);
             }
         }
-        Ok(())
-    }
-
-    /// Chains some of one event file; true when there may be more.
-    fn drain_some(&self, key: &(SandboxId, SourceKind), until: u64) -> Result<bool, AuditError> {
-        let Some(tail) = self.lock().sources.get(key).cloned() else { return Ok(false) };
-        let read = tail.read(until).map_err(AuditError::Read)?;
-        let more = !read.is_empty();
-        let mut inner = self.lock();
-        inner.chain(key, read)?;
-        self.published(&inner);
-        Ok(more)
     }
 
     /// Flushes to the disk what is not there yet; true when it is there. Blocks.

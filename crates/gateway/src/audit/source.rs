@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::log::own_fault;
 
-/// So much is read at once: some tens of events.
-const PIECE: u64 = 16 << 10;
+/// So much is read at once: some ten events.
+const PIECE: u64 = 8 << 10;
 /// So much where no line ends in that; more than the longest line.
 const LONGEST: u64 = 1 << 20;
 
@@ -59,62 +59,76 @@ impl Tail {
         self.file.as_ref().map(|(name, path)| (name.clone(), path.clone(), self.position))
     }
 
-    /// How long its file is now: a turn goes so far and no further, whatever is appended meanwhile.
-    pub(super) fn length(&self) -> io::Result<u64> {
-        match &self.file {
-            Some((_, path)) => open(path)?.map_or(Ok(self.position), |file| Ok(file.metadata()?.len())),
-            None => Ok(self.position),
-        }
-    }
-
-    /// Some events of whole lines between the position and `until`, in their order; none where there are none.
-    pub(super) fn read(&self, until: u64) -> io::Result<Vec<Read>> {
-        let Some((name, path)) = &self.file else { return Ok(Vec::new()) };
-        let fault = |what, position| vec![Read { entry: of(name, own_fault(what)), position }];
-        if until < self.position {
-            return Ok(fault("event_file_shortened", until));
-        }
-        if until == self.position {
-            return Ok(Vec::new());
-        }
-        let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
+    /// What its file holds now that is not chained: a turn goes so far and no further, whatever is appended meanwhile.
+    pub(super) fn rest(&self) -> io::Result<Option<Rest>> {
+        let Some((name, path)) = &self.file else { return Ok(None) };
+        let Some(mut file) = open(path)? else { return Ok(None) };
+        let until = file.metadata()?.len();
         file.seek(SeekFrom::Start(self.position))?;
-        let mut file = file.take(until - self.position);
-        let mut bytes = Vec::new();
-        let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
-        for most in [PIECE, LONGEST - PIECE] {
-            file.by_ref().take(most).read_to_end(&mut bytes)?;
-            if end(&bytes).is_some() {
-                break;
-            }
-        }
-        let Some(end) = end(&bytes) else {
-            // Half a line waits for its other half; a megabyte without an end is no line, and what follows it is not
-            // looked at: a hole may be as long as no disk.
-            let skip = u64::try_from(bytes.len()) == Ok(LONGEST);
-            return Ok(if skip { fault("event_unreadable", until) } else { Vec::new() });
-        };
-        let mut position = self.position;
-        let whole = bytes.get(..end).unwrap_or_default();
-        let lines = whole.split(|byte| *byte == b'\n').map(|line| {
-            position += u64::try_from(line.len()).unwrap_or(0) + 1;
-            (entry(line, name), position)
-        });
-        Ok(told(lines, name))
+        Ok(Some(Rest { name: name.clone(), file, position: self.position, until, begun: Vec::new() }))
     }
 
     /// The layers of the refusals since a moment, of what is chained.
     pub(super) fn denied_since(&self, since: Timestamp) -> Vec<Layer> {
-        let (mut again, mut denied) = (Self { position: 0, ..self.clone() }, Vec::new());
+        let mut denied = Vec::new();
+        let Ok(Some(mut chained)) = Self { position: 0, ..self.clone() }.rest() else { return denied };
+        chained.until = self.position;
         let refused = |Read { entry, .. }: &Read| {
             entry.denied.filter(|_| entry.time.as_micros() >= since.as_microsecond())
         };
-        while let Ok(read) = again.read(self.position) {
-            let Some(last) = read.last() else { break };
-            again.position = last.position;
+        while let Ok(read) = chained.next()
+            && !read.is_empty()
+        {
             denied.extend(read.iter().filter_map(refused));
         }
         denied
+    }
+}
+
+/// Some of an event file that is to be chained.
+pub(super) struct Rest {
+    name: SandboxName,
+    file: File,
+    /// As far as events were taken.
+    position: u64,
+    until: u64,
+    /// What was read past that: the beginning of a line.
+    begun: Vec<u8>,
+}
+
+impl Rest {
+    /// Some events of whole lines, in their order; none where there are no more.
+    pub(super) fn next(&mut self) -> io::Result<Vec<Read>> {
+        let Self { name, file, position, until, begun } = self;
+        if until < position {
+            *position = *until;
+            return Ok(vec![Read { entry: of(name, own_fault("event_file_shortened")), position: *until }]);
+        }
+        let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        for most in [PIECE, LONGEST] {
+            let read = *position + u64::try_from(begun.len()).unwrap_or(0);
+            let room = (*position + most).min(*until).saturating_sub(read);
+            file.take(room).read_to_end(begun)?;
+            if end(begun).is_some() {
+                break;
+            }
+        }
+        let Some(end) = end(begun) else {
+            // Half a line waits for its other half; a megabyte without an end is no line, and what follows it is not
+            // looked at: a hole may be as long as no disk.
+            if u64::try_from(begun.len()) != Ok(LONGEST) {
+                return Ok(Vec::new());
+            }
+            (*position, *begun) = (*until, Vec::new());
+            return Ok(vec![Read { entry: of(name, own_fault("event_unreadable")), position: *until }]);
+        };
+        let lines = begun.get(..end).unwrap_or_default().split(|byte| *byte == b'\n').map(|line| {
+            *position += u64::try_from(line.len()).unwrap_or(0) + 1;
+            (entry(line, name), *position)
+        });
+        let read = told(lines, name);
+        begun.drain(..=end);
+        Ok(read)
     }
 }
 
