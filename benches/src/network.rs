@@ -9,8 +9,9 @@ use crate::sandbox::{POLICY, user};
 const NAME: &str = "bench.example";
 
 /// What is asked for, and how often on one connection.
-const ASKED: [(&str, &str, usize); 2] =
-    [("1 KiB, kept alive", "/bytes?n=1024", 5_000), ("1 GiB download", "/bytes?n=1073741824", 2)];
+const ASKED: [(&str, &str, usize); 2] = [("1 KiB, kept alive", "/bytes?n=1024", 5_000), LARGE];
+/// By our own client, which does nothing but read, and by one that people use.
+const LARGE: (&str, &str, usize) = ("1 GiB download", "/bytes?n=1073741824", 2);
 
 /// A server, a client, and a chiton that knows both.
 pub struct Served {
@@ -29,6 +30,14 @@ pub fn proxy() {
         let direct = served.direct(path, count);
         compare(what, direct, ("the proxy", served.inside(&[], path, count)));
     }
+    let (what, path, count) = LARGE;
+    let rates = |by: &dyn Fn() -> u64| (0..count).map(|_| by() / 1_000_000).max().unwrap_or(0);
+    let (direct, inside) = (rates(&|| served.curl(path)), rates(&|| served.curl_inside(path)));
+    println!(
+        "{:<58} beside {direct} MB/s, through the proxy {inside} MB/s: {:.2}×",
+        format!("{what} by curl"),
+        inside as f64 / direct as f64
+    );
 }
 
 /// The same, in sandboxes of this driver beside native ones, turn by turn.
@@ -73,6 +82,22 @@ impl Served {
         read(&String::from_utf8_lossy(&command.output().expect("the client").stdout))
     }
 
+    /// Bytes a second.
+    fn curl(&self, path: &str) -> u64 {
+        let address = self.upstream.address();
+        let mut command = Command::new("curl");
+        command.args(CURL).arg("--cacert").arg(&self.roots);
+        command.args(["--resolve", &format!("{NAME}:{}:{}", address.port(), address.ip())]);
+        command.arg(format!("https://{NAME}:{}{path}", address.port()));
+        rate(&String::from_utf8_lossy(&command.output().expect("curl").stdout))
+    }
+
+    fn curl_inside(&self, path: &str) -> u64 {
+        let (policy, url) = (self.chiton.policy(POLICY), format!("https://{NAME}{path}"));
+        let all = [&["curl"], CURL, &[&url]].concat();
+        rate(&self.chiton.sandboxed(&policy, &all).expect_success().stdout)
+    }
+
     fn inside(&self, options: &[&str], path: &str, count: usize) -> Figures {
         let policy = self.chiton.policy(POLICY);
         let (policy, address) = (policy.to_str().expect("a path"), format!("{NAME}:443"));
@@ -80,6 +105,12 @@ impl Served {
         let all = [&["run", "--rm", "-p", policy], options, &client].concat();
         read(&self.chiton.run(&all).expect_success().stdout)
     }
+}
+
+const CURL: &[&str] = &["-sS", "--http1.1", "-o", "/dev/null", "-w", "%{speed_download}"];
+
+fn rate(printed: &str) -> u64 {
+    printed.trim().parse().expect("bytes a second")
 }
 
 fn read(printed: &str) -> Figures {

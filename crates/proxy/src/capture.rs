@@ -2,12 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::{owners::Ends, state::Proxy};
+use crate::{owners::Ends, state::Proxy, workers::Workers};
 
 /// Where a captured connection was going.
 pub(crate) trait Origin: Send + Sync + 'static {
@@ -73,21 +70,14 @@ pub(crate) async fn serve(
     listener: TcpListener,
     proxy: Arc<Proxy>,
     origin: Arc<dyn Origin>,
-    places: Arc<Semaphore>,
+    workers: Arc<Workers>,
 ) -> io::Result<()> {
     loop {
         // Past the limit a connection waits in the kernel's backlog.
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+        let Some(place) = workers.place().await else { return Ok(()) };
         let (stream, _) = accept(&listener).await?;
         match Arrived::of(&stream, &*origin) {
-            Ok(arrived) => {
-                let proxy = proxy.clone();
-                // On the heap as it is: the runtime copies what it is given to run from one place to the next.
-                tokio::spawn(Box::pin(async move {
-                    crate::accept::serve(stream, arrived, proxy).await;
-                    drop(place);
-                }));
-            }
+            Ok(arrived) => drop(workers.serve(stream, arrived, proxy.clone(), place)),
             Err(_) => reset(stream),
         }
     }

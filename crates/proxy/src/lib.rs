@@ -43,6 +43,7 @@ mod tcp;
 mod tests;
 mod upstream;
 mod websocket;
+mod workers;
 
 use std::{
     io,

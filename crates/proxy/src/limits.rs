@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Threads that serve connections, where the machine has as many cores: more would take from other sandboxes.
 pub(crate) const WORKERS: usize = 4;
+/// So many connections a thread has before another one begins.
+pub(crate) const CONNECTIONS_PER_WORKER: usize = 64;
 /// Connections of the agent that are served at once; further ones wait in the kernel's backlog. Fewer, where the
 /// process may not have so many descriptors: see [`connections`].
 pub(crate) const CONNECTIONS: usize = 10_240;

@@ -6,15 +6,15 @@ use chiton_api::control::Listeners;
 use rustix::process::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, UdpSocket},
-    sync::{Notify, Semaphore},
+    sync::Notify,
     task::JoinSet,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     capture::{self, KernelOrigin, Origin},
     dns, dropped, limits,
     state::Proxy,
+    workers::Workers,
 };
 
 /// The descriptors beside `Configure` are not what it names.
@@ -60,26 +60,19 @@ impl Sockets {
     }
 }
 
-/// The tasks and threads of a serving proxy; they end with this.
-#[expect(dead_code, reason = "held for its end")]
-pub(crate) struct Listening {
-    tasks: JoinSet<()>,
-    workers: DropGuard,
-}
+/// The tasks of a serving proxy, and the threads that they gave connections to; they end with this.
+pub(crate) struct Listening(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
 
 impl Listening {
     /// Serves everything that was handed over; `ended` is rung when one of the sockets is served no more.
     pub(crate) fn begin(open: Open, proxy: &Arc<Proxy>, ended: &Arc<Notify>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
-        let places = Arc::new(Semaphore::new(limits::connections(getrlimit(Resource::Nofile).current)));
         let origin: Arc<dyn Origin> = Arc::new(KernelOrigin);
-        let workers = CancellationToken::new();
-        for _ in 1..worker_count() {
-            let sockets = open.tcp.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-            let captured = Captured { sockets, origin: origin.clone(), places: places.clone() };
-            captured.serve_in_thread(proxy, ended, workers.clone())?;
+        let workers = Workers::new(limits::connections(getrlimit(Resource::Nofile).current));
+        for socket in open.tcp {
+            let (origin, workers) = (origin.clone(), workers.clone());
+            tasks.spawn(until_end(capture::serve(tcp(socket)?, proxy.clone(), origin, workers), ended));
         }
-        Captured { sockets: open.tcp, origin, places }.serve(proxy, ended, &mut tasks)?;
         for socket in open.dns_udp {
             tasks.spawn(until_end(dns::server::serve_udp(udp(socket)?, proxy.clone()), ended));
         }
@@ -94,51 +87,7 @@ impl Listening {
         tasks.spawn(async move { events.write_deferred().await });
         let spend = proxy.spend.clone();
         tasks.spawn(async move { spend.write_so_far().await });
-        Ok(Self { tasks, workers: workers.drop_guard() })
-    }
-}
-
-/// So many threads serve captured connections. Each accepts for itself, and what it accepted stays with it, as do
-/// the connections to servers: nothing wakes across threads.
-fn worker_count() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::WORKERS))
-}
-
-/// Where captured connections arrive.
-struct Captured {
-    sockets: Vec<OwnedFd>,
-    origin: Arc<dyn Origin>,
-    places: Arc<Semaphore>,
-}
-
-impl Captured {
-    fn serve(self, proxy: &Arc<Proxy>, ended: &Arc<Notify>, tasks: &mut JoinSet<()>) -> io::Result<()> {
-        for socket in self.sockets {
-            let (origin, places) = (self.origin.clone(), self.places.clone());
-            tasks.spawn(until_end(capture::serve(tcp(socket)?, proxy.clone(), origin, places), ended));
-        }
-        Ok(())
-    }
-
-    /// The same in a thread of its own, until `over`.
-    fn serve_in_thread(
-        self,
-        proxy: &Arc<Proxy>,
-        ended: &Arc<Notify>,
-        over: CancellationToken,
-    ) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (proxy, ended) = (proxy.clone(), ended.clone());
-        let work = move || {
-            runtime.block_on(async move {
-                let mut tasks = JoinSet::new();
-                match self.serve(&proxy, &ended, &mut tasks) {
-                    Ok(()) => over.cancelled().await,
-                    Err(_) => ended.notify_one(),
-                }
-            });
-        };
-        std::thread::Builder::new().name("chiton-worker".to_owned()).spawn(work).map(drop)
+        Ok(Self(tasks))
     }
 }
 

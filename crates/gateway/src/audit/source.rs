@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::log::own_fault;
 
-/// So much is read at once: some ten events.
-const PIECE: u64 = 8 << 10;
+/// So much is read at once: some tens of events.
+const PIECE: u64 = 16 << 10;
 /// So much where no line ends in that; more than the longest line.
 const LONGEST: u64 = 1 << 20;
 

@@ -4,6 +4,7 @@ use chiton_testkit::{
     routes::{Router, anthropic, openai},
     server::{Received, json},
 };
+use tokio::sync::Semaphore;
 
 use super::*;
 

@@ -49,7 +49,6 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -62,6 +61,7 @@ use crate::{
     spend::Past,
     state::{Parts, Proxy},
     upstream::{resolve::SystemNames, trust::Trust},
+    workers::Workers,
 };
 
 /// What the backend expects, and must never be seen inside.
@@ -186,8 +186,8 @@ impl Bench {
     async fn connect_to(&self, to: SocketAddr) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
-        tokio::spawn(capture::serve(listener, self.proxy.clone(), Arc::new(Going(to)), places));
+        let workers = Workers::new(limits::CONNECTIONS);
+        tokio::spawn(capture::serve(listener, self.proxy.clone(), Arc::new(Going(to)), workers));
         TcpStream::connect(at).await.unwrap()
     }
 
