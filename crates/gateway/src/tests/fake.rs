@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -227,9 +228,11 @@ impl Fake {
             return;
         }
         let mut buffer = [0; 1024];
+        // Known of from now on: the sandbox may be gone as soon as its end is told.
+        let mut ended = pin!(self.until_exit(&id));
         loop {
             tokio::select! {
-                exit = self.until_exit(&id) => {
+                exit = &mut ended => {
                     let exit = exit.unwrap_or(Exit::of(137));
                     let body = serde_json::to_vec(&exit).unwrap();
                     let last = [&session_header(SessionKind::Exit, body.len()).unwrap()[..], &body].concat();

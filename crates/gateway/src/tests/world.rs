@@ -96,6 +96,8 @@ impl Served {
     /// Everything of the gateway's is gone at once, as by SIGKILL.
     pub(crate) fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(5));
+        // A thread cannot be killed: what the one that chains has begun, it ends.
+        until(|| Arc::strong_count(&self.gateway.audit) == 1);
     }
 
     pub(crate) fn run<T>(&self, job: impl Future<Output = T>) -> T {
