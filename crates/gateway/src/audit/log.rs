@@ -399,7 +399,7 @@ impl Inner {
     /// Chains events of one file.
     fn chain(&mut self, key: &(SandboxId, SourceKind), read: Vec<Read>) -> Result<(), AuditError> {
         let Some(position) = read.last().map(|read| read.position) else { return Ok(()) };
-        let read = read.into_iter().map(|read| read.entry);
+        let read = read.into_iter().filter_map(|read| read.entry);
         let new: Vec<Entry> = read.filter(|entry| !self.known.contains(&entry.id)).collect();
         self.write(&new)?;
         if let Some(tail) = self.sources.get_mut(key) {

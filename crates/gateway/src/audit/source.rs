@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::log::own_fault;
 
-/// So much is read at once: some tens of events.
-const PIECE: u64 = 16 << 10;
+/// So much is read at once: some ten events.
+const PIECE: u64 = 8 << 10;
 /// So much where no line ends in that; more than the longest line.
 const LONGEST: u64 = 1 << 20;
 
@@ -29,10 +29,10 @@ pub(super) struct Tail {
     followed: bool,
 }
 
-/// One event of a file.
+/// Something that was read of a file.
 pub(super) struct Read {
-    /// The event.
-    pub(super) entry: Entry,
+    /// The event; none of what is not told of.
+    pub(super) entry: Option<Entry>,
     /// Where to go on once it is chained.
     pub(super) position: u64,
 }
@@ -65,7 +65,14 @@ impl Tail {
         let Some(mut file) = open(path)? else { return Ok(None) };
         let until = file.metadata()?.len();
         file.seek(SeekFrom::Start(self.position))?;
-        Ok(Some(Rest { name: name.clone(), file, position: self.position, until, begun: Vec::new() }))
+        Ok(Some(Rest {
+            name: name.clone(),
+            file,
+            position: self.position,
+            until,
+            begun: Vec::new(),
+            none: 0,
+        }))
     }
 
     /// The layers of the refusals since a moment, of what is chained.
@@ -74,6 +81,7 @@ impl Tail {
         let Ok(Some(mut chained)) = Self { position: 0, ..self.clone() }.rest() else { return denied };
         chained.until = self.position;
         let refused = |Read { entry, .. }: &Read| {
+            let entry = entry.as_ref()?;
             entry.denied.filter(|_| entry.time.as_micros() >= since.as_microsecond())
         };
         while let Ok(read) = chained.next()
@@ -94,15 +102,18 @@ pub(super) struct Rest {
     until: u64,
     /// What was read past that: the beginning of a line.
     begun: Vec<u8>,
+    /// How many of the last lines were no events.
+    none: usize,
 }
 
 impl Rest {
     /// Some events of whole lines, in their order; none where there are no more.
     pub(super) fn next(&mut self) -> io::Result<Vec<Read>> {
-        let Self { name, file, position, until, begun } = self;
+        let Self { name, file, position, until, begun, none } = self;
+        let fault = |what, position| vec![Read { entry: Some(of(name, own_fault(what))), position }];
         if until < position {
             *position = *until;
-            return Ok(vec![Read { entry: of(name, own_fault("event_file_shortened")), position: *until }]);
+            return Ok(fault("event_file_shortened", *until));
         }
         let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
         for most in [PIECE, LONGEST] {
@@ -120,13 +131,13 @@ impl Rest {
                 return Ok(Vec::new());
             }
             (*position, *begun) = (*until, Vec::new());
-            return Ok(vec![Read { entry: of(name, own_fault("event_unreadable")), position: *until }]);
+            return Ok(fault("event_unreadable", *until));
         };
         let lines = begun.get(..end).unwrap_or_default().split(|byte| *byte == b'\n').map(|line| {
             *position += u64::try_from(line.len()).unwrap_or(0) + 1;
             (entry(line, name), *position)
         });
-        let read = told(lines, name);
+        let read = told(lines, name, none);
         begun.drain(..=end);
         Ok(read)
     }
@@ -140,17 +151,22 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The events of these lines. A run of lines that are none is told of by its first and its last: a byte of another
-/// process does not become a line of the log.
-fn told(lines: impl Iterator<Item = (Option<Entry>, u64)>, name: &SandboxName) -> Vec<Read> {
-    let (mut read, mut run) = (Vec::<Read>::new(), 0);
+/// The events of these lines. A run of lines that are none, of which there were `none` before, is told of twice: a byte
+/// of another process does not become a line of the log.
+fn told(
+    lines: impl Iterator<Item = (Option<Entry>, u64)>,
+    name: &SandboxName,
+    none: &mut usize,
+) -> Vec<Read> {
+    let mut read = Vec::<Read>::new();
     for (entry, position) in lines {
-        run = if entry.is_some() { 0 } else { run + 1 };
+        *none = if entry.is_some() { 0 } else { *none + 1 };
         match read.last_mut() {
-            Some(last) if run > 2 => last.position = position,
+            Some(last) if *none > 2 => last.position = position,
+            _ if *none > 2 => read.push(Read { entry: None, position }),
             _ => {
                 let entry = entry.unwrap_or_else(|| of(name, own_fault("event_unreadable")));
-                read.push(Read { entry, position });
+                read.push(Read { entry: Some(entry), position });
             }
         }
     }
