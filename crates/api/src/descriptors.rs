@@ -8,6 +8,6 @@ pub const SUPERVISOR_HAND_OVER: i32 = 3;
 
 /// The proxy's listening socket, `proxy.sock`.
 pub const PROXY_CONTROL: i32 = 3;
-/// The proxy's end of a socket pair. The gateway holds the other end until the proxy is configured: a proxy that still
-/// waits for its sandbox when nobody holds it ends.
+/// The proxy's end of a socket pair. Who started it, the gateway or a sidecar, holds the other end until the proxy is
+/// configured: a proxy that still waits for its sandbox when nobody holds it ends.
 pub const PROXY_GATEWAY: i32 = 4;

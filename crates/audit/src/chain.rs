@@ -133,7 +133,7 @@ impl Chain {
         self.seal(start, to)
     }
 
-    /// The same for an event of another log.
+    /// The same for an event that is written out already.
     #[must_use]
     pub fn take_over(self, entry: &Entry, to: &mut String) -> Chain {
         let start = to.len();

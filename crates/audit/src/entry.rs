@@ -36,7 +36,7 @@ impl Entry {
         if let Some(Seen { time, id, denied }) = look(&text, sandbox) {
             return Ok(Self { time, id, denied, text });
         }
-        let mut event = Event::parse(&text)?.event;
+        let mut event = Event::parse(line)?.event;
         event.sandbox = Some(sandbox.to_owned());
         Ok(Self::from(&event))
     }
@@ -269,6 +269,13 @@ mod tests {
             let Ok(line) = String::from_utf8(changed) else { return };
             assert_eq!(Entry::read(&line, NAME).ok(), anew(&line), "{line}");
         };
+        for event in events() {
+            let (linked, chain) = Chain::NEW.linked(&event);
+            let (_, link) = linked.split_at(event.to_line().len() - 1);
+            both(linked.clone().into_bytes());
+            both([linked.trim_end_matches('}'), link].concat().into_bytes());
+            both(linked.replace(&chain.head().to_string(), &"A".repeat(64)).into_bytes());
+        }
         for line in events().iter().map(Event::to_line) {
             let bytes = line.as_bytes();
             for at in 0..bytes.len() {

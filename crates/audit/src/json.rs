@@ -1,5 +1,5 @@
-//! JSON written key by key: what `serde` would write, without its machinery. Every request is two events, each written
-//! by a proxy and again by the gateway. A test holds the two ways against each other.
+//! JSON written key by key: what `serde` would write, without its machinery. Every request is two events. A test holds
+//! the two ways against each other.
 
 use std::fmt::Write as _;
 

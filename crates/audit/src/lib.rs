@@ -3,8 +3,8 @@
 //! An [`Event`] says what was decided; it has no field for a header, a body, an argument or a variable,
 //! and of a query it takes the names only, so that no secret can enter by accident. A [`Chain`] turns
 //! events into lines that each cover the one before; [`verify`] names the first that was touched. A
-//! [`Spool`] is the chained file that a proxy or supervisor holds open itself; the gateway reads it with
-//! [`Event::parse`] and chains each event once more into the one audit log.
+//! [`Spool`] is the chained file that a proxy or supervisor holds open itself; the gateway reads it as
+//! [`Entry`]s and chains each event once more into the one audit log.
 
 mod chain;
 mod code;

@@ -60,7 +60,7 @@ impl Sockets {
     }
 }
 
-/// The tasks of a serving proxy, and the threads that they gave connections to; they end with this.
+/// The tasks of a serving proxy, which end with this, as do the threads that they gave connections to.
 pub(crate) struct Listening(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
 
 impl Listening {

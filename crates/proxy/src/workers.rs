@@ -1,7 +1,7 @@
 //! The threads that serve captured connections.
 //!
 //! The one that accepts serves them itself, and a further one begins where each has as many as it should: few threads
-//! wake each other seldom, and share the connections to servers. What a thread was given stays with it.
+//! wake each other seldom, and each uses its connections to servers again. What a thread was given stays with it.
 
 use std::{
     io,
@@ -10,12 +10,13 @@ use std::{
 
 use tokio::{
     net::TcpStream,
+    runtime::Runtime,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
 use crate::{accept, capture::Arrived, limits, state::Proxy};
 
-/// The threads of one proxy. With this they end, and what they serve.
+/// The threads of one proxy. With this they end, and what they serve, all but the one that accepts.
 pub(crate) struct Workers {
     places: Arc<Semaphore>,
     /// As many threads as there may be.
@@ -45,34 +46,46 @@ struct Job {
 }
 
 impl Job {
-    async fn serve(self) {
-        // It is closed where this thread's event loop cannot take it.
+    /// It is closed where this thread's event loop cannot take it.
+    fn begin(self) {
         if let Ok(stream) = TcpStream::from_std(self.stream) {
-            accept::serve(stream, self.arrived, self.proxy).await;
+            spawn(stream, self.arrived, self.proxy, self.held);
         }
-        drop(self.held);
-    }
-
-    /// On the heap as it is: the runtime copies what it is given to run from one place to the next.
-    fn spawn(self) {
-        tokio::spawn(Box::pin(self.serve()));
     }
 }
 
+/// Serves a connection on this thread; `held` until it ends.
+fn spawn(stream: TcpStream, arrived: Arrived, proxy: Arc<Proxy>, held: (OwnedSemaphorePermit, Arc<()>)) {
+    // On the heap as it is: the runtime copies what it is given to run from one place to the next.
+    tokio::spawn(Box::pin(async move {
+        accept::serve(stream, arrived, proxy).await;
+        drop(held);
+    }));
+}
+
 impl Workers {
-    /// For so many connections at once.
+    /// For so many connections at once, on as many threads as the machine has use for.
     pub(crate) fn new(connections: usize) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Arc::new(Self {
-            places: Arc::new(Semaphore::new(connections)),
-            most: cores.min(limits::WORKERS),
-            threads: Mutex::new(vec![Thread { serving: Arc::default(), queue: None }]),
-        })
+        Self::of(connections, cores.min(limits::WORKERS))
+    }
+
+    /// The same on so many threads at most.
+    pub(crate) fn of(connections: usize, most: usize) -> Arc<Self> {
+        let first = Thread { serving: Arc::default(), queue: None };
+        let places = Arc::new(Semaphore::new(connections));
+        Arc::new(Self { places, most, threads: Mutex::new(vec![first]) })
     }
 
     /// Waits for a place for one more connection; none where there will be none.
     pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().acquire_owned().await.ok()
+    }
+
+    /// How many more connections there may be.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.places.available_permits()
     }
 
     /// Has a connection served that the caller's thread accepted.
@@ -87,16 +100,14 @@ impl Workers {
         place: OwnedSemaphorePermit,
     ) -> io::Result<()> {
         let (serving, queue) = self.next();
+        let held = (place, serving);
         let Some(queue) = queue else {
-            tokio::spawn(Box::pin(async move {
-                accept::serve(stream, arrived, proxy).await;
-                drop((place, serving));
-            }));
+            spawn(stream, arrived, proxy, held);
             return Ok(());
         };
-        let job = Job { stream: stream.into_std()?, arrived, proxy, held: (place, serving) };
+        let job = Job { stream: stream.into_std()?, arrived, proxy, held };
         if let Err(mpsc::error::SendError(job)) = queue.send(job) {
-            job.spawn();
+            job.begin();
         }
         Ok(())
     }
@@ -110,7 +121,7 @@ impl Workers {
         if threads.len() < self.most
             && threads.iter().all(full)
             // Where there is no thread to be had, those that are there go on.
-            && let Ok(thread) = begin()
+            && let Ok(thread) = begin(std::thread::Builder::new())
         {
             threads.push(thread);
         }
@@ -121,18 +132,26 @@ impl Workers {
 }
 
 /// Begins a thread that serves what it is given, until nobody can give it more.
-fn begin() -> io::Result<Thread> {
+fn begin(thread: std::thread::Builder) -> io::Result<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (queue, mut jobs) = mpsc::unbounded_channel::<Job>();
+    // It is given its event loop once there is a thread: to drop one here would be a panic.
+    let (give, given) = std::sync::mpsc::channel::<Runtime>();
     let work = move || {
+        let Ok(runtime) = given.recv() else { return };
         runtime.block_on(async move {
             while let Some(job) = jobs.recv().await {
-                job.spawn();
+                job.begin();
             }
         });
     };
-    std::thread::Builder::new().name("chiton-worker".to_owned()).spawn(work)?;
-    Ok(Thread { serving: Arc::default(), queue: Some(queue) })
+    let begun = thread.name("chiton-worker".to_owned()).spawn(work);
+    if begun.is_err() {
+        runtime.shutdown_background();
+    } else if let Err(std::sync::mpsc::SendError(runtime)) = give.send(runtime) {
+        runtime.shutdown_background();
+    }
+    begun.map(|_| Thread { serving: Arc::default(), queue: Some(queue) })
 }
 
 #[cfg(test)]
@@ -141,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_begins_where_all_are_full_and_the_emptiest_is_next_where_none_may() {
-        let workers = Workers { most: 2, ..Arc::into_inner(Workers::new(1)).unwrap() };
+        let workers = Workers::of(1, 2);
         let queued = |(_, queue): &(Arc<()>, Option<_>)| queue.is_some();
         let mut first: Vec<_> = (0..limits::CONNECTIONS_PER_WORKER).map(|_| workers.next()).collect();
         assert!(!first.iter().any(queued));
@@ -152,5 +171,11 @@ mod tests {
         assert_ne!(queued(&third), queued(&fourth));
         first.truncate(1);
         assert!(!queued(&workers.next()));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_cannot_begin_is_no_panic() {
+        let more_than_there_is = std::thread::Builder::new().stack_size(1 << 60);
+        assert!(begin(more_than_there_is).is_err());
     }
 }

@@ -285,6 +285,9 @@ impl AuditLog {
                 return Ok(());
             }
             let mut inner = self.lock();
+            if !inner.sources.contains_key(key) {
+                return Ok(());
+            }
             inner.chain(key, read)?;
             self.published(&inner);
             drop(inner);

@@ -116,13 +116,15 @@ impl Rest {
             return Ok(fault("event_file_shortened", *until));
         }
         let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
-        for most in [PIECE, LONGEST] {
+        let mut most = PIECE;
+        loop {
             let read = *position + u64::try_from(begun.len()).unwrap_or(0);
             let room = (*position + most).min(*until).saturating_sub(read);
             file.take(room).read_to_end(begun)?;
-            if end(begun).is_some() {
+            if end(begun).is_some() || most == LONGEST {
                 break;
             }
+            most = (most * 2).min(LONGEST);
         }
         let Some(end) = end(begun) else {
             // Half a line waits for its other half; a megabyte without an end is no line, and what follows it is not

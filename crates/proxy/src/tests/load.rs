@@ -25,6 +25,52 @@ fn get(stream: u32) -> Vec<u8> {
     frame(1, 5, stream, b"\x82\x87\x84\x41\x08api.test")
 }
 
+/// Those that another thread was given are answered like the others, stay with it, and end with it.
+#[tokio::test]
+async fn connections_beyond_one_threads_are_served_by_another() {
+    let upstream = Upstream::plain(Router::echo());
+    let at = "plain.test:80";
+    let (policy, resolve) =
+        ("dynamic: {network: {http: [{host: plain.test, scheme: http}]}}", vec![(at, upstream.address())]);
+    let bench = Bench::new(Setup { policy, resolve, ..Setup::default() });
+    let to = bench.proxy.stand_in(&parse_name("plain.test").unwrap()).unwrap().v4();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = limits::CONNECTIONS_PER_WORKER + 8;
+    let workers = Workers::of(count, 2);
+    let origin = Arc::new(Going(SocketAddr::new(to.into(), 80)));
+    let accepting = tokio::spawn(capture::serve(listener, bench.proxy.clone(), origin, workers.clone()));
+    let mut open = Vec::new();
+    for _ in 0..count {
+        open.push(TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..2 {
+        for stream in &mut open {
+            stream.write_all(b"GET /bytes?n=3 HTTP/1.1\r\nHost: plain.test\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n\0\0\0") {
+                assert!(
+                    stream.read_buf(&mut answer).await.unwrap() > 0,
+                    "{:?}",
+                    String::from_utf8_lossy(&answer)
+                );
+            }
+        }
+    }
+    assert_eq!(upstream.requests().len(), 2 * count);
+    // With every place taken nothing more is accepted.
+    assert_eq!(workers.free(), 0);
+    accepting.abort();
+    assert!(accepting.await.unwrap_err().is_cancelled());
+    drop(workers);
+    let beyond = open.split_off(limits::CONNECTIONS_PER_WORKER);
+    for mut stream in beyond {
+        assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    }
+    open[0].write_all(b"GET /bytes?n=3 HTTP/1.1\r\nHost: plain.test\r\n\r\n").await.unwrap();
+    assert!(open[0].read(&mut [0; 64]).await.unwrap() > 0);
+}
+
 /// Sends frames, and reads until one of this kind comes; how many came of each, with the code that they end with.
 async fn frames_until(bench: &Bench, sent: Vec<u8>, kind: u8) -> BTreeMap<(u8, u8), usize> {
     let mut stream = bench.connect_tls("api.test", "api.test", &["h2"]).await;
