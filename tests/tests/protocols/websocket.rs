@@ -61,18 +61,22 @@ const SHUT: &[&str] = &["{host: ws.example.com, paths: [/live]}"];
 #[test]
 fn python_speaks_and_is_refused() {
     let live = live();
+    // The library's client with threads (15.0.1) does not see the server's close frame in one of a hundred ends on a
+    // busy machine, also without anything between the two.
     let script = r#"
-import os
-from websockets.sync.client import connect
+import asyncio, os
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
-with connect("wss://ws.example.com/live", max_size=None) as ws:
-    for message in ["hello", b"\0" * 100000, os.urandom(300000), "\u00e9" * 70000]:
-        ws.send(message); assert ws.recv() == message
-    ws.send(["in ", "three ", "parts"]); print(ws.recv(), bool(ws.protocol.extensions))
-    assert ws.ping().wait(10)
-print(ws.close_code)
-try: connect("wss://ws.example.com/other")
-except InvalidStatus as e: print(e.response.status_code, e.response.headers["x-chiton-denied"])
+async def main():
+    async with connect("wss://ws.example.com/live", max_size=None) as ws:
+        for message in ["hello", b"\0" * 100000, os.urandom(300000), "\u00e9" * 70000]:
+            await ws.send(message); assert await ws.recv() == message
+        await ws.send(["in ", "three ", "parts"]); print(await ws.recv(), bool(ws.protocol.extensions))
+        await asyncio.wait_for(await ws.ping(), 10)
+    print(ws.close_code)
+    try: await connect("wss://ws.example.com/other")
+    except InvalidStatus as e: print(e.response.status_code, e.response.headers["x-chiton-denied"])
+asyncio.run(main())
 "#;
     live.chiton.write_workspace("task.py", script);
     let outcome = live.run(&["run", "--rm"], &http_policy(OPEN), &["/usr/bin/python3", "task.py"]);
