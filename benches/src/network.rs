@@ -31,13 +31,9 @@ pub fn proxy() {
         compare(what, direct, ("the proxy", served.inside(&[], path, count)));
     }
     let (what, path, count) = LARGE;
-    let rates = |by: &dyn Fn() -> u64| (0..count).map(|_| by() / 1_000_000).max().unwrap_or(0);
-    let (direct, inside) = (rates(&|| served.curl(path)), rates(&|| served.curl_inside(path)));
-    println!(
-        "{:<58} beside {direct} MB/s, through the proxy {inside} MB/s: {:.2}×",
-        format!("{what} by curl"),
-        inside as f64 / direct as f64
-    );
+    let better = |by: &dyn Fn() -> Figures| (0..count).map(|_| by()).min().expect("a figure");
+    let (direct, inside) = (better(&|| served.curl(path)), better(&|| served.curl_inside(path)));
+    compare(&format!("{what} by curl, the better of {count}"), direct, ("the proxy", inside));
 }
 
 /// The same, in sandboxes of this driver beside native ones, turn by turn.
@@ -82,20 +78,19 @@ impl Served {
         read(&String::from_utf8_lossy(&command.output().expect("the client").stdout))
     }
 
-    /// Bytes a second.
-    fn curl(&self, path: &str) -> u64 {
+    fn curl(&self, path: &str) -> Figures {
         let address = self.upstream.address();
         let mut command = Command::new("curl");
         command.args(CURL).arg("--cacert").arg(&self.roots);
         command.args(["--resolve", &format!("{NAME}:{}:{}", address.port(), address.ip())]);
         command.arg(format!("https://{NAME}:{}{path}", address.port()));
-        rate(&String::from_utf8_lossy(&command.output().expect("curl").stdout))
+        read_curl(&String::from_utf8_lossy(&command.output().expect("curl").stdout))
     }
 
-    fn curl_inside(&self, path: &str) -> u64 {
+    fn curl_inside(&self, path: &str) -> Figures {
         let (policy, url) = (self.chiton.policy(POLICY), format!("https://{NAME}{path}"));
         let all = [&["curl"], CURL, &[&url]].concat();
-        rate(&self.chiton.sandboxed(&policy, &all).expect_success().stdout)
+        read_curl(&self.chiton.sandboxed(&policy, &all).expect_success().stdout)
     }
 
     fn inside(&self, options: &[&str], path: &str, count: usize) -> Figures {
@@ -107,10 +102,12 @@ impl Served {
     }
 }
 
-const CURL: &[&str] = &["-sS", "--http1.1", "-o", "/dev/null", "-w", "%{speed_download}"];
+const CURL: &[&str] = &["-sS", "--http1.1", "-o", "/dev/null", "-w", "%{time_total} %{speed_download}"];
 
-fn rate(printed: &str) -> u64 {
-    printed.trim().parse().expect("bytes a second")
+fn read_curl(printed: &str) -> Figures {
+    let (seconds, rate) = printed.trim().split_once(' ').expect("two numbers");
+    let seconds: f64 = seconds.parse().expect("seconds");
+    ((seconds * 1e9) as u64, rate.parse().expect("bytes a second"))
 }
 
 fn read(printed: &str) -> Figures {

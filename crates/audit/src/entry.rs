@@ -60,9 +60,8 @@ struct Seen {
 fn look(text: &str, sandbox: &str) -> Option<Seen> {
     let mut at = At { rest: text, first: true };
     at.open()?;
-    let time = at.field("time").filter(|text| is_time(text))?.parse().ok()?;
-    let written = at.field("id")?;
-    let id = written.parse().ok().filter(|id: &EventId| id.to_string() == written)?;
+    let time = at.field("time").and_then(as_written)?;
+    let id = at.field("id").and_then(as_written)?;
     at.field("sandbox").filter(|name| *name == sandbox)?;
     at.number::<u64>("revision")?;
     let layer = in_words(&Layer::ALL, Layer::as_str, at.field("layer")?)?;
@@ -192,18 +191,15 @@ impl<'a> At<'a> {
     }
 }
 
-/// Whether a moment is written as we write it: `2026-09-21T14:13:20.000010Z`. That there is such a day is not told.
-fn is_time(text: &str) -> bool {
-    let form = b"0000-00-00T00:00:00.000000Z";
-    let fits = |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
-    // A leap second is read as the one before.
-    text.len() == form.len() && text.bytes().zip(form).all(fits) && text.get(17..19) != Some("60")
+/// What a text says, where it is written as we write it.
+fn as_written<T: FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|value: &T| value.to_string() == text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Chain, Request, Response};
+    use crate::{Chain, Request, Response, tests::full};
 
     const NAME: &str = "demo";
 
@@ -216,25 +212,9 @@ mod tests {
 
     /// With everything in it, with hardly anything, and with what has to be escaped or read anew.
     fn events() -> Vec<Event> {
-        let mut full = Event::new(Layer::Network, "request");
-        full.sandbox = Some(NAME.to_owned());
-        full.revision = Some(3);
-        full.decision = Some(Decision::Deny);
-        full.reason = Some("path_not_allowed".into());
-        (full.rule, full.binary) = (Some("http[0]".to_owned()), Some("/usr/bin/cürl".to_owned()));
-        let request = Request {
-            method: Some("GET".to_owned()),
-            scheme: Some("https".into()),
-            host: Some("api.github.com".to_owned()),
-            port: Some(443),
-            path: Some("/repos/o".to_owned()),
-            arguments: Some(0),
-            ..Request::default()
-        };
-        full.request = Some(request.with_query("page=1&flag"));
-        let (status, bytes) = (Some(200), Some(120));
-        full.response =
-            Some(Response { status, bytes, sent: Some(1), first_byte_us: Some(2), duration_us: Some(3) });
+        let mut full = Event { llm: None, binary: Some("/usr/bin/cürl".to_owned()), ..full() };
+        full.request = full.request.map(|request| Request { arguments: Some(0), ..request });
+        full.response = full.response.map(|of| Response { sent: Some(1), first_byte_us: Some(2), ..of });
         let mut bare = Event::new(Layer::Process, "exec");
         bare.sandbox = Some(NAME.to_owned());
         let mut empty = bare.clone();

@@ -9,7 +9,7 @@ use crate::{
     verify, verify_spool,
 };
 
-fn full() -> Event {
+pub(crate) fn full() -> Event {
     let mut event = Event::at(
         Time::from(std::time::UNIX_EPOCH + std::time::Duration::from_micros(1_790_000_000_000_010)),
         "01JABCDEFGHJKMNPQRSTVWXYZ0".parse().unwrap(),

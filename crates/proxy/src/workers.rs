@@ -82,12 +82,6 @@ impl Workers {
         self.places.clone().acquire_owned().await.ok()
     }
 
-    /// How many more connections there may be.
-    #[cfg(test)]
-    pub(crate) fn free(&self) -> usize {
-        self.places.available_permits()
-    }
-
     /// Has a connection served that the caller's thread accepted.
     ///
     /// # Errors
@@ -145,13 +139,13 @@ fn begin(thread: std::thread::Builder) -> io::Result<Thread> {
             }
         });
     };
-    let begun = thread.name("chiton-worker".to_owned()).spawn(work);
-    if begun.is_err() {
+    if let Err(error) = thread.name("chiton-worker".to_owned()).spawn(work) {
         runtime.shutdown_background();
-    } else if let Err(std::sync::mpsc::SendError(runtime)) = give.send(runtime) {
-        runtime.shutdown_background();
+        return Err(error);
     }
-    begun.map(|_| Thread { serving: Arc::default(), queue: Some(queue) })
+    // The thread waits for it.
+    let _ = give.send(runtime);
+    Ok(Thread { serving: Arc::default(), queue: Some(queue) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use chiton_testkit::Router;
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Empty};
 
 use super::*;
@@ -47,19 +48,12 @@ async fn connections_beyond_one_threads_are_served_by_another() {
     for _ in 0..2 {
         for stream in &mut open {
             stream.write_all(b"GET /bytes?n=3 HTTP/1.1\r\nHost: plain.test\r\n\r\n").await.unwrap();
-            let mut answer = Vec::new();
-            while !answer.ends_with(b"\r\n\r\n\0\0\0") {
-                assert!(
-                    stream.read_buf(&mut answer).await.unwrap() > 0,
-                    "{:?}",
-                    String::from_utf8_lossy(&answer)
-                );
-            }
+            read_until(stream, b"\r\n\r\n\0\0\0").await;
         }
     }
     assert_eq!(upstream.requests().len(), 2 * count);
     // With every place taken nothing more is accepted.
-    assert_eq!(workers.free(), 0);
+    assert!(workers.place().now_or_never().is_none());
     accepting.abort();
     assert!(accepting.await.unwrap_err().is_cancelled());
     drop(workers);

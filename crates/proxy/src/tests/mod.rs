@@ -47,7 +47,7 @@ use chiton_tls::{Alpn, Authority, Roots, SystemRoots, client_config};
 use http::{Method, StatusCode};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -241,6 +241,15 @@ impl Bench {
         }
         panic!("no event `{action}`: {:#?}", self.events());
     }
+}
+
+/// Reads until what was read ends so; what that was.
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &[u8]) -> Vec<u8> {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0, "{:?}", String::from_utf8_lossy(&read));
+    }
+    read
 }
 
 /// Status, head and body of an HTTP/1 answer.

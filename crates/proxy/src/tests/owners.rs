@@ -97,10 +97,7 @@ async fn it_is_asked_once_for_a_connection_and_only_where_it_matters() {
     let mut stream = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
     for _ in 0..3 {
         stream.write_all(b"HEAD / HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
-        }
+        let answer = read_until(&mut stream, b"\r\n\r\n").await;
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
     }
     let asked = asked.lock().unwrap().clone();
