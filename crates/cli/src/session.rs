@@ -1,11 +1,16 @@
 //! An attached session: bytes between the caller's terminal or pipes and a program inside, until it ends.
 //!
-//! Three threads share the connection: standard input and signals write whole frames to it, the caller's own
-//! thread reads. The two others end with the process.
+//! The caller's own thread reads the connection and, while it waits for it, passes signals on. What else may have to
+//! wait, a reader of standard input and one of signals once there is much output, is a thread: they write whole frames
+//! too, and end with the process.
 
 use std::{
+    cell::RefCell,
     io::{self, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     sync::{Arc, Mutex, PoisonError},
     thread,
 };
@@ -14,7 +19,11 @@ use chiton_api::{
     control::Exit,
     frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use chiton_sys::signal::SignalFd;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::Signal,
+};
 
 use crate::terminal::{self, RawMode};
 
@@ -45,7 +54,7 @@ const LEAVE: [u8; 2] = [0x10, 0x11];
 pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::Result<Ended> {
     let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
     let raw = if wishes.terminal { Some(RawMode::enter()?) } else { None };
-    forward_signals(writer.clone(), wishes.terminal)?;
+    let signals = RefCell::new(Signals::of(writer.clone(), wishes.terminal)?);
     if wishes.stdin {
         let writer = writer.clone();
         thread::spawn(move || pump_stdin(&writer, wishes.terminal));
@@ -54,7 +63,8 @@ pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::R
         // It may have changed since it was told; and the program may have ended already.
         let _ = writer.resize();
     }
-    let ended = copy_output(BufReader::new(io::Cursor::new(early).chain(stream)));
+    let from = BufReader::new(io::Cursor::new(early).chain(Watched { stream, signals: &signals }));
+    let ended = copy_output(from, |to, length| signals.borrow_mut().before_writing(to, length));
     drop(raw);
     ended
 }
@@ -84,7 +94,8 @@ impl Writer {
     }
 }
 
-fn copy_output(mut from: impl Read) -> io::Result<Ended> {
+/// `before` is told where how much will be written next.
+fn copy_output(mut from: impl Read, mut before: impl FnMut(BorrowedFd<'_>, usize)) -> io::Result<Ended> {
     let mut payload = vec![0; MAX_SESSION_PAYLOAD];
     loop {
         let mut header = [0; 5];
@@ -99,8 +110,14 @@ fn copy_output(mut from: impl Read) -> io::Result<Ended> {
         let Some(payload) = payload.get_mut(..len) else { return Err(io::ErrorKind::InvalidData.into()) };
         from.read_exact(payload)?;
         match kind {
-            SessionKind::Stdout => pass_on(&mut io::stdout().lock(), payload)?,
-            SessionKind::Stderr => pass_on(&mut io::stderr().lock(), payload)?,
+            SessionKind::Stdout => {
+                before(io::stdout().as_fd(), len);
+                pass_on(&mut io::stdout().lock(), payload)?;
+            }
+            SessionKind::Stderr => {
+                before(io::stderr().as_fd(), len);
+                pass_on(&mut io::stderr().lock(), payload)?;
+            }
             SessionKind::Exit => return Ok(Ended::Exit(serde_json::from_slice(payload)?)),
             SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame for the other direction"));
@@ -157,53 +174,86 @@ fn leaves(bytes: &[u8], armed: &mut bool) -> bool {
 
 /// What is passed on to the program. In a terminal session the keys arrive as bytes, so these are signals that
 /// somebody sent to us.
-const FORWARDED: [SignalKind; 6] = [
-    SignalKind::interrupt(),
-    SignalKind::terminate(),
-    SignalKind::hangup(),
-    SignalKind::quit(),
-    SignalKind::user_defined1(),
-    SignalKind::user_defined2(),
-];
+const FORWARDED: [Signal; 6] =
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
-fn forward_signals(writer: Writer, terminal: bool) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let guard = runtime.enter();
-    let mut streams = Vec::new();
-    for kind in FORWARDED {
-        streams.push((kind.as_raw_value(), signal(kind)?));
+/// The kernel takes so much for a pipe, or says that it takes nothing (pipe(7), `PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+/// Signals that were sent to us.
+struct Signals {
+    /// None where a thread has them.
+    here: Option<SignalFd>,
+    writer: Writer,
+}
+
+impl Signals {
+    /// Those that are passed on wait from here on. Before there is another thread.
+    fn of(writer: Writer, terminal: bool) -> io::Result<Self> {
+        let resized = terminal.then_some(Signal::WINCH);
+        let numbers: Vec<_> = FORWARDED.into_iter().chain(resized).map(Signal::as_raw).collect();
+        Ok(Self { here: Some(SignalFd::new(&numbers)?), writer })
     }
-    let resized = if terminal { Some(signal(SignalKind::window_change())?) } else { None };
-    drop(guard);
-    thread::spawn(move || {
-        runtime.block_on(async {
-            let local = tokio::task::LocalSet::new();
-            for (number, stream) in streams {
-                local.spawn_local(forward(writer.clone(), number, stream));
+
+    /// Passes them on until the connection has something to read.
+    fn serve_until(&self, stream: &UnixStream) -> io::Result<()> {
+        let Some(here) = &self.here else { return Ok(()) };
+        loop {
+            let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(here, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            if let Some(stream) = resized {
-                local.spawn_local(follow_size(writer, stream));
+            let readable = !fds[0].revents().is_empty();
+            // A connection that takes none has ended, which reading it says.
+            if readable || forward(here, &self.writer).is_err() {
+                return Ok(());
             }
-            local.await;
+        }
+    }
+
+    /// Whoever reads our output may let us wait: then a thread passes them on.
+    fn before_writing(&mut self, to: BorrowedFd<'_>, length: usize) {
+        let mut fds = [PollFd::new(&to, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if length <= AT_ONCE && matches!(poll(&mut fds, Some(&now)), Ok(1..)) {
+            return;
+        }
+        let Some(here) = self.here.take() else { return };
+        let writer = self.writer.clone();
+        thread::spawn(move || {
+            loop {
+                let mut fds = [PollFd::new(&here, PollFlags::IN)];
+                if poll(&mut fds, None).is_ok() && forward(&here, &writer).is_err() {
+                    return;
+                }
+            }
         });
-    });
+    }
+}
+
+/// Passes on what has come.
+fn forward(signals: &SignalFd, writer: &Writer) -> io::Result<()> {
+    while let Some(arrived) = signals.next()? {
+        if arrived.number == Signal::WINCH.as_raw() {
+            writer.resize()?;
+        } else if let Ok(number) = u8::try_from(arrived.number) {
+            writer.send(SessionKind::Signal, &[number])?;
+        }
+    }
     Ok(())
 }
 
-async fn forward(writer: Writer, number: i32, mut stream: Signal) {
-    let Ok(number) = u8::try_from(number) else { return };
-    while stream.recv().await.is_some() {
-        if writer.send(SessionKind::Signal, &[number]).is_err() {
-            return;
-        }
-    }
+/// The connection, and signals while it says nothing.
+struct Watched<'a> {
+    stream: UnixStream,
+    signals: &'a RefCell<Signals>,
 }
 
-async fn follow_size(writer: Writer, mut stream: Signal) {
-    while stream.recv().await.is_some() {
-        if writer.resize().is_err() {
-            return;
-        }
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.signals.borrow().serve_until(&self.stream)?;
+        self.stream.read(buffer)
     }
 }
 
@@ -220,13 +270,13 @@ mod tests {
     #[test]
     fn ends_with_the_programs_exit() {
         let bytes = frame(SessionKind::Exit, br#"{"code":3}"#);
-        assert_eq!(copy_output(&bytes[..]).unwrap(), Ended::Exit(Exit::of(3)));
+        assert_eq!(copy_output(&bytes[..], |_, _| {}).unwrap(), Ended::Exit(Exit::of(3)));
     }
 
     #[test]
     fn a_broken_connection_is_no_exit() {
-        assert_eq!(copy_output(&[][..]).unwrap(), Ended::Lost);
-        assert!(copy_output(&frame(SessionKind::Stdin, b"x")[..]).is_err());
+        assert_eq!(copy_output(&[][..], |_, _| {}).unwrap(), Ended::Lost);
+        assert!(copy_output(&frame(SessionKind::Stdin, b"x")[..], |_, _| {}).is_err());
     }
 
     #[test]

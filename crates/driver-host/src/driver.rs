@@ -109,7 +109,7 @@ impl<P: Platform> HostDriver<P> {
     /// Nearly all have their sockets here, and no record is read for them.
     async fn connect(&self, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
         let folder = self.folders.of(id);
-        if let Ok(link) = folder.connect(whom.socket()).await {
+        if let Ok(link) = folder.connect(whom.socket()) {
             return Ok(link);
         }
         match folder.record::<P::Place>() {

@@ -15,7 +15,10 @@ use std::{
 };
 
 use chiton_driver::{SandboxId, SandboxSpec};
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
@@ -131,13 +134,17 @@ impl Folder {
         UnixListener::bind(path)
     }
 
-    /// A connection to one of its sockets.
+    /// A connection to one of its sockets. A local listener takes it at once, or not at all: the event loop, which would
+    /// have to take a turn to say so, is not asked.
     ///
     /// # Errors
-    /// Where nobody listens.
-    pub async fn connect(&self, name: &str) -> io::Result<UnixStream> {
+    /// Where nobody listens, or too many wait already.
+    pub fn connect(&self, name: &str) -> io::Result<UnixStream> {
         let (_held, path) = self.short(name)?;
-        UnixStream::connect(path).await
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        UnixStream::from_std(socket.into())
     }
 
     /// What is written down; none where nothing is.

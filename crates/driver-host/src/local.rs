@@ -46,7 +46,7 @@ impl Local {
     /// The supervisor does not send its listeners, or the proxy does not enforce.
     pub async fn attach(&self, config: ProxyConfig) -> Result<()> {
         let mut proxy = self.proxy.lock().await;
-        let link = self.folder.connect(SUPERVISOR).await;
+        let link = self.folder.connect(SUPERVISOR);
         let link = link.map_err(|_| DriverError::NotRunning(self.id.clone()))?;
         let sent = supervisor::ask(link, &self.id, &SupervisorRequest::Listeners).await?;
         let captured = supervisor::captured(sent, false)?;

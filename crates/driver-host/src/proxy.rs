@@ -237,7 +237,7 @@ async fn configure(
     descriptors: &[OwnedFd],
 ) -> Result<(), AttachError> {
     let reach = |e| AttachError::Io("cannot reach the sandbox's proxy", e);
-    let mut link = sandbox.connect(PROXY).await.map_err(reach)?;
+    let mut link = sandbox.connect(PROXY).map_err(reach)?;
     let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     let exchange = exchange(&mut link, config, &borrowed);
     let answer = tokio::time::timeout(wire::PATIENCE, exchange).await;

@@ -26,11 +26,14 @@ pub async fn send<T: Serialize>(
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let bytes = frame::encode(message)?;
-    let mut sent = 0;
-    if !descriptors.is_empty() {
-        let first = || Ok(chiton_sys::descriptors::send(link.as_fd(), &bytes, descriptors)?);
-        sent = link.async_io(Interest::WRITABLE, first).await?;
-    }
+    let first = || io::Result::Ok(chiton_sys::descriptors::send(link.as_fd(), &bytes, descriptors)?);
+    // A link has room nearly always: the event loop is asked where it has none.
+    let sent = match first() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            link.async_io(Interest::WRITABLE, first).await?
+        }
+        sent => sent?,
+    };
     link.write_all(bytes.get(sent..).unwrap_or_default()).await
 }
 

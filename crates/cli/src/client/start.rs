@@ -10,7 +10,8 @@ use std::{
     os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use chiton_api::paths::Paths;
@@ -29,7 +30,12 @@ pub(crate) const READY: &str = "ready";
 #[derive(Debug)]
 pub(crate) struct Starter {
     socket: PathBuf,
+    /// The connection that showed that it answers, for the first request.
+    begun: Mutex<Option<(UnixStream, Instant)>>,
 }
+
+/// A gateway waits longer than this for what is asked on a connection.
+const FRESH: Duration = Duration::from_secs(1);
 
 impl Starter {
     /// Waits for the lock that a gateway holds as long as it lives.
@@ -43,7 +49,11 @@ impl Starter {
 
     /// A fresh connection. Every answer may be long in coming (`wait`, `stop`), so only writing has a limit.
     pub(crate) fn dial(&self) -> Result<UnixStream, CliError> {
-        let stream = UnixStream::connect(&self.socket).map_err(|error| unreachable(&self.socket, &error))?;
+        let begun = self.begun.lock().ok().and_then(|mut begun| begun.take());
+        let stream = match begun {
+            Some((stream, at)) if at.elapsed() < FRESH => stream,
+            _ => UnixStream::connect(&self.socket).map_err(|error| unreachable(&self.socket, &error))?,
+        };
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         Ok(stream)
     }
@@ -53,9 +63,10 @@ impl Starter {
 pub(crate) fn connect_running(paths: &Paths) -> Result<Option<Client>, CliError> {
     let socket = paths.socket();
     match UnixStream::connect(&socket) {
-        Ok(_) => {
+        Ok(stream) => {
             paths.check_runtime().map_err(|e| CliError::new(e.to_string()))?;
-            Ok(Some(Client { start: Starter { socket } }))
+            let begun = Mutex::new(Some((stream, Instant::now())));
+            Ok(Some(Client { start: Starter { socket, begun } }))
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) => Err(unreachable(&socket, &error)),
@@ -76,7 +87,7 @@ pub(crate) fn connect(paths: &Paths, config: Option<&Path>) -> Result<Client, Cl
     launch(paths, config)?;
     drop(progress);
     drop(lock);
-    Ok(Client { start: Starter { socket: paths.socket() } })
+    Ok(Client { start: Starter { socket: paths.socket(), begun: Mutex::default() } })
 }
 
 fn start_lock(paths: &Paths) -> Result<File, CliError> {

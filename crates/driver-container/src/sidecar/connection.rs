@@ -33,7 +33,7 @@ pub(super) fn run(socket: &OsStr) -> io::Result<()> {
 async fn connect(name: &str) -> io::Result<UnixStream> {
     let began = tokio::time::Instant::now();
     loop {
-        match Folder::at(Path::new(TMP).join(program::FOLDER)).connect(name).await {
+        match Folder::at(Path::new(TMP).join(program::FOLDER)).connect(name) {
             Err(_) if name == SOCKET && began.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
             connected => return connected,
         }

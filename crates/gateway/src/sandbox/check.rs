@@ -42,11 +42,13 @@ pub(super) struct Checked {
 pub(super) fn check(gateway: &Gateway, request: &CreateRequest) -> Result<Checked, GatewayError> {
     check_words(&request.argv, &request.env)?;
     check_session(&request.session)?;
-    let document = Document::parse(&request.policy)?;
     let config = Config::load(&gateway.paths)?;
+    let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
+    // Nearly every request can be fulfilled, and what a driver begins with takes as long as the rest of this.
+    driver.expect_sandbox();
+    let document = Document::parse(&request.policy)?;
     document.check_backends(&config)?;
     let upstream = Unresolved::of(&config)?;
-    let driver = gateway.driver(request.driver.unwrap_or(config.gateway.default_driver))?;
     driver.check_resources(&document.resources())?;
     check_gpu(&*driver, &document)?;
     let home = canonical_home(&request.home)?;

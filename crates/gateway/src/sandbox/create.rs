@@ -40,7 +40,6 @@ pub(crate) struct Started {
 /// Makes a sandbox and starts its program.
 pub(crate) async fn create(gateway: &Arc<Gateway>, request: CreateRequest) -> Result<Started, GatewayError> {
     let checked = check(gateway, &request)?;
-    checked.driver.expect_sandbox();
     let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&checked.document.policy)).await?;
     let upstream = checked.upstream.resolve(&gateway.secrets).await?;
     let record = claim(gateway, &request, &checked).await?;
