@@ -2,7 +2,7 @@
 //!
 //! *Messages*: a `u32` length in network byte order, then that many bytes of JSON: one value of a closed
 //! `enum`. *Session frames*, on a connection that a `Launch` or an `Attach` turned into a session: one byte
-//! of kind, a `u32` length in network byte order, the payload. The gateway passes session frames on unread.
+//! of kind, a `u32` length in network byte order, the payload. The gateway passes the program's on unread.
 
 use std::io::{self, Read, Write};
 
@@ -29,6 +29,8 @@ pub enum SessionKind {
     Signal = 4,
     /// From the program, the last frame: JSON of [`crate::control::Exit`].
     Exit = 5,
+    /// From the gateway, before the exit of a sandbox's own program: JSON of [`crate::http::Denials`].
+    Refusals = 6,
 }
 
 impl SessionKind {
@@ -42,6 +44,7 @@ impl SessionKind {
             3 => Self::Resize,
             4 => Self::Signal,
             5 => Self::Exit,
+            6 => Self::Refusals,
             _ => return None,
         })
     }

@@ -82,7 +82,7 @@ impl Spool {
             if start > 0 {
                 return Err(SinkError::NotAChain);
             }
-            return Self::cut(file, Chain::NEW, 0);
+            return Self::cut(file, Chain::NEW, (length, 0));
         };
         let whole = tail.get(..newline).unwrap_or_default();
         let line = whole.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -90,11 +90,13 @@ impl Spool {
         let linked = Event::parse(line).map_err(|_| SinkError::NotAChain)?;
         let (_, hash) = linked.link.ok_or(SinkError::NotAChain)?;
         let end = start + u64::try_from(newline).unwrap_or(u64::MAX).saturating_add(1);
-        Self::cut(file, Chain::after(hash), end)
+        Self::cut(file, Chain::after(hash), (length, end))
     }
 
-    fn cut(mut file: File, chain: Chain, end: u64) -> Result<Self, SinkError> {
-        file.set_len(end).map_err(SinkError::Resume)?;
+    fn cut(mut file: File, chain: Chain, (length, end): (u64, u64)) -> Result<Self, SinkError> {
+        if length != end {
+            file.set_len(end).map_err(SinkError::Resume)?;
+        }
         file.seek(SeekFrom::Start(end)).map_err(SinkError::Resume)?;
         Ok(Self { file, chain, end, waiting: String::new(), next: chain })
     }

@@ -29,15 +29,30 @@ pub(crate) fn wished(attach: bool) -> Session {
     Session { attach, terminal, stdin: attach && !terminal::input_is_null() }
 }
 
-/// Carries the session and answers with the program's exit status.
-pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Result<Status, CliError> {
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    /// The program's exit status.
+    pub(crate) status: Status,
+    /// What was refused, where the session told.
+    pub(crate) refused: Option<Denials>,
+}
+
+impl From<Status> for Attended {
+    fn from(status: Status) -> Self {
+        Self { status, refused: None }
+    }
+}
+
+/// Carries the session to the end of its program.
+pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Result<Attended, CliError> {
     let wishes = Wishes { terminal: session.terminal.is_some(), stdin: session.stdin };
     let name = upgraded.sandbox.as_deref().unwrap_or(name).to_owned();
     match carry(upgraded.stream, upgraded.early, wishes)? {
-        Ended::Exit(Exit { code, .. }) => Ok(Status::Code(code)),
+        Ended::Exit(Exit { code, .. }, refused) => Ok(Attended { status: Status::Code(code), refused }),
         Ended::Detached => {
             note(format!("chiton: left {name}, which runs on: chiton attach {name}"));
-            Ok(Status::Code(0))
+            Ok(Status::Code(0).into())
         }
         Ended::Lost => {
             Err(CliError::new(format!("the connection to `{name}` was lost before its program ended"))
@@ -53,11 +68,11 @@ pub(crate) fn attend_main(
     upgraded: Upgraded,
     session: &Session,
     name: &str,
-) -> Result<Status, CliError> {
+) -> Result<Attended, CliError> {
     let attended = attend(upgraded, session, name);
     let lost = attended.as_ref().is_err_and(|error| error.exit() == Status::Chiton);
     let ended = if lost { ended(client, name) } else { None };
-    ended.map_or(attended, Ok)
+    ended.map_or(attended, |status| Ok(status.into()))
 }
 
 /// Its program's own status, once it has ended; none where it goes on, or ended by a fault.
@@ -76,8 +91,13 @@ fn ended(client: &Client, name: &str) -> Option<Status> {
 
 /// After refusals, one line: how many, and how to see them. They are asked for by the sandbox's identity, where that is
 /// known: so they are told without a look at the records.
-pub(crate) fn tell_refusals(client: &Client, (name, identity): (&str, Option<&str>), since: Timestamp) {
-    let refusals = refusals(client, (name, identity.unwrap_or(name)), since);
+pub(crate) fn tell_refusals(
+    client: &Client,
+    told: Option<Denials>,
+    (name, identity): (&str, Option<&str>),
+    since: Timestamp,
+) {
+    let refusals = told.or_else(|| refusals(client, (name, identity.unwrap_or(name)), since));
     let Some(denials) = refusals.filter(|denials| denials.count > 0) else { return };
     let layers: Vec<_> = denials.layers.iter().map(|(layer, count)| format!("{layer} {count}")).collect();
     let layers = if layers.is_empty() { String::new() } else { format!(" ({})", layers.join(", ")) };

@@ -18,6 +18,7 @@ use std::{
 use chiton_api::{
     control::Exit,
     frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header},
+    http::Denials,
 };
 use chiton_sys::signal::SignalFd;
 use rustix::{
@@ -37,10 +38,10 @@ pub(crate) struct Wishes {
 }
 
 /// How the session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The program ended.
-    Exit(Exit),
+    /// The program ended. What was refused, where that was told.
+    Exit(Exit, Option<Denials>),
     /// The caller typed ctrl-p ctrl-q; the program runs on.
     Detached,
     /// The connection broke before the program's end was told.
@@ -97,6 +98,7 @@ impl Writer {
 /// `before` is told where how much will be written next.
 fn copy_output(mut from: impl Read, mut before: impl FnMut(BorrowedFd<'_>, usize)) -> io::Result<Ended> {
     let mut payload = vec![0; MAX_SESSION_PAYLOAD];
+    let mut refused = None;
     loop {
         let mut header = [0; 5];
         if let Err(error) = from.read_exact(&mut header) {
@@ -118,7 +120,8 @@ fn copy_output(mut from: impl Read, mut before: impl FnMut(BorrowedFd<'_>, usize
                 before(io::stderr().as_fd(), len);
                 pass_on(&mut io::stderr().lock(), payload)?;
             }
-            SessionKind::Exit => return Ok(Ended::Exit(serde_json::from_slice(payload)?)),
+            SessionKind::Refusals => refused = Some(serde_json::from_slice(payload)?),
+            SessionKind::Exit => return Ok(Ended::Exit(serde_json::from_slice(payload)?, refused)),
             SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame for the other direction"));
             }
@@ -270,7 +273,10 @@ mod tests {
     #[test]
     fn ends_with_the_programs_exit() {
         let bytes = frame(SessionKind::Exit, br#"{"code":3}"#);
-        assert_eq!(copy_output(&bytes[..], |_, _| {}).unwrap(), Ended::Exit(Exit::of(3)));
+        assert_eq!(copy_output(&bytes[..], |_, _| {}).unwrap(), Ended::Exit(Exit::of(3), None));
+        let bytes = [frame(SessionKind::Refusals, br#"{"count":2}"#), bytes].concat();
+        let refused = Denials { count: 2, ..Denials::default() };
+        assert_eq!(copy_output(&bytes[..], |_, _| {}).unwrap(), Ended::Exit(Exit::of(3), Some(refused)));
     }
 
     #[test]

@@ -251,12 +251,15 @@ impl Pool {
             // Without one the next call waits for this one.
             let _slower = self.spawn();
         }
-        self.serve(note);
-        if self.idle.load(Ordering::Acquire) >= IDLE_WORKERS {
-            return false;
+        let (id, outcome) = self.serve(note);
+        // Before the caller goes on: its next call finds a worker, and no other is made for it.
+        let stays = self.idle.load(Ordering::Acquire) < IDLE_WORKERS;
+        if stays {
+            self.idle.fetch_add(1, Ordering::AcqRel);
         }
-        self.idle.fetch_add(1, Ordering::AcqRel);
-        true
+        // It fails where the caller is gone.
+        let _gone = self.answer(id, outcome);
+        stays
     }
 
     fn next(&self) -> chiton_sys::Result<notify::Notification> {
@@ -271,7 +274,7 @@ impl Pool {
             && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
     }
 
-    fn serve(&self, note: notify::Notification) {
+    fn serve(&self, note: notify::Notification) -> (u64, chiton_sys::Result<Reply>) {
         let shared = &*self.shared;
         shared.starts.look_at(shared, note.thread);
         let request = Request {
@@ -285,8 +288,7 @@ impl Pool {
         shared.images.look_at(&request, *filters);
         // A fault of ours is the caller's error, never its permission.
         let outcome = catch_unwind(AssertUnwindSafe(|| judge(&request))).unwrap_or(Err(Errno::IO));
-        // It fails where the caller is gone.
-        let _gone = self.answer(note.id, outcome);
+        (note.id, outcome)
     }
 
     fn answer(&self, id: u64, outcome: chiton_sys::Result<Reply>) -> chiton_sys::Result<()> {

@@ -327,7 +327,8 @@ impl<C: Confinement> Init<C> {
                 | SessionKind::Signal
                 | SessionKind::Stdout
                 | SessionKind::Stderr
-                | SessionKind::Exit,
+                | SessionKind::Exit
+                | SessionKind::Refusals,
                 _,
             ) => return Err(io::ErrorKind::InvalidData.into()),
         }

@@ -46,11 +46,13 @@ pub(crate) fn judge(
 ) -> Result<(), Failure> {
     let gone = rustix::process::pidfd_open(init, PidfdFlags::empty())
         .map_err(|e| ours("cannot hold the first process inside", &e.into()))?;
+    let (prepared, owners) = prepared;
+    // While init goes into its view.
+    let events = Events::resume(&prepared.sandbox.name, events);
     let Some(Message::Entered) = partner::receive(partner.as_fd())? else {
         return Err(refused("the first process inside did not come to its view"));
     };
-    let (prepared, owners) = prepared;
-    let server = match server(prepared, events) {
+    let server = match events.and_then(|events| server(prepared, events)) {
         Ok(server) => server,
         Err(failure) => return tell(failure, partner, &gone),
     };
@@ -90,10 +92,9 @@ fn tell(failure: Failure, partner: &OwnedFd, gone: &OwnedFd) -> Result<(), Failu
 }
 
 /// The judge itself, in a process that can do no more than the agent.
-fn server(prepared: Prepared, events: OwnedFd) -> Result<Server, Failure> {
-    let Prepared { sandbox, plan, rules, host_proc } = prepared;
+fn server(prepared: Prepared, events: Events) -> Result<Server, Failure> {
+    let Prepared { plan, rules, host_proc, .. } = prepared;
     let fail = |e: &dyn std::fmt::Display| status(125, e.to_string());
-    let events = Events::resume(&sandbox.name, events)?;
     let live: Vec<_> = plan.folders.folders.iter().map(|folder| folder.inside.clone()).collect();
     // While this process may still mount.
     let unmasked = chiton_lookup::unmasked(&live)

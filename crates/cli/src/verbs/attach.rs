@@ -20,6 +20,6 @@ impl AttachArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
         let target = sandbox_target(&self.sandbox, "/attach").before_start()?;
         let upgraded = context.client().and_then(|client| client.session(&target, None)).before_start()?;
-        attend(upgraded, &wished(true), &self.sandbox)
+        Ok(attend(upgraded, &wished(true), &self.sandbox)?.status)
     }
 }

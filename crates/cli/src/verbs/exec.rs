@@ -49,6 +49,6 @@ impl ExecArgs {
             Ok(home) => explain_absence(error, &program, &home),
             Err(_) => error,
         })?;
-        attend(upgraded, &Session { attach: true, terminal, stdin }, &self.sandbox)
+        Ok(attend(upgraded, &Session { attach: true, terminal, stdin }, &self.sandbox)?.status)
     }
 }

@@ -43,7 +43,11 @@ fn copy(mut from: impl Read, output: Output) -> Result<(), CliError> {
         match kind {
             SessionKind::Stdout => output.raw(payload)?,
             SessionKind::Stderr => std::io::stderr().lock().write_all(payload)?,
-            SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal | SessionKind::Exit => {}
+            SessionKind::Stdin
+            | SessionKind::Resize
+            | SessionKind::Signal
+            | SessionKind::Exit
+            | SessionKind::Refusals => {}
         }
     }
 }
@@ -52,7 +56,11 @@ fn print_object(kind: SessionKind, payload: &[u8], output: Output) -> Result<(),
     let stream = match kind {
         SessionKind::Stdout => "stdout",
         SessionKind::Stderr => "stderr",
-        SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal | SessionKind::Exit => return Ok(()),
+        SessionKind::Stdin
+        | SessionKind::Resize
+        | SessionKind::Signal
+        | SessionKind::Exit
+        | SessionKind::Refusals => return Ok(()),
     };
     output.object(&serde_json::json!({ "stream": stream, "text": String::from_utf8_lossy(payload) }))
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::{
-    attach::{attend_main, tell_limit, tell_refusals, wished},
+    attach::{Attended, attend_main, tell_limit, tell_refusals, wished},
     client::{Client, encode},
     context::{Context, home},
     driver::{parse_driver, strongest},
@@ -154,8 +154,8 @@ fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Resu
     let upgraded = client.session("/v1/sandboxes", Some(encode(request)?));
     let upgraded = upgraded.map_err(|error| absence(error, request)).before_start()?;
     let (name, identity) = (upgraded.sandbox.clone().unwrap_or_default(), upgraded.identity.clone());
-    let status = attend_main(client, upgraded, session, &name)?;
-    tell_refusals(client, (&name, identity.as_deref()), since);
+    let Attended { status, refused } = attend_main(client, upgraded, session, &name)?;
+    tell_refusals(client, refused, (&name, identity.as_deref()), since);
     tell_limit(client, &name, status);
     Ok(status)
 }

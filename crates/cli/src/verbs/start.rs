@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::{
-    attach::{attend_main, tell_limit, tell_refusals, wished},
+    attach::{Attended, attend_main, tell_limit, tell_refusals, wished},
     client::{encode, sandbox_target},
     context::Context,
     error::{BeforeStart, CliError, Status},
@@ -31,8 +31,8 @@ impl StartArgs {
             let since = Timestamp::now();
             let upgraded = client.session(&target, Some(encode(&request)?)).before_start()?;
             let identity = upgraded.identity.clone();
-            let status = attend_main(&client, upgraded, &session, &self.sandbox)?;
-            tell_refusals(&client, (&self.sandbox, identity.as_deref()), since);
+            let Attended { status, refused } = attend_main(&client, upgraded, &session, &self.sandbox)?;
+            tell_refusals(&client, refused, (&self.sandbox, identity.as_deref()), since);
             tell_limit(&client, &self.sandbox, status);
             return Ok(status);
         }

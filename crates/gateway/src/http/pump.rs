@@ -1,26 +1,30 @@
-//! A session: bytes from one connection to the other.
+//! A session: frames from one connection to the other.
 //!
-//! What is in the frames is not read. Of those that come from the sandbox the kind is looked at: before the
-//! word that the main program has ended is passed on, the sandbox is marked as ending, so that what its user
-//! asks next is answered by its record as it will be.
+//! What the program's frames carry is not read. Before the word that the main program has ended is passed on, the
+//! sandbox is marked as ending, so that what its user asks next is answered by its record as it will be; and its user
+//! is told what was refused, who would ask for it next.
 
 use std::{io, sync::Arc};
 
-use chiton_api::frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header};
+use chiton_api::frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header};
 use chiton_driver::Link;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 
-use crate::sandbox::Live;
+use crate::{gateway::Gateway, sandbox::Live};
 
-const HEADER: usize = 5;
+/// Whose end a session tells: a sandbox's own program.
+pub(super) struct Main {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) live: Arc<Live>,
+}
 
 /// Copies until the sandbox's side has ended, or the user's is gone.
-pub(super) async fn pump<C>(client: C, sandbox: Link, main: Option<Arc<Live>>)
+pub(super) async fn pump<C>(client: C, sandbox: Link, main: Option<Main>)
 where
     C: AsyncRead + AsyncWrite,
 {
-    let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_sandbox, mut to_sandbox) = tokio::io::split(sandbox);
+    let (mut from_client, to_client) = tokio::io::split(client);
+    let (from_sandbox, mut to_sandbox) = tokio::io::split(sandbox);
     let up = async {
         let _ = tokio::io::copy(&mut from_client, &mut to_sandbox).await;
         // The supervisor sees its session's user go.
@@ -28,15 +32,9 @@ where
         std::future::pending::<()>().await;
     };
     let down = async {
-        let mut watch = Watch::default();
-        let passed = pass_on(&mut from_sandbox, &mut to_client, |chunk| {
-            if watch.sees_exit(chunk)
-                && let Some(live) = &main
-            {
-                live.exiting();
-            }
-        });
-        if let Err(error) = passed.await {
+        let mut to_client = BufWriter::new(to_client);
+        let from_sandbox = BufReader::with_capacity(MAX_SESSION_PAYLOAD, from_sandbox);
+        if let Err(error) = pass_on(from_sandbox, &mut to_client, || refusals(main.as_ref())).await {
             tracing::debug!(%error, "a session was cut");
         }
         let _ = to_client.shutdown().await;
@@ -44,97 +42,82 @@ where
     tokio::select! { () = up => {}, () = down => {} }
 }
 
-async fn pass_on(
-    from: &mut (impl AsyncRead + Unpin),
+/// Passes the program's frames on, and before its exit what `ended` answers.
+async fn pass_on<E: Future<Output = Option<Vec<u8>>>>(
+    mut from: BufReader<impl AsyncRead + Unpin>,
     to: &mut (impl AsyncWrite + Unpin),
-    mut look: impl FnMut(&[u8]),
+    ended: impl Fn() -> E,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; MAX_SESSION_PAYLOAD];
+    let mut payload = Vec::new();
     loop {
-        let read = from.read(&mut buffer).await?;
-        let chunk = buffer.get(..read).unwrap_or_default();
-        if chunk.is_empty() {
-            return Ok(());
+        if from.buffer().is_empty() {
+            to.flush().await?;
         }
-        look(chunk);
-        to.write_all(chunk).await?;
-        to.flush().await?;
-    }
-}
-
-/// Follows the headers of frames through chunks that know nothing of them.
-#[derive(Debug, Default)]
-struct Watch {
-    header: Vec<u8>,
-    payload: usize,
-    lost: bool,
-}
-
-impl Watch {
-    /// Whether an exit frame begins in this chunk.
-    fn sees_exit(&mut self, mut chunk: &[u8]) -> bool {
-        let mut exit = false;
-        while !chunk.is_empty() && !self.lost {
-            if self.payload > 0 {
-                let skipped = self.payload.min(chunk.len());
-                self.payload -= skipped;
-                chunk = chunk.get(skipped..).unwrap_or_default();
-                continue;
-            }
-            let missing = HEADER.saturating_sub(self.header.len()).min(chunk.len());
-            let (head, rest) = chunk.split_at(missing);
-            self.header.extend_from_slice(head);
-            chunk = rest;
-            let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) else { continue };
-            self.header.clear();
-            match parse_session_header(header) {
-                Ok((kind, length)) => {
-                    exit |= kind == SessionKind::Exit;
-                    self.payload = length;
+        let mut header = [0; 5];
+        match from.read_exact(&mut header).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            read => read?,
+        };
+        let (kind, length) = parse_session_header(header)?;
+        payload.resize(length, 0);
+        from.read_exact(&mut payload).await?;
+        match kind {
+            SessionKind::Stdout | SessionKind::Stderr => {}
+            SessionKind::Exit => {
+                if let Some(refusals) = ended().await {
+                    to.write_all(&session_header(SessionKind::Refusals, refusals.len())?).await?;
+                    to.write_all(&refusals).await?;
                 }
-                // Not frames: passed on all the same, for the other end to refuse.
-                Err(_) => self.lost = true,
+            }
+            SessionKind::Stdin | SessionKind::Resize | SessionKind::Signal | SessionKind::Refusals => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that no program sends"));
             }
         }
-        exit
+        to.write_all(&header).await?;
+        to.write_all(&payload).await?;
     }
+}
+
+/// What was refused, of a main program that has ended. None where that cannot be told now: it can be asked for.
+async fn refusals(main: Option<&Main>) -> Option<Vec<u8>> {
+    let Main { gateway, live } = main?;
+    live.exiting();
+    gateway.chain_of(&live.handle.id).await.ok()?;
+    serde_json::to_vec(&gateway.audit.denials(&live.handle.id)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use chiton_api::frame::session_header;
-
     use super::*;
 
     fn frame(kind: SessionKind, payload: &[u8]) -> Vec<u8> {
         [&session_header(kind, payload.len()).unwrap()[..], payload].concat()
     }
 
-    #[test]
-    fn an_exit_is_seen_however_the_chunks_fall_and_only_as_a_header() {
-        let fake = frame(SessionKind::Exit, b"{}");
-        let bytes = [
-            frame(SessionKind::Stdout, &fake),
-            frame(SessionKind::Stdout, b""),
-            frame(SessionKind::Exit, b"{}"),
-        ];
-        let (before, bytes) = (bytes[0].len() + bytes[1].len(), bytes.concat());
-        for size in 1..bytes.len() {
-            let mut watch = Watch::default();
-            let mut seen = None;
-            for (index, chunk) in bytes.chunks(size).enumerate() {
-                if watch.sees_exit(chunk) {
-                    seen = seen.or(Some((index + 1) * size));
-                }
-            }
-            assert!(seen.is_some_and(|end| end >= before + HEADER), "{size}");
-        }
+    async fn passed(bytes: &[u8], refusals: Option<&[u8]>) -> (io::Result<()>, Vec<u8>) {
+        let mut to = Vec::new();
+        let ended = || async { refusals.map(<[u8]>::to_vec) };
+        (pass_on(BufReader::with_capacity(7, bytes), &mut to, ended).await, to)
     }
 
-    #[test]
-    fn nonsense_is_no_exit() {
-        let mut watch = Watch::default();
-        assert!(!watch.sees_exit(&[9; 64]));
-        assert!(!watch.sees_exit(&frame(SessionKind::Exit, b"{}")));
+    #[tokio::test]
+    async fn refusals_come_before_the_exit_and_nothing_else_is_changed() {
+        let fake = frame(SessionKind::Exit, b"{}");
+        let output = [frame(SessionKind::Stdout, &fake), frame(SessionKind::Stderr, b"")].concat();
+        let exit = frame(SessionKind::Exit, b"{}");
+        let (ended, bytes) = passed(&[&output[..], &exit].concat(), Some(b"[]")).await;
+        ended.unwrap();
+        assert_eq!(bytes, [&output[..], &frame(SessionKind::Refusals, b"[]"), &exit].concat());
+        let (ended, bytes) = passed(&[&output[..], &exit].concat(), None).await;
+        ended.unwrap();
+        assert_eq!(bytes, [&output[..], &exit].concat());
+    }
+
+    #[tokio::test]
+    async fn what_no_program_sends_ends_the_session() {
+        for bytes in [frame(SessionKind::Refusals, b"[]"), frame(SessionKind::Stdin, b"x"), vec![9; 64]] {
+            let (ended, passed) = passed(&bytes, None).await;
+            assert_eq!((ended.unwrap_err().kind(), passed), (io::ErrorKind::InvalidData, Vec::new()));
+        }
     }
 }

@@ -22,13 +22,13 @@ use hyper_util::rt::TokioIo;
 
 use super::{
     extract::{Body, Named, Upgrade},
-    pump::pump,
+    pump::{Main, pump},
     sandboxes::sandbox,
 };
 use crate::{
     error::GatewayError,
     gateway::Gateway,
-    sandbox::{self, Live, Started},
+    sandbox::{self, Started},
 };
 
 /// Make a sandbox and start its program.
@@ -108,18 +108,20 @@ pub(super) async fn attach(
     let record = gateway.find(&name).await?;
     let live = gateway.running(&record).await?;
     let link = live.driver.attach(&live.handle).await?;
-    Ok(session(&record, upgrade, link, Some(live)))
+    Ok(session(&record, upgrade, link, Some(Main { gateway, live })))
 }
 
 async fn answer(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     started: Started,
     upgrade: Option<OnUpgrade>,
     status: StatusCode,
 ) -> Result<Response, GatewayError> {
     let Started { record, live, link } = started;
     match upgrade {
-        Some(upgrade) => Ok(session(&record, upgrade, link, Some(live))),
+        Some(upgrade) => {
+            Ok(session(&record, upgrade, link, Some(Main { gateway: Arc::clone(gateway), live })))
+        }
         None => {
             let now = gateway.store.find_also_removed(record.id.as_str()).await?;
             Ok((status, Json(sandbox(now))).into_response())
@@ -128,7 +130,7 @@ async fn answer(
 }
 
 /// The 101, and the task that copies from then on.
-fn session(record: &Record, upgrade: OnUpgrade, link: Link, main: Option<Arc<Live>>) -> Response {
+fn session(record: &Record, upgrade: OnUpgrade, link: Link, main: Option<Main>) -> Response {
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => pump(TokioIo::new(upgraded), link, main).await,

@@ -59,7 +59,7 @@ pub(super) async fn make(gateway: &Gateway, making: Making) -> Result<Link, Gate
     let view = filesystem_policy(gateway, &record, &base, material.certificate.clone());
     let revised = Revised { revision: record.revision, policy: revision.text.to_string(), credentials };
     let config = proxy_config(&record, material, revised, upstream);
-    // The two know nothing of each other; the supervisor starts nothing before it has both.
+    // The two know nothing of each other; the supervisor starts nothing before it has both, and its own is the longer.
     let (viewed, attached) = tokio::join!(
         driver.inject_filesystem_policy(&handle, view),
         driver.attach_network_proxy(&handle, config)
