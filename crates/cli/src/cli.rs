@@ -1,8 +1,8 @@
 //! The command line's description: the verbs and the options that all of them have.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
     Serve,
@@ -36,14 +36,53 @@ use crate::{
 #[command(name = "chiton", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true, propagate_version = false)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What all verbs have.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// The configuration file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// The verbs that programs type too, again and again: to describe all of them takes a tenth of what a start takes.
+#[derive(Debug, Parser)]
+#[command(name = "chiton", disable_help_subcommand = true)]
+struct Frequent {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    verb: FrequentVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum FrequentVerb {
+    Run(RunArgs),
+    Exec(ExecArgs),
+}
+
+impl Cli {
+    /// What the arguments ask for. Whatever is not understood at once is read by the whole description, which says why.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        if arguments.get(1).is_some_and(|verb| verb == "run" || verb == "exec")
+            && let Ok(Frequent { common, verb }) = Frequent::try_parse_from(arguments)
+        {
+            let verb = match verb {
+                FrequentVerb::Run(args) => Verb::Run(args),
+                FrequentVerb::Exec(args) => Verb::Exec(args),
+            };
+            return Ok(Self { common, verb });
+        }
+        Self::try_parse_from(arguments)
+    }
 }
 
 /// The verbs.
@@ -132,5 +171,25 @@ mod tests {
     #[test]
     fn the_description_is_consistent() {
         Cli::command().debug_assert();
+        Frequent::command().debug_assert();
+    }
+
+    #[test]
+    fn a_verb_is_the_same_by_either_description() {
+        for line in
+            ["run --json -n a -p b --config c -- true -x", "exec a b --json", "--json run true", "run -d x"]
+        {
+            let arguments: Vec<OsString> =
+                ["chiton"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            let (one, other) = (Cli::read(&arguments).unwrap(), Cli::try_parse_from(&arguments).unwrap());
+            assert_eq!(format!("{one:?}"), format!("{other:?}"));
+        }
+        for line in ["run", "run --no-such x", "exec a", "run --help", "runs x"] {
+            let arguments: Vec<OsString> =
+                ["chiton"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            let (one, other) =
+                (Cli::read(&arguments).unwrap_err(), Cli::try_parse_from(&arguments).unwrap_err());
+            assert_eq!(one.render().to_string(), other.render().to_string());
+        }
     }
 }

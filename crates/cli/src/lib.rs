@@ -28,8 +28,6 @@ mod words;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
-
 use crate::{cli::Cli, context::Context};
 
 /// Serves as the gateway in this process, with this `--config`; the concrete drivers are the caller's to name.
@@ -39,11 +37,11 @@ pub type Serve = fn(Option<PathBuf>) -> ExitCode;
 #[must_use]
 pub fn run(serve: Serve) -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error, &arguments),
     };
-    let context = Context::new(cli.json, cli.config);
+    let context = Context::new(cli.common.json, cli.common.config);
     match cli.verb.run(&context, serve) {
         Ok(status) => status,
         Err(error) => {

@@ -37,7 +37,7 @@ pub(crate) enum Reply {
 
 /// A waiting call.
 pub(crate) struct Request<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) listener: &'a Arc<OwnedFd>,
     pub(crate) note: notify::Notification,
     pub(crate) caller: Caller<'a>,
@@ -195,6 +195,8 @@ impl<'a> Request<'a> {
         if self.executes.get() {
             self.shared.sink.exec_denied(process, path);
         } else {
+            // Where there is no thread for it, what was only counted is told at the end.
+            let _later = self.shared.reporting.begin(self.shared);
             self.shared.throttle.refused(&*self.shared.sink, process, path, wanted);
         }
     }

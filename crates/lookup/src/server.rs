@@ -33,7 +33,7 @@ use crate::{
     owners::{self, Ends, Owner},
     request::{Reply, Request},
     rules::Rules,
-    shared::Shared,
+    shared::{Beside, STACK, Shared},
     table,
     view::View,
 };
@@ -148,19 +148,20 @@ impl Server {
             blocked: config.blocked.into_iter().filter_map(|n| i32::try_from(n).ok()).collect(),
             sink: config.sink,
             throttle: crate::event::Throttle::default(),
+            reporting: Beside::new("refusals", |shared| shared.throttle.watch(&*shared.sink)),
             starts: crate::calls::exec::Starts::default(),
             images: crate::images::Images::default(),
             waits: crate::waits::Waits::new().map_err(StartError::Event)?,
+            watching: Beside::new("waits", |shared| shared.waits.watch(shared.host_proc.as_fd())),
+            started: Beside::new("starts", |shared| shared.starts.watch(shared)),
         };
         raise_descriptor_limit();
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Starts the threads that stand beside the listeners. Once, before the first of those.
+    /// Starts the thread that stands beside the listeners. Before the first of those.
     pub fn begin(&self) -> Result<(), StartError> {
-        self.background("starts", |shared| shared.starts.watch(shared))?;
-        self.background("waits", |shared| shared.waits.watch(shared.host_proc.as_fd()))?;
-        self.background("refusals", |shared| shared.throttle.watch(&*shared.sink))
+        self.shared.started.begin(&self.shared).map_err(StartError::Thread)
     }
 
     /// Serves a listener until every process of its filter is gone.
@@ -185,15 +186,7 @@ impl Server {
     pub fn ownership(&self) -> Ownership {
         Ownership(Arc::clone(&self.shared))
     }
-
-    fn background(&self, name: &str, work: fn(&Shared)) -> Result<(), StartError> {
-        let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
-        thread.spawn(move || work(&shared)).map(drop).map_err(StartError::Thread)
-    }
 }
-
-const STACK: usize = 256 * 1024;
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -275,7 +268,7 @@ impl Pool {
     }
 
     fn serve(&self, note: notify::Notification) -> (u64, chiton_sys::Result<Reply>) {
-        let shared = &*self.shared;
+        let shared = &self.shared;
         shared.starts.look_at(shared, note.thread);
         let request = Request {
             shared,

@@ -1,6 +1,13 @@
 //! What all workers of a server share.
 
-use std::{collections::HashSet, os::fd::OwnedFd, path::PathBuf, sync::RwLock};
+use std::{
+    collections::HashSet,
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    thread,
+};
 
 use crate::{
     calls::{exec::Starts, socket::Sockets},
@@ -28,7 +35,42 @@ pub(crate) struct Shared {
     pub(crate) blocked: HashSet<i32>,
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) throttle: Throttle,
+    /// Reports now and then what the throttle only counted.
+    pub(crate) reporting: Beside,
     pub(crate) starts: Starts,
+    /// Watches over programs that are about to start.
+    pub(crate) started: Beside,
     pub(crate) images: Images,
     pub(crate) waits: Waits,
+    /// Watches over what waits.
+    pub(crate) watching: Beside,
+}
+
+/// So much stack is enough for each thread of a server.
+pub(crate) const STACK: usize = 256 * 1024;
+
+/// A thread beside the workers, begun by the first who needs it: most sandboxes never do.
+pub(crate) struct Beside {
+    name: &'static str,
+    work: fn(&Shared),
+    begun: Mutex<bool>,
+}
+
+impl Beside {
+    /// One that does this when it begins.
+    pub(crate) fn new(name: &'static str, work: fn(&Shared)) -> Self {
+        Self { name, work, begun: Mutex::new(false) }
+    }
+
+    /// Begins it, where it has not begun.
+    pub(crate) fn begin(&self, shared: &Arc<Shared>) -> io::Result<()> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*begun {
+            let (shared, work) = (Arc::clone(shared), self.work);
+            let thread = thread::Builder::new().name(self.name.into()).stack_size(STACK);
+            let _runs_until_the_server_is_dropped = thread.spawn(move || work(&shared))?;
+            *begun = true;
+        }
+        Ok(())
+    }
 }

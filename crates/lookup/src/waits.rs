@@ -88,6 +88,7 @@ impl Waits {
         f: impl Fn() -> Result<T>,
     ) -> Result<Option<T>> {
         let id = request.note.id;
+        request.shared.watching.begin(request.shared).map_err(|_| Errno::AGAIN)?;
         let wait = Wait {
             worker: Interruptible::current()?,
             listener: Arc::clone(request.listener),

@@ -59,16 +59,27 @@ pub(crate) fn judge(
     partner::send(partner.as_fd(), &Message::Judging)?;
     // While init goes on, and before any program's listener is taken.
     server.begin().map_err(|e| status(125, e.to_string()))?;
-    owners.serve(server.ownership())?;
+    let mut owners = Some(owners);
     loop {
-        let mut fds = [PollFd::new(&gone, PollFlags::IN), PollFd::new(partner, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&gone, PollFlags::IN), PollFd::new(partner, PollFlags::IN)];
+        fds.extend(owners.as_ref().map(|owners| PollFd::new(owners, PollFlags::IN)));
         match rustix::event::poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(ours("cannot wait for lookups", &e.into())),
         }
-        let [ended, _] = fds.map(|fd| !fd.revents().is_empty());
-        if ended {
+        let mut ready = fds.into_iter().map(|fd| !fd.revents().is_empty());
+        let (ended, spoken, asked) = (ready.next(), ready.next(), ready.next());
+        if ended == Some(true) {
             return Ok(());
+        }
+        // Most sandboxes have no rule that asks.
+        if asked == Some(true)
+            && let Some(owners) = owners.take()
+        {
+            owners.serve(server.ownership())?;
+        }
+        if spoken != Some(true) {
+            continue;
         }
         match partner::receive(partner.as_fd())? {
             Some(Message::Listener(listener)) => {

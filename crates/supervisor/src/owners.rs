@@ -1,10 +1,11 @@
-//! The owners' link: the proxy asks whose a connection is, the outer half answers, on a thread of its own.
+//! The owners' link: the proxy asks whose a connection is, the outer half answers, on a thread of its own that begins
+//! with the first question.
 //!
 //! The socket is made with the listeners and goes with them to the proxy, and to one that replaces it. A packet that
 //! is no question is passed over: what asks then waits in vain, and its connection has no owner.
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
 };
@@ -23,11 +24,17 @@ use crate::failure::ours;
 
 const STACK: usize = 256 << 10;
 
-/// The supervisor's end, before somebody answers on it.
+/// The supervisor's end, before somebody answers on it. Readable when somebody asks.
 #[derive(Debug)]
 pub(crate) struct Owners {
     socket: OwnedFd,
     home: PathBuf,
+}
+
+impl AsFd for Owners {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Owners {

@@ -148,13 +148,12 @@ impl Tree {
         let parent = self.folder(above)?;
         let made = if is_folder(mount.as_fd())? {
             mkdirat(&parent, name, Mode::from_raw_mode(0o755))
-                .and_then(|()| openat(&parent, name, HANDLE, Mode::empty()))
         } else {
-            openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o644))
+            openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o644)).map(drop)
         };
         match made {
             // It was not there: nothing below it is known.
-            Ok(at) => put(mount, at),
+            Ok(()) => move_mount(mount, c"", parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH),
             Err(Errno::EXIST) => {
                 put(mount, self.find(path)?)?;
                 self.known.borrow_mut().retain(|known, _| !known.starts_with(path));
