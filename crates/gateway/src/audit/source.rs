@@ -115,7 +115,7 @@ impl Rest {
             *position = *until;
             return Ok(fault("event_file_shortened", *until));
         }
-        let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        let end = |bytes: &[u8]| memchr::memrchr(b'\n', bytes);
         let mut most = PIECE;
         loop {
             let read = *position + u64::try_from(begun.len()).unwrap_or(0);
@@ -135,8 +135,11 @@ impl Rest {
             (*position, *begun) = (*until, Vec::new());
             return Ok(fault("event_unreadable", *until));
         };
-        let lines = begun.get(..end).unwrap_or_default().split(|byte| *byte == b'\n').map(|line| {
-            *position += u64::try_from(line.len()).unwrap_or(0) + 1;
+        let mut begins = 0;
+        let lines = memchr::memchr_iter(b'\n', begun.get(..=end).unwrap_or_default()).map(|ends| {
+            let line = begun.get(begins..ends).unwrap_or_default();
+            *position += u64::try_from(ends + 1 - begins).unwrap_or(0);
+            begins = ends + 1;
             (entry(line, name), *position)
         });
         let read = told(lines, name, none);

@@ -86,6 +86,9 @@ fn an_attached_run_and_what_its_user_asks_next() {
                 running.refuse(1);
                 running.exit(7);
             });
+            let (kind, refusals) = read_frame(&mut stream).await;
+            assert_eq!(kind, SessionKind::Refusals);
+            assert_eq!(serde_json::from_slice::<Value>(&refusals).unwrap()["count"], 1);
             let (kind, exit) = read_frame(&mut stream).await;
             assert_eq!((kind, exit), (SessionKind::Exit, br#"{"code":7}"#.to_vec()));
         });
