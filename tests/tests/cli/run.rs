@@ -1,6 +1,9 @@
 //! `chiton run` and `exec`: status, streams, errors.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use chiton_testkit::{As, Chiton, Outcome};
 
@@ -187,4 +190,34 @@ fn signals_reach_the_program() {
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut stdout, &mut rest).expect("the rest");
     assert_eq!((rest.as_str(), child.wait().expect("its end").code()), ("told\n", Some(9)));
+}
+
+#[test]
+fn signals_reach_the_program_while_nobody_reads_its_output() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script = "trap 'touch told; exit 9' TERM; while :; do echo much of it, again and again; done";
+    let mut command =
+        chiton.command(&["run", "--rm", "-p", policy.to_str().expect("UTF-8"), "--", "sh", "-c", script]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("chiton");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let full = || rustix::io::ioctl_fionread(&stdout).expect("a pipe") >= 60 << 10;
+    assert!(soon(full), "the pipe is not filled");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    assert!(soon(|| chiton.workspace().join("told").exists()), "the program was not told");
+    std::io::copy(&mut stdout, &mut std::io::sink()).expect("the rest");
+    assert_eq!(child.wait().expect("its end").code(), Some(9));
+}
+
+fn soon(what: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(20) {
+        if what() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
 }
