@@ -19,9 +19,15 @@ pub fn show(what: &str, mut times: Vec<Duration>) -> Duration {
     at(50)
 }
 
-/// Runs a command so often and times each as a whole process.
-pub fn time(count: usize, mut command: impl FnMut() -> Command) -> Vec<Duration> {
+/// Runs a command so often, one after the other, and times each as a whole process.
+pub fn time(count: usize, command: impl FnMut() -> Command) -> Vec<Duration> {
+    time_apart(count, Duration::ZERO, command)
+}
+
+/// The same, with a pause before each, which is not counted.
+pub fn time_apart(count: usize, pause: Duration, mut command: impl FnMut() -> Command) -> Vec<Duration> {
     let mut once = || {
+        std::thread::sleep(pause);
         let mut command = command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let begun = Instant::now();

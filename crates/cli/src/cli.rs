@@ -53,7 +53,7 @@ pub(crate) struct Common {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// The verbs that programs type too, again and again: to describe all of them takes a tenth of what a start takes.
+/// The verbs that programs type too, again and again: to describe all of them costs some fifty pages of memory more.
 #[derive(Debug, Parser)]
 #[command(name = "chiton", disable_help_subcommand = true)]
 struct Frequent {
