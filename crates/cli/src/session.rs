@@ -1,12 +1,12 @@
 //! An attached session: bytes between the caller's terminal or pipes and a program inside, until it ends.
 //!
-//! The caller's own thread reads the connection and, while it waits for it, passes signals on. What else may have to
-//! wait, a reader of standard input and one of signals once there is much output, is a thread: they write whole frames
-//! too, and end with the process.
+//! The caller's own thread reads the connection, and writes nothing to it: a program that takes none of it must not hold
+//! up its own output. Threads write whole frames: one reads standard input, and one passes signals on, begun when the
+//! first of them comes, or before output that may have to wait. They end with the process.
 
 use std::{
     cell::RefCell,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, IsTerminal as _, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -53,6 +53,8 @@ const LEAVE: [u8; 2] = [0x10, 0x11];
 
 /// Carries the session to its end. `early` are bytes of it that came with the upgrade's answer.
 pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::Result<Ended> {
+    // A program may take its input when it likes.
+    stream.set_write_timeout(None)?;
     let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
     let raw = if wishes.terminal { Some(RawMode::enter()?) } else { None };
     let signals = RefCell::new(Signals::of(writer.clone(), wishes.terminal)?);
@@ -180,12 +182,12 @@ fn leaves(bytes: &[u8], armed: &mut bool) -> bool {
 const FORWARDED: [Signal; 6] =
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
-/// The kernel takes so much for a pipe, or says that it takes nothing (pipe(7), `PIPE_BUF`).
+/// A pipe that has room at all has room for this (pipe(7), `PIPE_BUF`), as long as we alone write to it.
 const AT_ONCE: usize = 4096;
 
 /// Signals that were sent to us.
 struct Signals {
-    /// None where a thread has them.
+    /// None where a thread passes them on.
     here: Option<SignalFd>,
     writer: Writer,
 }
@@ -198,36 +200,36 @@ impl Signals {
         Ok(Self { here: Some(SignalFd::new(&numbers)?), writer })
     }
 
-    /// Passes them on until the connection has something to read.
-    fn serve_until(&self, stream: &UnixStream) -> io::Result<()> {
-        let Some(here) = &self.here else { return Ok(()) };
-        loop {
-            let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(here, PollFlags::IN)];
-            match poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let readable = !fds[0].revents().is_empty();
-            // A connection that takes none has ended, which reading it says.
-            if readable || forward(here, &self.writer).is_err() {
-                return Ok(());
-            }
+    /// Waits for the connection, and for a signal: the first that comes begins the thread.
+    fn watch(&mut self, stream: &UnixStream) {
+        let Some(here) = &self.here else { return };
+        let mut fds = [PollFd::new(here, PollFlags::IN), PollFd::new(stream, PollFlags::IN)];
+        // What keeps us from waiting here, reading the connection tells.
+        let _ready = poll(&mut fds, None);
+        if !fds[0].revents().is_empty() {
+            self.hand_over();
         }
     }
 
-    /// Whoever reads our output may let us wait: then a thread passes them on.
+    /// Whoever reads our output may let us wait. A terminal does, also one that has room.
     fn before_writing(&mut self, to: BorrowedFd<'_>, length: usize) {
         let mut fds = [PollFd::new(&to, PollFlags::OUT)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if length <= AT_ONCE && matches!(poll(&mut fds, Some(&now)), Ok(1..)) {
-            return;
+        let at_once = length <= AT_ONCE && !to.is_terminal() && matches!(poll(&mut fds, Some(&now)), Ok(1..));
+        if !at_once {
+            self.hand_over();
         }
+    }
+
+    /// A thread passes them on from here on.
+    fn hand_over(&mut self) {
         let Some(here) = self.here.take() else { return };
         let writer = self.writer.clone();
         thread::spawn(move || {
             loop {
-                let mut fds = [PollFd::new(&here, PollFlags::IN)];
-                if poll(&mut fds, None).is_ok() && forward(&here, &writer).is_err() {
+                let waited = poll(&mut [PollFd::new(&here, PollFlags::IN)], None);
+                if !matches!(waited, Ok(_) | Err(rustix::io::Errno::INTR)) || forward(&here, &writer).is_err()
+                {
                     return;
                 }
             }
@@ -255,7 +257,7 @@ struct Watched<'a> {
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.signals.borrow().serve_until(&self.stream)?;
+        self.signals.borrow_mut().watch(&self.stream);
         self.stream.read(buffer)
     }
 }

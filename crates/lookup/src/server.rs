@@ -153,7 +153,7 @@ impl Server {
             images: crate::images::Images::default(),
             waits: crate::waits::Waits::new().map_err(StartError::Event)?,
             watching: Beside::new("waits", |shared| shared.waits.watch(shared.host_proc.as_fd())),
-            started: Beside::new("starts", |shared| shared.starts.watch(shared)),
+            watching_starts: Beside::new("starts", |shared| shared.starts.watch(shared)),
         };
         raise_descriptor_limit();
         Ok(Self { shared: Arc::new(shared) })
@@ -161,7 +161,7 @@ impl Server {
 
     /// Starts the thread that stands beside the listeners. Before the first of those.
     pub fn begin(&self) -> Result<(), StartError> {
-        self.shared.started.begin(&self.shared).map_err(StartError::Thread)
+        self.shared.watching_starts.begin(&self.shared).map_err(StartError::Thread)
     }
 
     /// Serves a listener until every process of its filter is gone.

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) reporting: Beside,
     pub(crate) starts: Starts,
     /// Watches over programs that are about to start.
-    pub(crate) started: Beside,
+    pub(crate) watching_starts: Beside,
     pub(crate) images: Images,
     pub(crate) waits: Waits,
     /// Watches over what waits.
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
 /// So much stack is enough for each thread of a server.
 pub(crate) const STACK: usize = 256 * 1024;
 
-/// A thread beside the workers, begun by the first who needs it: most sandboxes never do.
+/// A thread beside the workers, begun by the first who needs it.
 pub(crate) struct Beside {
     name: &'static str,
     work: fn(&Shared),

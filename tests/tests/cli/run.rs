@@ -1,7 +1,7 @@
 //! `chiton run` and `exec`: status, streams, errors.
 
 use std::{
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -202,13 +202,49 @@ fn signals_reach_the_program_while_nobody_reads_its_output() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("chiton");
     let mut stdout = child.stdout.take().expect("a pipe");
-    let full = || rustix::io::ioctl_fionread(&stdout).expect("a pipe") >= 60 << 10;
+    let waiting = || rustix::io::ioctl_fionread(&stdout).expect("a pipe");
+    let full = || {
+        let before = waiting();
+        std::thread::sleep(Duration::from_millis(200));
+        before > 0 && before == waiting()
+    };
     assert!(soon(full), "the pipe is not filled");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     assert!(soon(|| chiton.workspace().join("told").exists()), "the program was not told");
     std::io::copy(&mut stdout, &mut std::io::sink()).expect("the rest");
     assert_eq!(child.wait().expect("its end").code(), Some(9));
+}
+
+#[test]
+fn a_program_that_takes_no_input_goes_on_when_it_is_signalled() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script = "trap : USR1; echo ready; sleep 1; i=0; \
+                  while [ $i -lt 20000 ]; do echo $i as long as a line of a hundred bytes or a little more would be; \
+                  i=$((i+1)); done; echo end";
+    let mut input = Command::new("yes").stdout(Stdio::piped()).spawn().expect("yes");
+    let mut command =
+        chiton.command(&["run", "--rm", "-p", policy.to_str().expect("UTF-8"), "--", "sh", "-c", script]);
+    command.stdin(input.stdout.take().expect("a pipe")).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("chiton");
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    // By now nothing more of the input is taken.
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).expect("a signal");
+    let reading = std::thread::spawn(move || {
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut stdout, &mut rest).map(|_| rest)
+    });
+    let ended = soon(|| reading.is_finished());
+    let _ = (child.kill(), input.kill(), input.wait());
+    assert!(ended, "its output stopped");
+    assert!(reading.join().expect("no panic").expect("text").ends_with("\nend\n"));
+    let _ = child.wait();
 }
 
 fn soon(what: impl Fn() -> bool) -> bool {

@@ -52,17 +52,26 @@ impl Starter {
         let begun = self.begun.lock().ok().and_then(|mut begun| begun.take());
         let stream = match begun {
             Some((stream, at)) if at.elapsed() < FRESH => stream,
-            _ => UnixStream::connect(&self.socket).map_err(|error| unreachable(&self.socket, &error))?,
+            _ => reach(&self.socket).map_err(|error| unreachable(&self.socket, &error))?,
         };
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         Ok(stream)
     }
 }
 
+/// A connection to a process of this user's.
+fn reach(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    if rustix::net::sockopt::socket_peercred(&stream)?.uid != rustix::process::geteuid() {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, "it is another user's"));
+    }
+    Ok(stream)
+}
+
 /// The gateway, if one runs.
 pub(crate) fn connect_running(paths: &Paths) -> Result<Option<Client>, CliError> {
     let socket = paths.socket();
-    match UnixStream::connect(&socket) {
+    match reach(&socket) {
         Ok(stream) => {
             paths.check_runtime().map_err(|e| CliError::new(e.to_string()))?;
             let begun = Mutex::new(Some((stream, Instant::now())));

@@ -1,8 +1,8 @@
 //! A session: frames from one connection to the other.
 //!
 //! What the program's frames carry is not read. Before the word that the main program has ended is passed on, the
-//! sandbox is marked as ending, so that what its user asks next is answered by its record as it will be; and its user
-//! is told what was refused, who would ask for it next.
+//! sandbox is marked as ending, so that what its user asks next is answered by its record as it will be, and its user is
+//! told what was refused.
 
 use std::{io, sync::Arc};
 
@@ -11,6 +11,9 @@ use chiton_driver::Link;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 
 use crate::{gateway::Gateway, sandbox::Live};
+
+/// Of a frame's header.
+const HEADER: usize = 5;
 
 /// Whose end a session tells: a sandbox's own program.
 pub(super) struct Main {
@@ -32,7 +35,7 @@ where
         std::future::pending::<()>().await;
     };
     let down = async {
-        let mut to_client = BufWriter::new(to_client);
+        let mut to_client = BufWriter::with_capacity(HEADER + MAX_SESSION_PAYLOAD, to_client);
         let from_sandbox = BufReader::with_capacity(MAX_SESSION_PAYLOAD, from_sandbox);
         if let Err(error) = pass_on(from_sandbox, &mut to_client, || refusals(main.as_ref())).await {
             tracing::debug!(%error, "a session was cut");
@@ -50,20 +53,25 @@ async fn pass_on<E: Future<Output = Option<Vec<u8>>>>(
 ) -> io::Result<()> {
     let mut payload = Vec::new();
     loop {
-        if from.buffer().is_empty() {
+        // Nothing that is whole waits for what is not.
+        if from.buffer().len() < HEADER {
             to.flush().await?;
         }
-        let mut header = [0; 5];
+        let mut header = [0; HEADER];
         match from.read_exact(&mut header).await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             read => read?,
         };
         let (kind, length) = parse_session_header(header)?;
         payload.resize(length, 0);
+        if from.buffer().len() < length {
+            to.flush().await?;
+        }
         from.read_exact(&mut payload).await?;
         match kind {
             SessionKind::Stdout | SessionKind::Stderr => {}
             SessionKind::Exit => {
+                to.flush().await?;
                 if let Some(refusals) = ended().await {
                     to.write_all(&session_header(SessionKind::Refusals, refusals.len())?).await?;
                     to.write_all(&refusals).await?;
