@@ -205,7 +205,7 @@ impl Signals {
         let Some(here) = &self.here else { return };
         let mut fds = [PollFd::new(here, PollFlags::IN), PollFd::new(stream, PollFlags::IN)];
         // What keeps us from waiting here, reading the connection tells.
-        let _ready = poll(&mut fds, None);
+        let _ready = rustix::io::retry_on_intr(|| poll(&mut fds, None));
         if !fds[0].revents().is_empty() {
             self.hand_over();
         }
@@ -227,9 +227,9 @@ impl Signals {
         let writer = self.writer.clone();
         thread::spawn(move || {
             loop {
-                let waited = poll(&mut [PollFd::new(&here, PollFlags::IN)], None);
-                if !matches!(waited, Ok(_) | Err(rustix::io::Errno::INTR)) || forward(&here, &writer).is_err()
-                {
+                let mut fds = [PollFd::new(&here, PollFlags::IN)];
+                let waited = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+                if waited.is_err() || forward(&here, &writer).is_err() {
                     return;
                 }
             }
