@@ -16,6 +16,7 @@ pub mod raw;
 pub mod routes;
 pub mod server;
 pub mod vault;
+mod waiting;
 
 pub use aws::AwsServer;
 pub use ca::TestCa;
@@ -27,3 +28,4 @@ pub use raw::RawUpstream;
 pub use routes::Router;
 pub use server::{Answer, Received, Upstream};
 pub use vault::VaultServer;
+pub use waiting::soon;

@@ -38,10 +38,10 @@
 //! `Upgrade: chiton-session` ([`SESSION_PROTOCOL`]) besides its body. When everything before the start went
 //! well and the program runs the answer is 101, with the sandbox's name in [`SANDBOX_HEADER`] and its
 //! identity in [`SANDBOX_ID_HEADER`] (which names it also when it was removed); from then on
-//! both directions are session frames of [`crate::frame`], and the last one from the gateway is `Exit`, that of a
-//! sandbox's own program after `Refusals`. What
-//! fails before is an ordinary [`Problem`] whose `exit_status` says what `run` ends with (125, 126, 127). A
-//! connection that ends without an `Exit` frame lost its gateway or supervisor: 125.
+//! both directions are session frames of [`crate::frame`], and the last one from the gateway is `Exit`, that
+//! of a sandbox's own program after `Refusals`. What fails before is an ordinary [`Problem`] whose
+//! `exit_status` says what `run` ends with (125, 126, 127). A connection that ends without an `Exit` frame
+//! lost its gateway or supervisor: 125.
 //!
 //! **One round trip.** `POST /v1/sandboxes` checks, creates, confines and starts; there is no created but
 //! unstarted sandbox to ask for.

@@ -89,8 +89,8 @@ fn ended(client: &Client, name: &str) -> Option<Status> {
     (reply.exit_code != FAULT).then_some(Status::Code(reply.exit_code))
 }
 
-/// After refusals, one line: how many, and how to see them. They are asked for by the sandbox's identity, where that is
-/// known: so they are told without a look at the records.
+/// After refusals, one line: how many, and how to see them. Where the session did not tell of them they are asked for, by
+/// the sandbox's identity, where that is known: so they are told without a look at the records.
 pub(crate) fn tell_refusals(
     client: &Client,
     told: Option<Denials>,

@@ -2,12 +2,14 @@
 
 use std::{
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use chiton_testkit::{As, Chiton, Outcome};
+use chiton_testkit::{As, Chiton, Outcome, soon};
 
 use crate::POLICY;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn each_user(test: fn(&Chiton)) {
     for user in [As::User, As::Root] {
@@ -193,6 +195,19 @@ fn signals_reach_the_program() {
 }
 
 #[test]
+fn a_program_cannot_say_what_its_session_says() {
+    let chiton = Chiton::new(As::User);
+    chiton.write_workspace(".env", "KEY=1");
+    let policy = chiton.policy(&format!("{POLICY}    denied_paths: [/workspace/.env]\n"));
+    // No refusals, and an exit in good order: frames, by the bytes.
+    let forged = r#"\006\000\000\000\013{"count":0}\005\000\000\000\012{"code":0}"#;
+    let script = format!("cat .env 2>/dev/null; printf '{forged}'; exit 3");
+    let outcome = chiton.sandboxed(&policy, &["sh", "-c", &script]).expect_status(3);
+    assert_eq!(outcome.stdout, "\u{6}\0\0\0\u{b}{\"count\":0}\u{5}\0\0\0\u{a}{\"code\":0}");
+    assert!(outcome.stderr.contains("chiton: 1 attempt was refused (filesystem 1)"), "{outcome:?}");
+}
+
+#[test]
 fn signals_reach_the_program_while_nobody_reads_its_output() {
     let chiton = Chiton::new(As::User);
     let policy = chiton.policy(POLICY);
@@ -207,11 +222,11 @@ fn signals_reach_the_program_while_nobody_reads_its_output() {
         std::thread::sleep(Duration::from_millis(200));
         before > 0 && before == waiting()
     };
-    assert!(soon(full), "the pipe is not filled");
+    assert!(soon(PATIENCE, full), "the pipe is not filled");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     let state = || chiton.run(&["show", "told", "--json"]).stdout;
-    assert!(soon(|| state().contains("\"stopped\"")), "the program was not told: {}", state());
+    assert!(soon(PATIENCE, || state().contains("\"stopped\"")), "the program was not told: {}", state());
     std::io::copy(&mut stdout, &mut std::io::sink()).expect("the rest");
     assert_eq!(child.wait().expect("its end").code(), Some(143));
 }
@@ -240,20 +255,9 @@ fn a_program_that_takes_no_input_goes_on_when_it_is_signalled() {
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut stdout, &mut rest).map(|_| rest)
     });
-    let ended = soon(|| reading.is_finished());
+    let ended = soon(PATIENCE, || reading.is_finished());
     let _ = (child.kill(), input.kill(), input.wait());
     assert!(ended, "its output stopped");
     assert!(reading.join().expect("no panic").expect("text").ends_with("\nend\n"));
     let _ = child.wait();
-}
-
-fn soon(what: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(20) {
-        if what() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    false
 }

@@ -1,19 +1,13 @@
 //! The way out is a sidecar: with an engine that sees nothing of this machine but the workspace, as one in a virtual
 //! machine does, and that has a network of its own.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::PathBuf,
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::OnceLock, thread, time::Duration};
 
 use chiton_testkit::{
     Outcome,
     engines::{Engine, Kind, Settings, images},
     harness::binary,
+    soon,
 };
 use chiton_tests::{World, http_policy};
 use serde_json::Value;
@@ -84,11 +78,7 @@ fn volume_of(container: &str) -> String {
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    assert!(soon(Duration::from_secs(60), holds), "not in time: {what}");
 }
 
 /// What was written down of each.

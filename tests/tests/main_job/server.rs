@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chiton_testkit::soon;
+
 /// A server that is a program of its own; it ends with this.
 pub(crate) struct Server(pub(super) Child, pub(super) SocketAddr);
 
@@ -32,9 +34,5 @@ impl Drop for Server {
 
 /// Waits until it is so.
 pub(crate) fn until(is: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is() {
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    assert!(soon(Duration::from_secs(30), is), "it does not come");
 }

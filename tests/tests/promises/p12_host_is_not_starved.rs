@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use chiton_testkit::engines::{self, Engine, Kind};
+use chiton_testkit::{
+    engines::{self, Engine, Kind},
+    soon,
+};
 use chiton_tests::{As, Chiton, World, containers, http_policy, roles_of, sandbox_of};
 
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n";
@@ -315,10 +318,6 @@ fn no_group_is_left_after_a_killed_gateway() {
     assert!(!three.iter().any(|group| group.exists()), "{three:?}");
 }
 
-fn eventually(mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !condition() {
-        assert!(std::time::Instant::now() < deadline, "it did not come to be");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+fn eventually(condition: impl FnMut() -> bool) {
+    assert!(soon(std::time::Duration::from_secs(30), condition), "it did not come to be");
 }

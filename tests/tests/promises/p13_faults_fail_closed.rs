@@ -1,10 +1,8 @@
 //! Whatever of ours is killed, no way out opens, and the next start cleans up.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
+use chiton_testkit::soon;
 use chiton_tests::{Outcome, World, http_policy, roles};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,12 +25,8 @@ fn kill(id: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
-fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+fn eventually(condition: impl FnMut() -> bool, what: &str) {
+    assert!(soon(Duration::from_secs(30), condition), "{what}");
 }
 
 #[test]

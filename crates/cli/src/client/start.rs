@@ -62,7 +62,7 @@ impl Starter {
 /// A connection to a process of this user's.
 fn reach(socket: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(socket)?;
-    if rustix::net::sockopt::socket_peercred(&stream)?.uid != rustix::process::geteuid() {
+    if chiton_sys::socket::peer_credentials(&stream)?.uid != rustix::process::geteuid() {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "it is another user's"));
     }
     Ok(stream)

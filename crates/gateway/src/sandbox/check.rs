@@ -1,5 +1,5 @@
-//! Everything that is checked and resolved before a sandbox begins to exist, so that bad input leaves nothing behind but, at
-//! most, a supervisor for the next.
+//! Everything that is checked and resolved before a sandbox begins to exist, so that bad input leaves nothing behind
+//! but, at most, a supervisor that waits for the next.
 
 use std::{
     collections::BTreeMap,

@@ -60,11 +60,11 @@ pub(crate) async fn restart(
     record: &Record,
     session: Session,
 ) -> Result<Started, GatewayError> {
+    let driver = gateway.driver(record.driver)?;
+    driver.expect_sandbox();
     let base = Document::parse(&record.policy)?;
     let revision = Document::parse(&current_text(gateway, record).await?)?;
     let upstream = check_record(gateway, record, &base)?;
-    let driver = gateway.driver(record.driver)?;
-    driver.expect_sandbox();
     let credentials = resolved(gateway, record, &revision).await?;
     let upstream = resolved_upstream(gateway, record, &upstream).await?;
     gateway.store.restart(&record.id).await?;
