@@ -352,6 +352,26 @@ fn what_is_started_and_refused_is_reported() {
     assert!(refused >= 5, "{events:#?}");
 }
 
+/// What was only counted is told while the sandbox runs, not at its end.
+#[test]
+fn repeated_refusals_are_reported_meanwhile() {
+    let rig = rig();
+    rig.sh("for i in 1 2 3 4 5; do cat .env 2>/dev/null; done; true");
+    let counted = || -> u64 {
+        let times = |event: &Event| match event {
+            Event::Refused { file, times, .. } if *file == rig.work.join(".env") => *times,
+            Event::Refused { .. } | Event::Started { .. } | Event::NotStarted(_) | Event::Blocked(_) => 0,
+        };
+        rig.recorder.events().iter().map(times).sum()
+    };
+    assert_eq!(counted(), 1, "the first is told at once, the others are counted");
+    let began = std::time::Instant::now();
+    while counted() < 5 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:#?}", rig.recorder.events());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// Threads change a path's memory, links and names while others look things up: nothing secret is ever read.
 #[test]
 fn races_gain_nothing() {
