@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use chiton_testkit::soon;
 use chiton_tests::{Outcome, World, http_policy, roles};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 
 fn started() -> World {
     let world = World::echo(&["api.example.com"]);
@@ -25,6 +28,16 @@ fn kill(id: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
+/// Until it is gone its socket takes connections, which then end with it.
+fn kill_and_wait(id: u32) {
+    let pid = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
+    let Ok(held) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
+    kill(id);
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ended = || matches!(poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&now)), Ok(1..));
+    eventually(ended, "a killed process does not end");
+}
+
 fn eventually(condition: impl FnMut() -> bool, what: &str) {
     assert!(soon(Duration::from_secs(30), condition), "{what}");
 }
@@ -34,7 +47,7 @@ fn a_killed_gateway_is_replaced_and_finds_its_sandboxes() {
     let world = started();
     let gateways = roles(&world, "gateway");
     assert!(!gateways.is_empty(), "no gateway found");
-    gateways.into_iter().for_each(kill);
+    gateways.into_iter().for_each(kill_and_wait);
     assert_eq!(ask(&world).expect_success().stdout, "200", "adopted, with its network");
     let listed = world.chiton.run(&["ps", "--json"]).expect_success().json();
     assert_eq!(listed[0]["name"], "box");
