@@ -216,6 +216,36 @@ fn who_connected_counts_and_nobody_else_may_hold_the_connection() {
     assert_eq!(shared("/usr/bin/python3", "s = connected()\nchild(lambda: ask(s))"), "passed");
 }
 
+/// What has ended and was not waited for holds nothing, whatever it hid from its own user before, and neither does a
+/// first thread that has ended before the others.
+#[test]
+fn what_has_ended_holds_no_connection() {
+    let script = r#"
+import ctypes, subprocess, sys
+libc = ctypes.CDLL(None)
+for dumpable in 1, 0:
+    pid = os.fork()
+    if pid == 0:
+        libc.prctl(4, dumpable, 0, 0, 0); os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+LEFT = """
+import ctypes, sys, threading, time
+started = threading.Event()
+def stay():
+    started.wait(); time.sleep(60)
+threading.Thread(target=stay, daemon=True).start()
+print("begun", flush=True); started.set()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+left = subprocess.Popen([sys.executable, "-c", LEFT], stdout=subprocess.PIPE)
+left.stdout.readline()
+while open(f"/proc/{left.pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z": pass
+ask(connected())
+os._exit(0)
+"#;
+    assert_eq!(shared("/usr/bin/python3", script), "passed");
+}
+
 #[test]
 fn a_connection_passed_over_a_socket_is_no_longer_its_makers() {
     let script = r#"

@@ -9,7 +9,9 @@ use chiton_sys::{Errno, Result, memory};
 use rustix::fs::{Dir, Mode, OFlags};
 
 use crate::{
+    caller::stat_field,
     object::{Identity, Stat},
+    read_all,
     shared::Shared,
 };
 
@@ -46,10 +48,26 @@ fn what_holds(proc: &OwnedFd, process: u32, socket: &[u8]) -> Result<Option<Iden
             Ok(Some(runs)) => return Ok(Some(runs)),
             // The thread has ended, or closed it.
             Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(Errno::ACCESS) if is_ending(&threads, thread) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+/// Whether a thread runs nothing any more: it is on its way out, or waits for its parent to take notice. From the
+/// moment on at which it gives up its memory, what it still holds can be looked at by the host's root alone.
+fn is_ending(threads: &OwnedFd, thread: u32) -> bool {
+    /// The field of `stat` with the kernel's flags, and the one that is set as a thread ends (`proc_pid_stat(5)`,
+    /// `PF_EXITING` of the kernel's `sched.h`).
+    const FLAGS: usize = 9;
+    const EXITING: i64 = 4;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let stat = rustix::fs::openat(threads, format!("{thread}/stat"), flags, Mode::empty());
+    match stat.and_then(read_all).and_then(|text| stat_field(&text, FLAGS)) {
+        Ok(flags) => flags & EXITING != 0,
+        Err(error) => matches!(error, Errno::NOENT | Errno::SRCH),
+    }
 }
 
 fn open(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
