@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use chiton_api::{
     control::Exit,
-    http::{AuditQuery, Denials, Sandbox, Session, WaitReply},
+    http::{AuditQuery, Denials, Sandbox, Session, SignalRequest, WaitReply},
 };
 use jiff::Timestamp;
+use rustix::process::Signal;
 
 use crate::{
-    client::{Client, Upgraded, escape, sandbox_target},
+    client::{Client, Upgraded, encode, escape, sandbox_target},
     error::{CliError, Status},
     output::note,
-    session::{Ended, Wishes, carry},
+    session::{Aside, Ended, Wishes, carry},
     terminal, words,
 };
 
@@ -44,11 +45,41 @@ impl From<Status> for Attended {
     }
 }
 
+/// How a signal reaches a sandbox's own program when the session is full of its input: the gateway is asked.
+pub(crate) fn by_the_gateway(client: &Client, upgraded: &Upgraded, name: &str) -> Aside {
+    let (client, name) = (client.beside(), upgraded.sandbox.as_deref().unwrap_or(name).to_owned());
+    Box::new(move |signal| {
+        let asked = sandbox_target(&name, "/signal").and_then(|target| {
+            let body = encode(&SignalRequest { signal: signal.into() })?;
+            client.command("POST", &target, Some(body))
+        });
+        if let Err(error) = asked {
+            note(error.render().trim_end());
+        }
+    })
+}
+
+/// One that cannot be sent to a further program otherwise: this command ends by it, as without a session.
+pub(crate) fn by_our_own_end() -> Aside {
+    Box::new(|signal| {
+        if [Signal::USR1, Signal::USR2].map(Signal::as_raw).contains(&i32::from(signal)) {
+            return;
+        }
+        terminal::restore();
+        std::process::exit(i32::from(signal).saturating_add(128));
+    })
+}
+
 /// Carries the session to the end of its program.
-pub(crate) fn attend(upgraded: Upgraded, session: &Session, name: &str) -> Result<Attended, CliError> {
+pub(crate) fn attend(
+    upgraded: Upgraded,
+    session: &Session,
+    name: &str,
+    aside: Aside,
+) -> Result<Attended, CliError> {
     let wishes = Wishes { terminal: session.terminal.is_some(), stdin: session.stdin };
     let name = upgraded.sandbox.as_deref().unwrap_or(name).to_owned();
-    match carry(upgraded.stream, upgraded.early, wishes)? {
+    match carry(upgraded.stream, upgraded.early, wishes, aside)? {
         Ended::Exit(Exit { code, .. }, refused) => Ok(Attended { status: Status::Code(code), refused }),
         Ended::Detached => {
             note(format!("chiton: left {name}, which runs on: chiton attach {name}"));
@@ -69,7 +100,8 @@ pub(crate) fn attend_main(
     session: &Session,
     name: &str,
 ) -> Result<Attended, CliError> {
-    let attended = attend(upgraded, session, name);
+    let aside = by_the_gateway(client, &upgraded, name);
+    let attended = attend(upgraded, session, name, aside);
     let lost = attended.as_ref().is_err_and(|error| error.exit() == Status::Chiton);
     let ended = if lost { ended(client, name) } else { None };
     ended.map_or(attended, |status| Ok(status.into()))

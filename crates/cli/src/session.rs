@@ -13,6 +13,7 @@ use std::{
     },
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use chiton_api::{
@@ -20,9 +21,10 @@ use chiton_api::{
     frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header},
     http::Denials,
 };
-use chiton_sys::signal::SignalFd;
+use chiton_sys::signal::{self, SignalFd};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     process::Signal,
 };
 
@@ -51,13 +53,16 @@ pub(crate) enum Ended {
 /// The keys that leave a session: ctrl-p, then ctrl-q.
 const LEAVE: [u8; 2] = [0x10, 0x11];
 
+/// Passes a signal on by another way than the session, which is full of input that the program does not take.
+pub(crate) type Aside = Box<dyn Fn(u8) + Send>;
+
 /// Carries the session to its end. `early` are bytes of it that came with the upgrade's answer.
-pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes) -> io::Result<Ended> {
+pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes, aside: Aside) -> io::Result<Ended> {
     // A program may take its input when it likes.
     stream.set_write_timeout(None)?;
     let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
     let raw = if wishes.terminal { Some(RawMode::enter()?) } else { None };
-    let signals = RefCell::new(Signals::of(writer.clone(), wishes.terminal)?);
+    let signals = RefCell::new(Signals::of(writer.clone(), wishes.terminal, aside)?);
     if wishes.stdin {
         let writer = writer.clone();
         thread::spawn(move || pump_stdin(&writer, wishes.terminal));
@@ -77,16 +82,29 @@ struct Writer(Arc<Mutex<UnixStream>>);
 
 impl Writer {
     fn send(&self, kind: SessionKind, payload: &[u8]) -> io::Result<()> {
-        let mut frame = session_header(kind, payload.len())?.to_vec();
-        frame.extend_from_slice(payload);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame(kind, payload)?)
+    }
+
+    /// Sends a small frame where there is room for it soon. False where a program that takes no input leaves none.
+    fn send_soon(&self, kind: SessionKind, payload: &[u8]) -> io::Result<bool> {
+        let (frame, began) = (frame(kind, payload)?, Instant::now());
+        while began.elapsed() < ROOM {
+            if let Ok(mut stream) = self.0.try_lock()
+                && is_ready(stream.as_fd(), PollFlags::OUT)
+            {
+                stream.write_all(&frame)?;
+                return Ok(true);
+            }
+            thread::sleep(PERIOD);
+        }
+        Ok(false)
     }
 
     fn resize(&self) -> io::Result<()> {
         let Some(size) = terminal::size() else { return Ok(()) };
         let mut payload = size.rows.to_be_bytes().to_vec();
         payload.extend_from_slice(&size.columns.to_be_bytes());
-        self.send(SessionKind::Resize, &payload)
+        self.send_soon(SessionKind::Resize, &payload).map(drop)
     }
 
     /// Ends the session from this side; the program runs on.
@@ -95,6 +113,12 @@ impl Writer {
         // The other end may have closed it first, which is what was wanted.
         let _ = stream.shutdown(std::net::Shutdown::Both);
     }
+}
+
+fn frame(kind: SessionKind, payload: &[u8]) -> io::Result<Vec<u8>> {
+    let mut frame = session_header(kind, payload.len())?.to_vec();
+    frame.extend_from_slice(payload);
+    Ok(frame)
 }
 
 /// `before` is told where how much will be written next.
@@ -116,11 +140,11 @@ fn copy_output(mut from: impl Read, mut before: impl FnMut(BorrowedFd<'_>, usize
         match kind {
             SessionKind::Stdout => {
                 before(io::stdout().as_fd(), len);
-                pass_on(&mut io::stdout().lock(), payload)?;
+                pass_on(io::stdout().as_fd(), payload)?;
             }
             SessionKind::Stderr => {
                 before(io::stderr().as_fd(), len);
-                pass_on(&mut io::stderr().lock(), payload)?;
+                pass_on(io::stderr().as_fd(), payload)?;
             }
             SessionKind::Refusals => refused = Some(serde_json::from_slice(payload)?),
             SessionKind::Exit => return Ok(Ended::Exit(serde_json::from_slice(payload)?, refused)),
@@ -131,12 +155,31 @@ fn copy_output(mut from: impl Read, mut before: impl FnMut(BorrowedFd<'_>, usize
     }
 }
 
-/// A reader of ours that went away does not end the program: its output is dropped, as Docker does.
-fn pass_on(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match to.write_all(bytes).and_then(|()| to.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+/// A reader of ours that went away does not end the program: its output is dropped, as Docker does. Another process may
+/// have made the stream one that does not wait, which it is then for us too. Not by `io::stdout`: how much of it was
+/// written its buffer would not tell.
+fn pass_on(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::AGAIN) => await_that(to, PollFlags::OUT)?,
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
+}
+
+fn is_ready(stream: BorrowedFd<'_>, to: PollFlags) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(&stream, to)], Some(&now)), Ok(1..))
+}
+
+fn await_that(stream: BorrowedFd<'_>, is: PollFlags) -> io::Result<()> {
+    let mut fds = [PollFd::new(&stream, is)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+    Ok(())
 }
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -151,7 +194,8 @@ fn pump_stdin(writer: &Writer, keys: bool) {
         // Not `io::stdin()`: its buffer would swallow what a second reader of the terminal waits for.
         let read = match rustix::io::read(io::stdin(), &mut buffer) {
             Ok(read) => read,
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) if await_that(io::stdin().as_fd(), PollFlags::IN).is_ok() => continue,
             Err(_) => 0,
         };
         let bytes = buffer.get(..read).unwrap_or_default();
@@ -185,24 +229,30 @@ const FORWARDED: [Signal; 6] =
 /// A pipe that has room at all has room for this (pipe(7), `PIPE_BUF`), as long as we alone write to it.
 const AT_ONCE: usize = 4096;
 
+/// So long a signal waits for room among what the program is to read.
+const ROOM: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(10);
+
 /// Signals that were sent to us.
 struct Signals {
     /// None where a thread passes them on.
-    here: Option<SignalFd>,
+    here: Option<(SignalFd, Aside)>,
     writer: Writer,
 }
 
 impl Signals {
     /// Those that are passed on wait from here on. Before there is another thread.
-    fn of(writer: Writer, terminal: bool) -> io::Result<Self> {
+    fn of(writer: Writer, terminal: bool, aside: Aside) -> io::Result<Self> {
         let resized = terminal.then_some(Signal::WINCH);
-        let numbers: Vec<_> = FORWARDED.into_iter().chain(resized).map(Signal::as_raw).collect();
-        Ok(Self { here: Some(SignalFd::new(&numbers)?), writer })
+        let all = FORWARDED.into_iter().chain(resized).map(Signal::as_raw);
+        // One that our caller had ignored is not for the program either; blocked it would arrive nevertheless.
+        let numbers: Vec<_> = all.filter(|number| !signal::is_ignored(*number)).collect();
+        Ok(Self { here: Some((SignalFd::new(&numbers)?, aside)), writer })
     }
 
     /// Waits for the connection, and for a signal: the first that comes begins the thread.
     fn watch(&mut self, stream: &UnixStream) {
-        let Some(here) = &self.here else { return };
+        let Some((here, _)) = &self.here else { return };
         let mut fds = [PollFd::new(here, PollFlags::IN), PollFd::new(stream, PollFlags::IN)];
         // What keeps us from waiting here, reading the connection tells.
         let _ready = rustix::io::retry_on_intr(|| poll(&mut fds, None));
@@ -213,9 +263,7 @@ impl Signals {
 
     /// Whoever reads our output may let us wait. A terminal does, also one that has room.
     fn before_writing(&mut self, to: BorrowedFd<'_>, length: usize) {
-        let mut fds = [PollFd::new(&to, PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let at_once = length <= AT_ONCE && !to.is_terminal() && matches!(poll(&mut fds, Some(&now)), Ok(1..));
+        let at_once = length <= AT_ONCE && !to.is_terminal() && is_ready(to, PollFlags::OUT);
         if !at_once {
             self.hand_over();
         }
@@ -223,13 +271,13 @@ impl Signals {
 
     /// A thread passes them on from here on.
     fn hand_over(&mut self) {
-        let Some(here) = self.here.take() else { return };
+        let Some((here, aside)) = self.here.take() else { return };
         let writer = self.writer.clone();
         thread::spawn(move || {
             loop {
                 let mut fds = [PollFd::new(&here, PollFlags::IN)];
                 let waited = rustix::io::retry_on_intr(|| poll(&mut fds, None));
-                if waited.is_err() || forward(&here, &writer).is_err() {
+                if waited.is_err() || forward(&here, &writer, &aside).is_err() {
                     return;
                 }
             }
@@ -238,12 +286,14 @@ impl Signals {
 }
 
 /// Passes on what has come.
-fn forward(signals: &SignalFd, writer: &Writer) -> io::Result<()> {
+fn forward(signals: &SignalFd, writer: &Writer, aside: &Aside) -> io::Result<()> {
     while let Some(arrived) = signals.next()? {
         if arrived.number == Signal::WINCH.as_raw() {
             writer.resize()?;
-        } else if let Ok(number) = u8::try_from(arrived.number) {
-            writer.send(SessionKind::Signal, &[number])?;
+        } else if let Ok(number) = u8::try_from(arrived.number)
+            && !writer.send_soon(SessionKind::Signal, &[number])?
+        {
+            aside(number);
         }
     }
     Ok(())
@@ -267,9 +317,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: SessionKind, payload: &[u8]) -> Vec<u8> {
-        let mut frame = session_header(kind, payload.len()).unwrap().to_vec();
-        frame.extend_from_slice(payload);
-        frame
+        super::frame(kind, payload).unwrap()
     }
 
     #[test]

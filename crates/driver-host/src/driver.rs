@@ -38,6 +38,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit::of(137);
 
+fn unread(source: std::io::Error) -> DriverError {
+    DriverError::Io { doing: "cannot read the sandbox's record", source }
+}
+
 /// Launches sandboxes of one platform on this host.
 #[derive(Debug)]
 pub struct HostDriver<P: Platform> {
@@ -63,14 +67,15 @@ impl<P: Platform> HostDriver<P> {
         Self { platform, folders, proxies, captured, creating, left, clearing }
     }
 
-    fn records(&self) -> impl Iterator<Item = Record<P::Place>> {
-        let ids = self.folders.all().unwrap_or_default();
-        ids.into_iter().filter_map(|id| self.folders.of(&id).record())
+    fn records(&self) -> Result<Vec<Record<P::Place>>> {
+        let ids = self.folders.all().map_err(unread)?;
+        ids.iter().filter_map(|id| self.folders.of(id).record().map_err(unread).transpose()).collect()
     }
 
     fn of(&self, handle: &SandboxHandle) -> Result<(Folder, Record<P::Place>)> {
         let folder = self.folders.of(&handle.id);
-        let record = folder.record().ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
+        let record = folder.record().map_err(unread)?;
+        let record = record.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
         Ok((folder, record))
     }
 
@@ -90,7 +95,7 @@ impl<P: Platform> HostDriver<P> {
     async fn try_create(&self, spec: &SandboxSpec, folder: &Folder) -> Result<Captured> {
         let one_at_a_time = self.creating.lock().await;
         let io = |doing| move |source| DriverError::Io { doing, source };
-        let others: Vec<_> = self.records().map(|record| record.place).collect();
+        let others: Vec<_> = self.records()?.into_iter().map(|record| record.place).collect();
         let place = self.platform.place(spec, &others).await?;
         folder.make().map_err(io("cannot make the sandbox's folder"))?;
         let write = |place: &P::Place| {
@@ -112,7 +117,7 @@ impl<P: Platform> HostDriver<P> {
         if let Ok(link) = folder.connect(whom.socket()) {
             return Ok(link);
         }
-        match folder.record::<P::Place>() {
+        match folder.record::<P::Place>().map_err(unread)? {
             Some(record) => self.platform.reach(&record.place, id, whom).await,
             None => Err(DriverError::NotRunning(id.clone())),
         }
@@ -134,10 +139,11 @@ impl<P: Platform> HostDriver<P> {
     /// Whether a connection that ended means that its sandbox has.
     async fn is_over(&self, id: &SandboxId) -> bool {
         match self.folders.of(id).record::<P::Place>() {
-            Some(record) if self.platform.is_apart(&record.place) => {
+            Ok(Some(record)) if self.platform.is_apart(&record.place) => {
                 self.platform.is_over(&record.place).await
             }
-            Some(_) | None => true,
+            Ok(_) => true,
+            Err(_) => false,
         }
     }
 
@@ -314,7 +320,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         let handle = SandboxHandle { driver: self.name(), id: spec.id.clone() };
         let folder = self.folders.of(&spec.id);
         let one_at_a_time = self.clearing.lock().await;
-        if folder.record::<P::Place>().is_some() {
+        if folder.record::<P::Place>().map_err(unread)?.is_some() {
             // A start that was cut short, or the last run of the same sandbox.
             self.destroy_sandbox(&handle).await?;
         }
@@ -335,7 +341,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     async fn destroy_sandbox(&self, handle: &SandboxHandle) -> Result<()> {
         self.captured().remove(&handle.id);
         let folder = self.folders.of(&handle.id);
-        if let Some(record) = folder.record() {
+        if let Some(record) = folder.record().map_err(unread)? {
             let ended = self.end(&record).await;
             ended.inspect_err(|_| {
                 self.left().insert(handle.id.clone());

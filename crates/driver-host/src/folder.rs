@@ -147,9 +147,14 @@ impl Folder {
         UnixStream::from_std(socket.into())
     }
 
-    /// What is written down; none where nothing is.
-    pub(crate) fn record<Place: DeserializeOwned>(&self) -> Option<Record<Place>> {
-        serde_json::from_slice(&fs::read(self.file(RECORD)).ok()?).ok()
+    /// What is written down; none where nothing is, or nothing that can be read as one. That it cannot be looked at is
+    /// an error: what runs would be left running.
+    pub(crate) fn record<Place: DeserializeOwned>(&self) -> io::Result<Option<Record<Place>>> {
+        match fs::read(self.file(RECORD)) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes it down, whole or not at all.

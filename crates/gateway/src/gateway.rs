@@ -105,8 +105,13 @@ impl Gateway {
         self.lock().insert(id.clone(), live);
     }
 
-    pub(crate) fn clear_live(&self, id: &SandboxId) {
-        self.lock().remove(id);
+    /// Takes the task of a sandbox away, where it is this one: the sandbox may have been started again since its record
+    /// said that it had ended.
+    pub(crate) fn clear_live(&self, id: &SandboxId, live: &Arc<Live>) {
+        let mut all = self.lock();
+        if all.get(id).is_some_and(|now| Arc::ptr_eq(now, live)) {
+            all.remove(id);
+        }
     }
 
     /// Those that run.

@@ -6,9 +6,10 @@ use chiton_api::paths::{Paths, PathsError};
 use chiton_driver::ComputeDriver;
 use chiton_store::{Store, StoreError};
 use futures_util::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -19,11 +20,16 @@ use crate::{
     http::router,
     sandbox::reconcile,
     secrets::Secrets,
-    socket::{self, SocketError},
+    socket::{self, Locks, SocketError},
 };
 
 /// What open requests get once the gateway ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// So long another gateway is waited for that neither answers nor is gone: one that ends takes what is ending along.
+const ANOTHER: Duration = Duration::from_secs(15);
+/// So many descriptors, where that is allowed. Not all that are: what is started inherits it, and some programs close
+/// each by its number.
+const DESCRIPTORS: u64 = 65_536;
 /// A log longer than this is begun anew at a start, the old one kept beside it.
 const LONGEST_LOG: u64 = 16 << 20;
 
@@ -78,6 +84,7 @@ pub enum ServeError {
 pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
     // Values pass through this process: no core file, no other process's look into its memory.
     let _ = chiton_sys::process::set_undumpable();
+    allow_descriptors();
     // Out of the session of the terminal that it was started from; a process that leads a group stays.
     let _ = rustix::process::setsid();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHITON_LOG");
@@ -100,13 +107,22 @@ pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
     }
 }
 
+/// Each sandbox takes some, and an ordinary shell allows 1,024.
+fn allow_descriptors() {
+    let files = getrlimit(Resource::Nofile);
+    let most = files.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if files.current.is_some_and(|now| now < most) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..files });
+    }
+}
+
 async fn serve(options: &Options, drivers: MakeDrivers) -> Result<(), ServeError> {
     let paths = Paths::current(options.config.clone())?;
     paths.prepare()?;
     keep_log_short(&paths);
     let config = Config::load(&paths)?;
     config.check_listen()?;
-    let Some(locks) = socket::lock(&paths)? else { return another(&paths).await };
+    let Some(locks) = turn(&paths).await? else { return ready() };
     let made = drivers(&paths, config.engine_sockets());
     let gateway = open(paths, made).await?;
     reconcile(&gateway).await.map_err(|error| ServeError::Reconcile(error.to_string()))?;
@@ -156,16 +172,24 @@ async fn keep(gateway: &Arc<Gateway>) {
     gateway.audit.checkpoint(&gateway.store).await;
 }
 
-/// Another gateway holds the lock: if it answers (or will, for it may be starting) there is nothing to do.
-async fn another(paths: &Paths) -> Result<(), ServeError> {
-    for _ in 0..100 {
-        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
-            return ready();
+/// Takes the locks. None where another gateway holds them and answers: there is nothing to do. One that is starting
+/// is waited for, and one that is ending is followed.
+async fn turn(paths: &Paths) -> Result<Option<Locks>, ServeError> {
+    let began = Instant::now();
+    loop {
+        if let Some(locks) = socket::lock(paths)? {
+            return Ok(Some(locks));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
+            return Ok(None);
+        }
+        if began.elapsed() > ANOTHER {
+            let silent = "it holds the lock, but its socket does not answer";
+            let source = io::Error::new(io::ErrorKind::TimedOut, silent);
+            return Err(ServeError::Io { doing: "another gateway does not answer", source });
+        }
+        sleep(Duration::from_millis(20)).await;
     }
-    let source = io::Error::new(io::ErrorKind::TimedOut, "it holds the lock, but its socket does not answer");
-    Err(ServeError::Io { doing: "another gateway does not answer", source })
 }
 
 /// Tells who waits for it on standard output, and lets go of it.

@@ -59,6 +59,16 @@ impl std::os::fd::AsFd for SignalFd {
     }
 }
 
+/// Whether this process ignores a signal: its parent may have had it so (`nohup`, a job in the background of a script).
+#[must_use]
+pub fn is_ignored(number: i32) -> bool {
+    // SAFETY: all-zero bytes are a valid `sigaction`, which is plain data; the new disposition is not given.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `now` lives through the call, which only writes to it.
+    let told = unsafe { libc::sigaction(number, std::ptr::null(), &raw mut now) };
+    told == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
 /// Every signal at its default and none blocked: what a program expects at its start. Called in a child.
 pub fn reset() -> Result<()> {
     // The kernel's own call: the C library keeps two of the numbers to itself. All zero bytes are the kernel's

@@ -32,6 +32,11 @@ pub(crate) struct Upgraded {
 }
 
 impl Client {
+    /// Another one of the same gateway, for another thread.
+    pub(crate) fn beside(&self) -> Self {
+        Self { start: self.start.beside() }
+    }
+
     /// `GET`, a JSON answer.
     pub(crate) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, CliError> {
         self.json(&Request { method: "GET", target, body: None, upgrade: None })

@@ -38,6 +38,10 @@ pub(crate) struct Starter {
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Starter {
+    pub(crate) fn beside(&self) -> Self {
+        Self { socket: self.socket.clone(), begun: Mutex::default() }
+    }
+
     /// Waits for the lock that a gateway holds as long as it lives.
     pub(crate) fn await_end(&self) -> Result<(), CliError> {
         match File::open(self.socket.with_file_name("gateway.lock")) {
@@ -121,6 +125,8 @@ fn launch(paths: &Paths, config: Option<&Path>) -> Result<(), CliError> {
         command.arg("--config").arg(std::path::absolute(config)?);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    // It lives longer than what else our caller left open: a lock, a pipe whose end somebody waits for.
+    chiton_sys::descriptors::close_on_exec_from(3).map_err(|e| failed("its descriptors", &e.into()))?;
     let child = command.spawn().map_err(|e| failed("cannot run /proc/self/exe", &e))?;
     await_ready(child).map_err(|_| {
         let said = last_line(&log, before);

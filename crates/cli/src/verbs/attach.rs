@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    attach::{attend, wished},
+    attach::{attend, by_the_gateway, wished},
     client::sandbox_target,
     context::Context,
     error::{BeforeStart, CliError, Status},
@@ -19,7 +19,9 @@ pub(crate) struct AttachArgs {
 impl AttachArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
         let target = sandbox_target(&self.sandbox, "/attach").before_start()?;
-        let upgraded = context.client().and_then(|client| client.session(&target, None)).before_start()?;
-        Ok(attend(upgraded, &wished(true), &self.sandbox)?.status)
+        let client = context.client().before_start()?;
+        let upgraded = client.session(&target, None).before_start()?;
+        let aside = by_the_gateway(&client, &upgraded, &self.sandbox);
+        Ok(attend(upgraded, &wished(true), &self.sandbox, aside)?.status)
     }
 }

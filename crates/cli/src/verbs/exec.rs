@@ -6,7 +6,7 @@ use chiton_api::http::{ExecRequest, Session};
 use clap::Args;
 
 use crate::{
-    attach::{attend, wished},
+    attach::{attend, by_our_own_end, wished},
     client::{encode, sandbox_target},
     context::{Context, home},
     environment::{Assignment, collect},
@@ -49,6 +49,7 @@ impl ExecArgs {
             Ok(home) => explain_absence(error, &program, &home),
             Err(_) => error,
         })?;
-        Ok(attend(upgraded, &Session { attach: true, terminal, stdin }, &self.sandbox)?.status)
+        Ok(attend(upgraded, &Session { attach: true, terminal, stdin }, &self.sandbox, by_our_own_end())?
+            .status)
     }
 }

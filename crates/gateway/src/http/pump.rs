@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, B
 
 use crate::{gateway::Gateway, sandbox::Live};
 
+/// So much of the user's is read at once.
+const UP: usize = 8 << 10;
 /// Of a frame's header.
 const HEADER: usize = 5;
 
@@ -29,10 +31,15 @@ where
     let (mut from_client, to_client) = tokio::io::split(client);
     let (from_sandbox, mut to_sandbox) = tokio::io::split(sandbox);
     let up = async {
-        let _ = tokio::io::copy(&mut from_client, &mut to_sandbox).await;
-        // The supervisor sees its session's user go.
-        let _ = to_sandbox.shutdown().await;
-        std::future::pending::<()>().await;
+        let mut buffer = vec![0; UP];
+        while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if to_sandbox.write_all(bytes).await.is_err() {
+                // Its end may still be told.
+                std::future::pending::<()>().await;
+            }
+        }
+        // The user is gone. With the connection the supervisor sees that, and hangs up.
     };
     let down = async {
         let mut to_client = BufWriter::with_capacity(HEADER + MAX_SESSION_PAYLOAD, to_client);

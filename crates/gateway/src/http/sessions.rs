@@ -1,6 +1,6 @@
 //! Routes that start programs, and those that become sessions.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -19,6 +19,7 @@ use chiton_store::Record;
 use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
 use super::{
     extract::{Body, Named, Upgrade},
@@ -30,6 +31,9 @@ use crate::{
     gateway::Gateway,
     sandbox::{self, Started},
 };
+
+/// What a program gets whose asker left before it had its session.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Make a sandbox and start its program.
 #[utoipa::path(post, path = "/v1/sandboxes", request_body = CreateRequest, responses(
@@ -43,10 +47,9 @@ pub(super) async fn create(
     Body(request): Body<CreateRequest>,
 ) -> Result<Response, GatewayError> {
     let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
-    // Goes on when the asker is gone: a name that is claimed is never left without its task.
     let there = Arc::clone(&gateway);
-    let making = tokio::spawn(async move { sandbox::create(&there, request).await });
-    let started = making.await.map_err(|_| GatewayError::Lost)??;
+    let making = async move { sandbox::create(&there, request).await };
+    let started = going_on(making, upgrade.is_some()).await?;
     answer(&gateway, started, upgrade, StatusCode::CREATED).await
 }
 
@@ -66,8 +69,8 @@ pub(super) async fn start(
     let upgrade = if request.session.attach { Some(upgrade.required()?) } else { None };
     let record = gateway.find(&name).await?;
     let there = Arc::clone(&gateway);
-    let starting = tokio::spawn(async move { sandbox::restart(&there, &record, request.session).await });
-    let started = starting.await.map_err(|_| GatewayError::Lost)??;
+    let starting = async move { sandbox::restart(&there, &record, request.session).await };
+    let started = going_on(starting, upgrade.is_some()).await?;
     answer(&gateway, started, upgrade, StatusCode::OK).await
 }
 
@@ -90,7 +93,7 @@ pub(super) async fn exec(
     let ExecRequest { argv, env, cwd, terminal, stdin } = request;
     let launch = Launch { main: false, argv, env, cwd, terminal, attach: true, stdin };
     let link = live.driver.start(&live.handle, &launch).await?;
-    Ok(session(&record, upgrade, link, None))
+    Ok(session(&record, upgrade, link, Whose::Further))
 }
 
 /// Join the session of the main program.
@@ -108,7 +111,24 @@ pub(super) async fn attach(
     let record = gateway.find(&name).await?;
     let live = gateway.running(&record).await?;
     let link = live.driver.attach(&live.handle).await?;
-    Ok(session(&record, upgrade, link, Some(Main { gateway, live })))
+    Ok(session(&record, upgrade, link, Whose::Joined(Main { gateway, live })))
+}
+
+/// Starts a program, also when the asker is gone meanwhile: a name that is claimed is never left without its task. Where
+/// the asker was to have its session, the program is told to end then: nobody knows of it.
+async fn going_on(
+    starting: impl Future<Output = Result<Started, GatewayError>> + Send + 'static,
+    attached: bool,
+) -> Result<Started, GatewayError> {
+    let (reply, answer) = oneshot::channel();
+    tokio::spawn(async move {
+        if let Err(Ok(started)) = reply.send(starting.await)
+            && attached
+        {
+            started.live.stop(GRACE).await;
+        }
+    });
+    answer.await.map_err(|_| GatewayError::Lost)?
 }
 
 async fn answer(
@@ -120,7 +140,7 @@ async fn answer(
     let Started { record, live, link } = started;
     match upgrade {
         Some(upgrade) => {
-            Ok(session(&record, upgrade, link, Some(Main { gateway: Arc::clone(gateway), live })))
+            Ok(session(&record, upgrade, link, Whose::Begun(Main { gateway: Arc::clone(gateway), live })))
         }
         None => {
             let now = gateway.store.find_also_removed(record.id.as_str()).await?;
@@ -129,12 +149,26 @@ async fn answer(
     }
 }
 
+/// Whose a session is.
+enum Whose {
+    /// The main program's, which was started for it.
+    Begun(Main),
+    /// The main program's, which ran before.
+    Joined(Main),
+    /// A further program's.
+    Further,
+}
+
 /// The 101, and the task that copies from then on.
-fn session(record: &Record, upgrade: OnUpgrade, link: Link, main: Option<Main>) -> Response {
+fn session(record: &Record, upgrade: OnUpgrade, link: Link, whose: Whose) -> Response {
     tokio::spawn(async move {
-        match upgrade.await {
-            Ok(upgraded) => pump(TokioIo::new(upgraded), link, main).await,
-            Err(error) => tracing::debug!(%error, "a session's user is gone"),
+        match (upgrade.await, whose) {
+            (Ok(upgraded), Whose::Begun(main) | Whose::Joined(main)) => {
+                pump(TokioIo::new(upgraded), link, Some(main)).await;
+            }
+            (Ok(upgraded), Whose::Further) => pump(TokioIo::new(upgraded), link, None).await,
+            (Err(_gone), Whose::Begun(main)) => main.live.stop(GRACE).await,
+            (Err(error), _) => tracing::debug!(%error, "a session's user is gone"),
         }
     });
     let headers = [

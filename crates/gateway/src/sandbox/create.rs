@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use chiton_api::{
-    http::{CreateRequest, Reason, Session},
+    http::{CreateRequest, Reason, Session, State},
     name::{SandboxId, SandboxName},
 };
 use chiton_driver::Link;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     check::{Checked, check, check_record, resolved, resolved_upstream, tell},
-    end::{settle_failed, sweep},
+    end::{settle_failed, sweep, until_kept},
     live::Live,
     make::{Making, make, unmake},
     network::{Network, current_text},
@@ -46,7 +46,7 @@ pub(crate) async fn create(gateway: &Arc<Gateway>, request: CreateRequest) -> Re
     let Checked { document, driver, session, .. } = checked;
     let told = tell(gateway, &record, &credentials);
     if let Err(error) = told.and_then(|()| tell(gateway, &record, credentials_of(&upstream))) {
-        undo(gateway, &record, &error).await;
+        undo(gateway, &record, &error, Undo::Remove).await;
         return Err(error);
     }
     let base = document.clone();
@@ -92,10 +92,7 @@ async fn start(gateway: &Arc<Gateway>, making: Making, undo_by: Undo) -> Result<
             Ok(link) => link,
             Err(error) => {
                 unmake(&*driver, &record).await;
-                match undo_by {
-                    Undo::Remove => undo(&gateway, &record, &error).await,
-                    Undo::Fail => fail(&gateway, &record, &error).await,
-                }
+                undo(&gateway, &record, &error, undo_by).await;
                 let _ = reply.send(Err(error));
                 return;
             }
@@ -158,24 +155,40 @@ fn new_sandbox(
     })
 }
 
-/// A sandbox that never ran goes without a trace but in the audit log.
-pub(super) async fn undo(gateway: &Gateway, record: &Record, error: &GatewayError) {
-    fail(gateway, record, error).await;
-    let gone = async {
-        gateway.store.removed(&record.id).await?;
-        sweep(gateway, record).await
-    };
-    if let Err(error) = gone.await {
-        tracing::error!(%error, sandbox = %record.name, "something of a sandbox that did not start is left");
-        let _ = fs::remove_dir_all(gateway.folder(&record.id));
-    }
-}
-
-async fn fail(gateway: &Gateway, record: &Record, error: &GatewayError) {
+/// A sandbox that never ran goes without a trace but in the audit log. Where the disk does not take that now, it is
+/// tried again, and its asker is not kept waiting.
+async fn undo(gateway: &Arc<Gateway>, record: &Record, error: &GatewayError, undo_by: Undo) {
     gateway.secrets.forget_unheld();
     gateway.record_anyway(Told::of(record, "start").denied("start_failed"));
     let reason = Reason(one_line(&error.to_string()));
-    if let Err(error) = settle_failed(gateway, record, &reason).await {
-        tracing::error!(%error, sandbox = %record.name, "that a sandbox did not start was not written down");
+    let Err(error) = undone(gateway, record, &reason, undo_by).await else { return };
+    tracing::error!(%error, sandbox = %record.name, "something of a sandbox that did not start is left");
+    if undo_by == Undo::Remove {
+        let _ = fs::remove_dir_all(gateway.folder(&record.id));
     }
+    let (gateway, record) = (Arc::clone(gateway), record.clone());
+    tokio::spawn(async move {
+        let again = || undone(&gateway, &record, &reason, undo_by);
+        if let Err(error) = until_kept(&record, again).await {
+            tracing::error!(%error, sandbox = %record.name, "a sandbox that did not start was not removed");
+        }
+    });
+}
+
+async fn undone(
+    gateway: &Gateway,
+    record: &Record,
+    reason: &Reason,
+    undo_by: Undo,
+) -> Result<(), GatewayError> {
+    match settle_failed(gateway, record, reason).await {
+        // By the try before this one.
+        Err(GatewayError::Store(StoreError::WrongState { state: State::Failed, .. })) => {}
+        other => other?,
+    }
+    if undo_by == Undo::Remove {
+        gateway.store.removed(&record.id).await?;
+        sweep(gateway, record).await?;
+    }
+    Ok(())
 }

@@ -6,13 +6,16 @@ use chiton_api::http::{Denials, Reason, State};
 use chiton_driver::{DriverError, Exit};
 use chiton_store::{Ended, Record, StoreError};
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{limits::Limits, live::Live};
 use crate::{
     error::{GatewayError, one_line},
     gateway::{Gateway, Told, handle},
 };
+
+/// Between two tries to write down how a sandbox ended.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a sandbox came to its end.
 #[derive(Debug)]
@@ -45,7 +48,8 @@ pub(super) async fn finish(gateway: &Arc<Gateway>, record: &Record, live: &Live,
     if let Err(error) = live.driver.destroy_sandbox(&live.handle).await {
         tracing::error!(%error, sandbox = %record.name, "something of a sandbox that ended is left");
     }
-    if let Err(error) = settle(gateway, record, end).await {
+    let settled = settled(gateway, record, end).await;
+    if let Err(error) = until_kept(record, || keep(gateway, record, &settled)).await {
         tracing::error!(%error, sandbox = %record.name, "how a sandbox ended was not written down");
     }
     if record.remove
@@ -55,10 +59,22 @@ pub(super) async fn finish(gateway: &Arc<Gateway>, record: &Record, live: &Live,
     }
 }
 
+/// What the record of a sandbox that ended is to say.
+enum Settled {
+    Stopped(Ended, Denials),
+    Failed(Reason, Timestamp),
+}
+
 /// Writes down how a sandbox ended, once nothing of it runs any more.
 pub(super) async fn settle(gateway: &Gateway, record: &Record, end: End) -> Result<(), GatewayError> {
+    let settled = settled(gateway, record, end).await;
+    keep(gateway, record, &settled).await
+}
+
+/// Chains the last events of a sandbox, and tells how it ended.
+async fn settled(gateway: &Gateway, record: &Record, end: End) -> Settled {
     let denials = last_events(gateway, record).await;
-    let now = Timestamp::now();
+    let at = Timestamp::now();
     match end {
         End::Exited(exit) => {
             let reason = (!exit.limits.is_none()).then(|| {
@@ -67,20 +83,46 @@ pub(super) async fn settle(gateway: &Gateway, record: &Record, end: End) -> Resu
                 limits.reason(exit)
             });
             gateway.record_anyway(Told::of(record, "exit").allowed());
-            let ended = Ended { code: exit.code, reason: reason.flatten(), at: now };
-            gateway.store.stopped(&record.id, &ended, &denials).await?;
+            Settled::Stopped(Ended { code: exit.code, reason: reason.flatten(), at }, denials)
         }
         End::Lost(why) => {
             gateway.record_anyway(Told::of(record, "exit").denied("supervisor_lost"));
-            let reason = Reason(one_line(&format!("its supervisor vanished: {why}")));
-            gateway.store.failed(&record.id, &reason, now).await?;
+            Settled::Failed(Reason(one_line(&format!("its supervisor vanished: {why}"))), at)
         }
+    }
+}
+
+async fn keep(gateway: &Gateway, record: &Record, settled: &Settled) -> Result<(), GatewayError> {
+    match settled {
+        Settled::Stopped(ended, denials) => gateway.store.stopped(&record.id, ended, denials).await?,
+        Settled::Failed(reason, at) => gateway.store.failed(&record.id, reason, *at).await?,
     }
     // One that goes at once is removed next, and that keeps it.
     if !record.remove {
         gateway.audit.checkpoint(&gateway.store).await;
     }
     Ok(())
+}
+
+/// Has an end written down, again and again as long as the disk does not take it: a sandbox that its record calls running
+/// when it is not could neither be started nor removed.
+pub(super) async fn until_kept<F: Future<Output = Result<(), GatewayError>>>(
+    record: &Record,
+    write: impl Fn() -> F,
+) -> Result<(), GatewayError> {
+    let mut told = false;
+    loop {
+        match write().await {
+            Err(error @ GatewayError::Store(StoreError::Database(_))) => {
+                if !std::mem::replace(&mut told, true) {
+                    let why = "how a sandbox ended waits to be written down";
+                    tracing::error!(%error, sandbox = %record.name, "{why}");
+                }
+                sleep(AGAIN).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 async fn last_events(gateway: &Gateway, record: &Record) -> Denials {
