@@ -232,3 +232,29 @@ impl From<GatewayError> for ServeError {
         Self::Reconcile(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chiton_api::paths::ConfigPlaces;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gateway_follows_one_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, runtime) = (folder.path().join("s"), folder.path().join("r"));
+        let paths = Paths { state, runtime, config: ConfigPlaces::Usual(vec![]) };
+        paths.prepare().unwrap();
+        // Its socket is gone already.
+        let ending = turn(&paths).await.unwrap().unwrap();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(200)).await;
+            drop(ending);
+        });
+        let held = turn(&paths).await.unwrap();
+        assert!(held.is_some());
+        let listener = socket::listen(&paths.socket()).unwrap();
+        assert!(turn(&paths).await.unwrap().is_none(), "there is one that answers");
+        drop((listener, held));
+    }
+}

@@ -187,6 +187,14 @@ impl Chiton {
         command
     }
 
+    /// The command line, begun by a shell after something else, whose traces it inherits.
+    #[must_use]
+    pub fn command_after(&self, first: &str, arguments: &[&str]) -> Command {
+        let (script, binary) = (format!("{first}; exec \"$@\""), binary());
+        let shell = ["-c", &script, "sh", binary.to_str().expect("a path in UTF-8")];
+        self.command_of(Path::new("/bin/sh"), &[&shell[..], arguments].concat())
+    }
+
     /// Runs it to its end, without standard input.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Outcome {

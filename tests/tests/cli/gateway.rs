@@ -85,3 +85,20 @@ fn a_killed_gateway_ends_the_session_and_nothing_else() {
     assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n", "the next gateway goes on with it");
     assert_eq!(chiton.run(&["exec", "box", "true"]).status, 0);
 }
+
+#[test]
+fn a_gateway_keeps_nothing_of_its_callers_and_may_open_many_files() {
+    let chiton = Chiton::new(As::User);
+    let lock = chiton.write("lock", "");
+    let take = format!("exec 9>'{}'; flock -n 9 || exit 99; ulimit -Sn 100", lock.display());
+    let finish = |mut command: std::process::Command| command.output().expect("a command");
+    let started = finish(chiton.command_after(&take, &["gateway", "start", "--json"]));
+    assert!(started.status.success(), "{started:?}");
+    let again = finish(chiton.command_after(&take, &["gateway", "status", "--json"]));
+    assert!(again.status.success(), "the gateway holds its caller's lock: {again:?}");
+    let status: serde_json::Value = serde_json::from_slice(&again.stdout).expect("a document");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", status["pid"])).expect("its limits");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
+    let soft: u64 = files.split_whitespace().next().and_then(|soft| soft.parse().ok()).expect("a number");
+    assert!(soft > 1000, "{files}");
+}

@@ -261,3 +261,87 @@ fn a_program_that_takes_no_input_goes_on_when_it_is_signalled() {
     assert!(reading.join().expect("no panic").expect("text").ends_with("\nend\n"));
     let _ = child.wait();
 }
+
+/// A program that takes none of the input that comes without end, and the command line that it is the program of.
+fn with_untaken_input(chiton: &Chiton, arguments: &[&str]) -> (std::process::Child, std::process::Child) {
+    let mut input = Command::new("yes").stdout(Stdio::piped()).spawn().expect("yes");
+    let mut command = chiton.command(arguments);
+    command.stdin(input.stdout.take().expect("a pipe")).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("chiton");
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut ready).expect("a line");
+    // By now nothing more of the input is taken.
+    std::thread::sleep(Duration::from_millis(500));
+    (child, input)
+}
+
+#[test]
+fn signals_end_what_takes_no_input() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let main: &[&str] = &["run", "-n", "box", "-p", policy, "--", "sh", "-c", script];
+    let rest: &[&str] = &["run", "-d", "-n", "rest", "-p", policy, "--", "sleep", "600"];
+    let _ = chiton.run(rest).expect_success();
+    // A further program cannot be told otherwise: the command ends, as it would have without a session.
+    for (arguments, status) in [(main, 9), (&["exec", "rest", "sh", "-c", script], 143)] {
+        let (mut child, mut input) = with_untaken_input(&chiton, arguments);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::TERM,
+        )
+        .expect("a signal");
+        let ended = soon(PATIENCE, || child.try_wait().expect("a child").is_some());
+        let _ = (child.kill(), input.kill(), input.wait());
+        assert!(ended, "{arguments:?}");
+        assert_eq!(child.wait().expect("its end").code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_the_caller_has_ignored_is_not_passed_on() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script = "echo ready; sleep 2; echo end";
+    let arguments = ["run", "--rm", "-p", policy.to_str().expect("UTF-8"), "--", "sh", "-c", script];
+    let mut command = chiton.command_after("trap '' HUP INT", &arguments);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chiton");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(&mut stdout, &mut ready).expect("a line");
+    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::INT] {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).expect("a signal");
+    }
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).expect("the rest");
+    assert_eq!((rest.as_str(), child.wait().expect("its end").code()), ("end\n", Some(0)));
+}
+
+/// Another process of the same pipe may have made it so, for all of its users.
+#[test]
+fn streams_that_do_not_wait_are_waited_for() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script =
+        "cat; i=0; while [ $i -lt 20000 ]; do echo a line of about forty bytes, and $i; i=$((i+1)); done";
+    let mut command =
+        chiton.command(&["run", "--rm", "-p", policy.to_str().expect("UTF-8"), "--", "sh", "-c", script]);
+    let (input, mut keys) = std::io::pipe().expect("a pipe");
+    let (mut read, output) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&input, true).expect("it does not wait");
+    rustix::io::ioctl_fionbio(&output, true).expect("it does not wait");
+    let mut child = command.stdin(input).stdout(output).stderr(Stdio::null()).spawn().expect("chiton");
+    drop(command);
+    std::thread::sleep(Duration::from_millis(500));
+    std::io::Write::write_all(&mut keys, b"typed late\n").expect("input");
+    drop(keys);
+    // The pipe is full by then.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut all = String::new();
+    std::io::Read::read_to_string(&mut read, &mut all).expect("output");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    assert!(all.starts_with("typed late\n") && all.ends_with("and 19999\n"), "{} bytes", all.len());
+    assert_eq!(all.lines().count(), 20_001);
+}

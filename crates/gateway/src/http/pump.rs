@@ -135,4 +135,17 @@ mod tests {
             assert_eq!((ended.unwrap_err().kind(), passed), (io::ErrorKind::InvalidData, Vec::new()));
         }
     }
+
+    /// The supervisor would keep the terminal of a program open for a user who only seems to be there.
+    #[tokio::test]
+    async fn a_session_ends_with_its_user() {
+        let (user, client) = tokio::io::duplex(64);
+        let (link, mut sandbox) = tokio::io::duplex(64);
+        drop(user);
+        tokio::time::timeout(std::time::Duration::from_secs(5), pump(client, Box::pin(link), None))
+            .await
+            .unwrap();
+        assert_eq!(sandbox.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(sandbox.write_all(b"x").await.is_err(), "nobody hears the program either");
+    }
 }

@@ -1,10 +1,19 @@
 //! From create to remove.
 
-use chiton_api::frame::{SessionKind, parse_session_header};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::Duration;
 
-use super::world::{Served, World, session, until};
+use chiton_api::{
+    frame::{SessionKind, parse_session_header},
+    name::SandboxId,
+};
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+use super::world::{Served, World, ask_for_session, session, until};
 
 #[test]
 fn a_detached_life() {
@@ -241,4 +250,67 @@ fn logs_are_followed_to_the_end() {
         follow.await.unwrap()
     });
     assert!(following.ends_with("one, two"), "{following}");
+}
+
+/// Another process has the database for longer than is waited for, as if the disk were full.
+#[test]
+fn an_end_that_is_not_taken_now_is_written_down_later() {
+    let world = World::new();
+    let served = world.serve();
+    for (remove, found) in [(false, 200), (true, 404)] {
+        served.must("POST", "/v1/sandboxes", world.create(json!({"name": "demo", "remove": remove})));
+        served.run(async {
+            let mut other =
+                sqlx::SqliteConnection::connect(world.paths.database().to_str().unwrap()).await.unwrap();
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+            world.fake.only(|running| running.exit(3));
+            // One try takes five.
+            sleep(Duration::from_secs(6)).await;
+            sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        });
+        let waited = served.must("GET", "/v1/sandboxes/demo/wait", Value::Null);
+        assert_eq!(waited["exit_code"], 3);
+        until(|| served.ask("GET", "/v1/sandboxes/demo", Value::Null).0 == found);
+        if !remove {
+            served.must("POST", "/v1/sandboxes/demo/start", json!({}));
+            served.must("POST", "/v1/sandboxes/demo/stop", json!({"grace_ms": 100}));
+            served.must("DELETE", "/v1/sandboxes/demo", Value::Null);
+        }
+    }
+}
+
+#[test]
+fn what_begins_for_a_user_who_has_left_is_stopped() {
+    let world = World::new();
+    let served = world.serve();
+    served.must("POST", "/v1/sandboxes", world.create(json!({"name": "old"})));
+    served.must("POST", "/v1/sandboxes/old/stop", json!({"grace_ms": 100}));
+    let attached = json!({"attach": true});
+    for (target, name) in [("/v1/sandboxes", "new"), ("/v1/sandboxes/old/start", "old")] {
+        let body = match name {
+            "new" => world.create(json!({"name": name, "session": attached})),
+            _ => json!({"session": attached}),
+        };
+        world.fake.host().hang_at = Some("start");
+        let begun = world.fake.host().calls.iter().filter(|call| **call == "start").count();
+        let asked = served.run(ask_for_session(&served.socket, target, body));
+        until(|| world.fake.host().calls.iter().filter(|call| **call == "start").count() > begun);
+        drop(asked);
+        served.run(async { sleep(Duration::from_millis(50)).await });
+        world.fake.host().hang_at = None;
+        served.until_state(name, "stopped");
+    }
+}
+
+#[test]
+fn a_task_that_ends_takes_no_other_of_the_same_sandbox_away() {
+    let world = World::new();
+    let served = world.serve();
+    let made = served.must("POST", "/v1/sandboxes", world.create(json!({"name": "demo"})));
+    let id = SandboxId::try_from(made["id"].as_str().unwrap().to_owned()).unwrap();
+    let first = served.gateway.live(&id).unwrap();
+    served.must("POST", "/v1/sandboxes/demo/stop", json!({"grace_ms": 100}));
+    served.must("POST", "/v1/sandboxes/demo/start", json!({}));
+    served.gateway.clear_live(&id, &first);
+    served.must("POST", "/v1/sandboxes/demo/stop", json!({"grace_ms": 100}));
 }

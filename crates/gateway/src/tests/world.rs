@@ -185,6 +185,16 @@ pub(crate) async fn raw(socket: &PathBuf, bytes: &[u8]) -> String {
 
 /// A request for a session; the head of the answer, and the connection.
 pub(crate) async fn session(socket: &PathBuf, target: &str, body: Value) -> (String, BufReader<UnixStream>) {
+    let mut stream = ask_for_session(socket, target, body).await;
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut answer).await.unwrap(), 0, "{answer}");
+    }
+    (answer, stream)
+}
+
+/// The same, before there is an answer.
+pub(crate) async fn ask_for_session(socket: &PathBuf, target: &str, body: Value) -> BufReader<UnixStream> {
     let body = body.to_string();
     let head = format!(
         "POST {target} HTTP/1.1\r\nhost: chiton\r\nconnection: Upgrade\r\nupgrade: chiton-session\r\n\
@@ -193,9 +203,5 @@ pub(crate) async fn session(socket: &PathBuf, target: &str, body: Value) -> (Str
     );
     let mut stream = BufReader::new(UnixStream::connect(socket).await.unwrap());
     stream.write_all((head + &body).as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    while !answer.ends_with("\r\n\r\n") {
-        assert_ne!(stream.read_line(&mut answer).await.unwrap(), 0, "{answer}");
-    }
-    (answer, stream)
+    stream
 }
