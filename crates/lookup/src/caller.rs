@@ -96,10 +96,25 @@ impl Caller<'_> {
             if threads.len() >= MOST_KEPT {
                 threads.clear();
             }
-            let opened = Rc::new(memory::open_thread(self.thread)?);
-            threads.insert(self.thread, Rc::clone(&opened));
-            Ok(opened)
+            match memory::open_thread(self.thread) {
+                // Not kept: it goes on being its process's when the thread's number is another one's.
+                Err(Errno::INVAL) => self.of_its_leader().map(Rc::new),
+                opened => {
+                    let opened = Rc::new(opened?);
+                    threads.insert(self.thread, Rc::clone(&opened));
+                    Ok(opened)
+                }
+            }
         })
+    }
+
+    /// A descriptor of the thread's process, which has the same descriptors. What kernels before 6.9 have.
+    fn of_its_leader(&self) -> Result<OwnedFd> {
+        let leader = self.status()?.process()?;
+        match memory::with_ptrace(|| memory::share_descriptors(self.thread, leader))? {
+            true => memory::open_thread(leader),
+            false => Err(Errno::INVAL),
+        }
     }
 
     pub(crate) fn working_directory(&self) -> Result<OwnedFd> {

@@ -27,8 +27,9 @@ use rustix::{
 
 pub(crate) use file::{Executables, leads_to};
 use file::{Seen, fixed_at, judge};
+use holders::Socket;
 
-use crate::{calls::interpreter, images::Started, object::Stat, request::Request, shared::Shared};
+use crate::{calls::interpreter, images::Started, request::Request, shared::Shared};
 
 /// Connections that nobody asked about are kept up to this number, the newest ones.
 const MOST: usize = 16 << 10;
@@ -60,8 +61,7 @@ pub struct Owner {
 
 /// A connection that was asked for.
 struct Connected {
-    /// The socket's inode.
-    socket: u64,
+    socket: Socket,
     executable: Seen,
     started: Option<Started>,
 }
@@ -122,7 +122,7 @@ fn is_stream_of_the_internet(socket: &OwnedFd) -> bool {
 /// a start ends every other thread of the process, and with it the wait.
 fn connected(request: &Request<'_>, socket: &OwnedFd) -> Result<Connected> {
     let executable = Seen::of(&request.shared.judge.own, &request.caller.proc("exe", OFlags::PATH)?)?;
-    let socket = Stat::of(socket)?.identity().number;
+    let socket = Socket::of(socket)?;
     let started = request.shared.images.of(&request.caller);
     request.confirm()?;
     Ok(Connected { socket, executable, started })
@@ -163,7 +163,7 @@ mod tests {
     fn connected(number: u64) -> Connected {
         let identity = Identity { device: 1, number };
         let executable = Seen { path: "/usr/bin/curl".into(), identity, changed: (0, 0) };
-        Connected { socket: number, executable, started: None }
+        Connected { socket: Socket { inode: number, mount: 0 }, executable, started: None }
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         }
         table.set(0, Some(connected(7)));
         assert_eq!(table.by_cookie.len(), MOST);
-        assert_eq!(table.by_cookie[&0].1.socket, 7);
+        assert_eq!(table.by_cookie[&0].1.socket.inode, 7);
         table.set(MOST as u64, Some(connected(1)));
         assert!(!table.by_cookie.contains_key(&1), "the oldest is the second by now");
         assert!(table.by_cookie.contains_key(&0));

@@ -94,7 +94,7 @@ impl Waits {
             listener: Arc::clone(request.listener),
             id,
             thread: request.note.thread,
-            pidfd: Arc::new(memory::open_thread(request.note.thread)?),
+            pidfd: Arc::new(held(&request.caller)?),
             fifo,
         };
         {
@@ -151,6 +151,15 @@ impl Waits {
     pub(crate) fn close(&self) {
         self.table().closed = true;
         self.wake();
+    }
+}
+
+/// What becomes readable when a caller dies; on kernels before 6.9 for some when its process does, and what is seen of
+/// it before is seen at the next tick.
+fn held(caller: &Caller<'_>) -> Result<OwnedFd> {
+    match memory::open_thread(caller.thread) {
+        Err(Errno::INVAL) => memory::open_thread(caller.status()?.process()?),
+        other => other,
     }
 }
 

@@ -74,3 +74,49 @@ fn what_is_not_there_yet_is_refused_by_name() {
     let copied = chiton.run(&["cp", "a", "box:/b"]).expect_status(1);
     assert!(copied.stderr.contains("`chiton cp` is not supported yet"), "{copied:?}");
 }
+
+#[test]
+fn one_session_signals_what_another_started() {
+    let chiton = Chiton::new(As::User);
+    detached(&chiton, "box", "trap 'echo told' USR1; echo $$; while :; do sleep 0.05; done");
+    let server = "sleep 600 >/dev/null 2>&1 & echo $!";
+    let server = chiton.run(&["exec", "box", "sh", "-c", server]).expect_success().stdout;
+    let kill = format!("kill {}", server.trim());
+    let _ = chiton.run(&["exec", "box", "sh", "-c", &kill]).expect_success();
+    let gone = format!("while kill -0 {} 2>/dev/null; do sleep 0.05; done", server.trim());
+    let _ = chiton.run(&["exec", "box", "timeout", "20", "sh", "-c", &gone]).expect_success();
+    let own = chiton.run(&["logs", "box"]).stdout;
+    let _ = chiton.run(&["exec", "box", "kill", "-USR1", own.trim()]).expect_success();
+    assert!(chiton_testkit::soon(std::time::Duration::from_secs(20), || {
+        chiton.run(&["logs", "box"]).stdout.ends_with("told\n")
+    }));
+    // Ours takes none.
+    let _ = chiton.run(&["exec", "box", "sh", "-c", "for s in KILL TERM INT CHLD; do kill -$s 1; done"]);
+    assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
+}
+
+/// As Codex does to itself before all else.
+#[test]
+fn a_program_that_hides_from_its_own_user_finds_itself() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let script = r#"
+import ctypes, os
+own = os.path.realpath("/proc/self/exe")
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+assert os.readlink("/proc/self/exe") == own and os.readlink(f"/proc/{os.getpid()}/exe") == own
+assert open("/proc/self/exe", "rb").read(4) == b"\x7fELF" and os.stat("/proc/self/exe").st_size > 0
+assert os.readlink("/proc/self/cwd") == "/workspace" and os.listdir("/proc/self/cwd") == os.listdir(".")
+pid = os.fork()
+if pid == 0:
+    parent = os.getppid()
+    for name in "exe", "cwd", "root", "environ", "mem":
+        try: os.open(f"/proc/{parent}/{name}", os.O_RDONLY); print("another's", name)
+        except OSError: pass
+    os._exit(0)
+os.waitpid(pid, 0)
+print("found")
+"#;
+    let outcome = chiton.sandboxed(&policy, &["/usr/bin/python3", "-c", script]);
+    assert_eq!(outcome.stdout, "found\n", "{outcome:?}");
+}

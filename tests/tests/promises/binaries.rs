@@ -246,6 +246,22 @@ os._exit(0)
     assert_eq!(shared("/usr/bin/python3", script), "passed");
 }
 
+/// As Codex and ssh-agent do.
+#[test]
+fn who_hides_from_its_own_user_holds_what_it_holds_and_nothing_else() {
+    let hidden = r#"
+import signal, subprocess
+HIDDEN = 'syscall(157, 4, 0, 0, 0, 0); $| = 1; print "hidden\n"; sleep 60'
+def hidden(holding):
+    given = [holding.fileno()] if holding else []
+    p = subprocess.Popen(["/usr/bin/perl", "-e", HIDDEN], stdout=subprocess.PIPE, pass_fds=given)
+    p.stdout.readline()
+"#;
+    let asks = |how: &str| shared("/usr/bin/python3", &format!("{hidden}{how}\nos._exit(0)\n"));
+    assert_eq!(asks("hidden(None); ask(connected())"), "passed");
+    assert_eq!(asks("s = connected(); hidden(s); ask(s)"), "refused");
+}
+
 #[test]
 fn a_connection_passed_over_a_socket_is_no_longer_its_makers() {
     let script = r#"

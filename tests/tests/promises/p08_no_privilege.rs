@@ -148,3 +148,27 @@ fn supervisors_above(arguments: &str) -> Vec<(u32, u32)> {
         .map(|(uid, pid, ..)| (*uid, *pid))
         .collect()
 }
+
+/// The supervisor's inner half has the agent's user, and no limit of the kernel's on who sets its limits.
+#[test]
+fn the_first_process_keeps_its_limits_and_takes_no_signal() {
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        let script = r#"
+import os, resource, signal
+for name in "FSIZE", "NOFILE", "AS", "CPU", "STACK":
+    limit = getattr(resource, "RLIMIT_" + name)
+    before = resource.prlimit(1, limit)
+    try: resource.prlimit(1, limit, (0, before[1])); print(name, "set")
+    except PermissionError: pass
+    if resource.prlimit(1, limit) != before: print(name, "changed")
+resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)); resource.prlimit(os.getpid(), resource.RLIMIT_CORE, (0, 0))
+for number in range(1, 65):
+    try: os.kill(1, number)
+    except OSError: pass
+print("still here")
+"#;
+        let outcome = python(&chiton, script);
+        assert_eq!((outcome.stdout.as_str(), outcome.status), ("still here\n", 0), "{outcome:?}");
+    }
+}

@@ -63,7 +63,9 @@ impl Ruleset {
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(abi))?;
         if abi >= ABI::V6 {
-            handled = handled.scope(Scope::from_all(abi))?;
+            // Not of signals: each program is a domain of its own, and two sessions of one sandbox could not signal each
+            // other's. The pid namespace holds them all, and its first process, ours, takes none of theirs.
+            handled = handled.scope(Scope::AbstractUnixSocket)?;
         }
         let mut created = handled.create()?;
         for (path, right) in &plan.rules {

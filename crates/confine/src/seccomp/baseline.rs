@@ -20,6 +20,7 @@ const CONDITIONS: &[(c_long, Condition)] = &[
     (libc::SYS_socketpair, Condition::OrdinarySocketPair),
     (libc::SYS_personality, Condition::HarmlessPersonality),
     (libc::SYS_prctl, Condition::LayoutStays),
+    (libc::SYS_prlimit64, Condition::FirstProcessStays),
     (libc::SYS_open, Condition::OpenWithoutSetId { flags: 1, mode: 2 }),
     (libc::SYS_openat, Condition::OpenWithoutSetId { flags: 2, mode: 3 }),
     (libc::SYS_creat, Condition::NotifyWithoutSetId { mode: 1 }),

@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_processs_limits_can_be_asked_for_alone() {
+        let limits = |process, new| judge(libc::SYS_prlimit64, [process, 7, new, 0, 0, 0]);
+        assert_eq!((limits(0, 0x7fff_0000_0000), limits(2, 8), limits(1, 0)), (ALLOW, ALLOW, ALLOW));
+        for new in [8, 0x7fff_0000_0000] {
+            assert_eq!(limits(1, new), EPERM);
+            assert_eq!(limits(1 | 1 << 32, new), EPERM);
+        }
+    }
+
+    #[test]
     fn sockets_are_ordinary_or_refused() {
         let socket = |family, kind, protocol| judge(libc::SYS_socket, [family, kind, protocol, 0, 0, 0]);
         let cloexec = 0x80000;

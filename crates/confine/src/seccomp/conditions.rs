@@ -27,6 +27,8 @@ pub enum Condition {
     /// `prctl`: refused where a process would say something else of its memory's layout: where the stack begins
     /// tells whether a program that was let start runs.
     LayoutStays,
+    /// `prlimit64`: refused where it would change a limit of the sandbox's first process, which has the caller's user.
+    FirstProcessStays,
     /// `open`: asked about, refused where it would make a file with set-id bits.
     OpenWithoutSetId {
         /// Which argument holds the flags.
@@ -71,6 +73,8 @@ const CLONE_RANGES: &[u32] = &[0x4004_9409, 0x4020_940D, 0xC018_9436];
 /// PER_LINUX, PER_LINUX32 and both without randomised addresses; the last only asks.
 const PERSONALITIES: &[u32] = &[0, 8, 0x0002_0000, 0x0002_0008, 0x0004_0000, 0xFFFF_FFFF];
 const PR_SET_MM: u32 = 35;
+/// The number of the first process of a pid namespace; nobody inside can make another one.
+const FIRST: u32 = 1;
 /// O_CREAT and the bit of O_TMPFILE that is not O_DIRECTORY.
 const CREATING: u32 = 0o100 | 0o20_000_000;
 const STREAMS: &[u32] = &[1, 5];
@@ -99,6 +103,19 @@ impl Condition {
                 code.extend(bpf::any_of(&[PR_SET_MM], EPERM, ALLOW));
                 code
             }
+            Self::FirstProcessStays => vec![
+                bpf::load_low(0),
+                bpf::jump_equal(FIRST, 1, 0),
+                bpf::ret(ALLOW),
+                // Asking gives no new limit.
+                bpf::load_low(2),
+                bpf::jump_equal(0, 1, 0),
+                bpf::ret(EPERM),
+                bpf::load_high(2),
+                bpf::jump_equal(0, 0, 1),
+                bpf::ret(ALLOW),
+                bpf::ret(EPERM),
+            ],
             Self::OpenWithoutSetId { flags, mode } => {
                 let mut code = vec![bpf::load_low(flags), bpf::jump_set(CREATING, 1, 0), bpf::ret(NOTIFY)];
                 code.extend(mode_bits(mode, SET_ID, NOTIFY));

@@ -75,7 +75,10 @@ pub(crate) fn readlink(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
     }
     let text = match resolve::own_link(request, &object.path, &object.stat)? {
         Some(text) => text,
-        None => rustix::fs::readlinkat(&object.fd, c"", Vec::with_capacity(256))?.into_bytes(),
+        None => {
+            let read = || rustix::fs::readlinkat(&object.fd, c"", Vec::with_capacity(256));
+            resolve::look(request, &object.path, read)?.into_bytes()
+        }
     };
     let shown = text.get(..size.min(text.len())).unwrap_or_default();
     request.write(request.word(shape.rest), shown)?;

@@ -3,10 +3,16 @@
 //! Only what threads hold is seen: a socket on its way between two processes is nobody's for that moment. Threads of one
 //! process may have tables of their own, so all are looked at.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use chiton_sys::{Errno, Result, memory};
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, Dir, Mode, OFlags, StatxFlags},
+    path::Arg,
+};
 
 use crate::{
     caller::stat_field,
@@ -15,10 +21,25 @@ use crate::{
     shared::Shared,
 };
 
+/// A socket, as `/proc` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) inode: u64,
+    /// Where all sockets are, which nobody sees.
+    pub(super) mount: u64,
+}
+
+impl Socket {
+    pub(super) fn of(socket: impl AsFd) -> Result<Self> {
+        let found =
+            rustix::fs::statx(socket, c"", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::MNT_ID)?;
+        Ok(Self { inode: found.stx_ino, mount: found.stx_mnt_id })
+    }
+}
+
 /// The processes inside that have this socket, by their numbers there; none where nobody has it, where one of them runs
 /// another executable, or cannot be looked at.
-pub(super) fn which_run(shared: &Shared, socket: u64, executable: Identity) -> Option<Vec<u32>> {
-    let name = format!("socket:[{socket}]");
+pub(super) fn which_run(shared: &Shared, socket: Socket, executable: Identity) -> Option<Vec<u32>> {
     let proc = directory(&shared.judge.root, "proc").ok()?;
     let mut holders = Vec::new();
     for process in numbers(&proc).ok()? {
@@ -26,7 +47,7 @@ pub(super) fn which_run(shared: &Shared, socket: u64, executable: Identity) -> O
         if shared.judge.supervisor == Some(process) {
             continue;
         }
-        match what_holds(&proc, process, name.as_bytes()) {
+        match what_holds(&proc, process, socket) {
             Ok(Some(runs)) if runs == executable => holders.push(process),
             Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
             Ok(Some(_)) | Err(_) => return None,
@@ -36,12 +57,14 @@ pub(super) fn which_run(shared: &Shared, socket: u64, executable: Identity) -> O
 }
 
 /// What a process runs, where one of its threads has the socket.
-fn what_holds(proc: &OwnedFd, process: u32, socket: &[u8]) -> Result<Option<Identity>> {
+fn what_holds(proc: &OwnedFd, process: u32, socket: Socket) -> Result<Option<Identity>> {
     let threads = directory(proc, &format!("{process}/task"))?;
     for thread in numbers(&threads)? {
         // What a process runs whose first thread has ended can be read from the others alone.
         let runs = holds(&threads, thread, socket).and_then(|holds| match holds {
-            true => Ok(Some(Stat::of(open(&threads, &format!("{thread}/exe"))?)?.identity())),
+            true => {
+                Ok(Some(Stat::of(openat(&threads, &*format!("{thread}/exe"), OFlags::PATH)?)?.identity()))
+            }
             false => Ok(None),
         });
         match runs {
@@ -70,14 +93,12 @@ fn is_ending(threads: &OwnedFd, thread: u32) -> bool {
     }
 }
 
-fn open(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    memory::with_ptrace(|| rustix::fs::openat(at, path, flags, Mode::empty()))
+fn openat(at: &OwnedFd, path: impl Arg + Copy, how: OFlags) -> Result<OwnedFd> {
+    memory::with_ptrace(|| rustix::fs::openat(at, path, how | OFlags::CLOEXEC, Mode::empty()))
 }
 
 fn directory(at: &OwnedFd, path: &str) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    memory::with_ptrace(|| rustix::fs::openat(at, path, flags, Mode::empty()))
+    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
 /// The names in a folder that are numbers.
@@ -89,22 +110,45 @@ fn numbers(folder: &OwnedFd) -> Result<Vec<u32>> {
     Ok(numbers)
 }
 
-fn holds(threads: &OwnedFd, thread: u32, socket: &[u8]) -> Result<bool> {
-    let fds = directory(threads, &format!("{thread}/fd"))?;
-    for entry in memory::with_ptrace(|| Dir::read_from(&fds))? {
+fn holds(threads: &OwnedFd, thread: u32, socket: Socket) -> Result<bool> {
+    let held = match directory(threads, &format!("{thread}/fd")) {
+        // The folder of a process that hides from its own user is root's. What it shows is told elsewhere too, to who
+        // may trace the process.
+        Err(Errno::ACCESS) if !is_ending(threads, thread) => {
+            let told = directory(threads, &format!("{thread}/fdinfo"))?;
+            return any(&told, |number| {
+                let info = openat(&told, number, OFlags::RDONLY).and_then(read_all)?;
+                let field = |name| field(&info, name).ok_or(Errno::ACCESS);
+                Ok(field("ino")? == socket.inode && field("mnt_id")? == socket.mount)
+            });
+        }
+        held => held?,
+    };
+    let name = format!("socket:[{}]", socket.inode);
+    any(&held, |number| {
+        let target = memory::with_ptrace(|| rustix::fs::readlinkat(&held, number, Vec::with_capacity(64)));
+        Ok(target?.as_bytes() == name.as_bytes())
+    })
+}
+
+/// Whether it is so for one of a thread's descriptors. What is closed meanwhile is not looked at.
+fn any(descriptors: &OwnedFd, is_so: impl Fn(&CStr) -> Result<bool>) -> Result<bool> {
+    for entry in memory::with_ptrace(|| Dir::read_from(descriptors))? {
         let entry = entry?;
-        let number = entry.file_name();
-        if number.to_bytes().first() == Some(&b'.') {
+        if entry.file_name().to_bytes().first() == Some(&b'.') {
             continue;
         }
-        let target =
-            memory::with_ptrace(|| rustix::fs::readlinkat(fds.as_fd(), number, Vec::with_capacity(64)));
-        match target {
-            Ok(target) if target.as_bytes() == socket => return Ok(true),
-            // Closed meanwhile.
-            Ok(_) | Err(Errno::NOENT) => {}
+        match is_so(entry.file_name()) {
+            Ok(true) => return Ok(true),
+            Ok(false) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(false)
+}
+
+/// A number that a file of `fdinfo` tells (`proc_pid_fdinfo(5)`).
+fn field(info: &[u8], name: &str) -> Option<u64> {
+    let lines = std::str::from_utf8(info).ok()?.lines();
+    lines.filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name)?.1.trim().parse().ok()
 }

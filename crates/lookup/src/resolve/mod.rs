@@ -19,7 +19,7 @@ use std::{
 use chiton_sys::{Errno, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-pub(crate) use proc::own_link;
+pub(crate) use proc::{look, own_link};
 
 use crate::{
     judge::path_of,

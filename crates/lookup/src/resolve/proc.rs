@@ -1,8 +1,8 @@
 //! `/proc` as the caller sees it: its own entry under `self`, and the links that lead to objects.
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
-use chiton_sys::Result;
+use chiton_sys::{Errno, Result, memory};
 
 use crate::{object::Stat, request::Request};
 
@@ -47,4 +47,23 @@ pub(crate) fn own_link(request: &Request<'_>, path: &Path, stat: &Stat) -> Resul
     };
     request.confirm()?;
     Ok(Some(text.into_bytes()))
+}
+
+/// Looks at a link of `/proc` that leads to an object. The kernel lets a process that hides from its own user look at its
+/// own, and we are another one.
+pub(crate) fn look<T>(request: &Request<'_>, path: &Path, look: impl Fn() -> Result<T>) -> Result<T> {
+    match look() {
+        Err(Errno::ACCESS | Errno::PERM) if is_own(request, path)? => memory::with_ptrace(look),
+        other => other,
+    }
+}
+
+/// Whether this path is one of the caller's own links. Not of its descriptors: their folder is closed to us.
+fn is_own(request: &Request<'_>, path: &Path) -> Result<bool> {
+    let Some(name @ (b"exe" | b"cwd" | b"root")) = path.file_name().map(|name| name.as_bytes()) else {
+        return Ok(false);
+    };
+    let (process, _) = request.caller.status()?.inside()?;
+    request.confirm()?;
+    Ok(path == Path::new("/proc").join(process.to_string()).join(OsStr::from_bytes(name)))
 }

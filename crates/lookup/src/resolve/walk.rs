@@ -184,7 +184,9 @@ impl Walk<'_> {
         }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let name = terminated(&component.name)?;
-        let fd = rustix::fs::openat(&self.fd, name.as_c_str(), flags, Mode::empty())?;
+        let link = self.path.join(OsStr::from_bytes(&component.name));
+        let open = || rustix::fs::openat(&self.fd, name.as_c_str(), flags, Mode::empty());
+        let fd = proc::look(self.request, &link, open)?;
         let shared = self.request.shared;
         let path = path_of(&shared.judge.own, &fd)?;
         let stat = Stat::of(&fd)?;

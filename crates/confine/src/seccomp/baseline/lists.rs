@@ -199,7 +199,6 @@ pub(super) const ALLOW: &[c_long] = &[
     libc::SYS_pwritev,
     libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_recvmmsg,
-    libc::SYS_prlimit64,
     libc::SYS_syncfs,
     libc::SYS_sendmmsg,
     libc::SYS_getcpu,
