@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -25,9 +28,21 @@ const BEGINNING: Duration = Duration::from_millis(15);
 /// By then who waited for the end of a sandbox that is gone has been told.
 const ENDING: Duration = Duration::from_millis(2);
 
+/// What a proxy reads of its host as it starts, and never again.
+const READ: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// Which files these were then: inode, length and time of the last change, where they are there.
+type Versions = [Option<(u64, u64, i64, i64)>; 2];
+
+fn versions() -> Versions {
+    let version = |found: fs::Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
+    READ.map(|path| fs::metadata(path).map(version).ok())
+}
+
 /// A proxy that waits for its sandbox.
 #[derive(Debug)]
 pub(crate) struct Spare {
+    read: Versions,
     id: ProcessId,
     held: Held,
     /// Its socket, which moves to the sandbox's folder.
@@ -154,11 +169,12 @@ impl Proxies {
             (next.spare.take(), next.name())
         };
         match waiting {
-            Some(spare) if !spare.held.has_ended() => Ok(spare),
+            Some(spare) if spare.serves(&versions()) => Ok(spare),
             // Its own, not the next spare: that one another start may take.
             None => self.start(&name),
-            Some(dead) => {
-                let _ = dead.folder.remove();
+            Some(other) => {
+                let _ = other.held.kill();
+                let _ = other.folder.remove();
                 self.start(&name)
             }
         }
@@ -186,14 +202,14 @@ impl Proxies {
     }
 
     fn start(&self, name: &str) -> io::Result<Spare> {
-        let folder = Folder::at(self.spares.join(name));
+        let (read, folder) = (versions(), Folder::at(self.spares.join(name)));
         folder.make()?;
         let listener = folder.listen(PROXY)?;
         let (gateway, waits) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let (id, held) = process::start(&self.executable, c"proxy", &[listener.as_fd(), waits.as_fd()])?;
         folder.write_spare_record(id)?;
-        Ok(Spare { id, held, folder, gateway })
+        Ok(Spare { read, id, held, folder, gateway })
     }
 }
 
@@ -206,6 +222,12 @@ impl Waiting {
 }
 
 impl Spare {
+    /// Whether it still runs, and has read its host's names as they are now: the machine may be in another network than
+    /// when it was started.
+    fn serves(&self, now: &Versions) -> bool {
+        self.read == *now && !self.held.has_ended()
+    }
+
     /// Which process it is.
     pub(crate) fn id(&self) -> ProcessId {
         self.id
@@ -290,5 +312,29 @@ mod tests {
         assert!(ids.iter().enumerate().all(|(at, id)| !ids.iter().take(at).any(|other| other == id)));
         proxies.close();
         assert_eq!(proxies.take().unwrap_err().kind(), io::ErrorKind::NotConnected);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_read_other_names_is_not_taken() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let runtime = tempfile::tempdir().unwrap();
+        let program = runtime.path().join("program");
+        fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let proxies = Proxies::new(&program, &runtime.path().join("run"));
+        proxies.refill().unwrap();
+        let waits = proxies.next.lock().unwrap().spare.as_ref().unwrap().id();
+        let taken = proxies.take().unwrap();
+        assert_eq!(taken.id(), waits);
+        let mut old = taken;
+        old.read = [None, None];
+        proxies.next.lock().unwrap().spare = Some(old);
+        let taken = proxies.take().unwrap();
+        assert_ne!(taken.id(), waits);
+        let has_ended = || waits.hold().is_none_or(|held| held.has_ended());
+        while !has_ended() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let _ = taken.held.kill();
     }
 }

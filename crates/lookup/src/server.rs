@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -171,6 +171,7 @@ impl Server {
         let pool = Arc::new(Pool {
             shared: Arc::clone(&self.shared),
             listener: Arc::new(listener),
+            turn: (!notify::receive_tells_the_end()).then(Mutex::default),
             filters: OnceLock::new(),
             idle: AtomicUsize::new(0),
             total: AtomicUsize::new(0),
@@ -200,6 +201,8 @@ impl Drop for Server {
 struct Pool {
     shared: Arc<Shared>,
     listener: Arc<OwnedFd>,
+    /// Taken by the worker that waits for a call, on kernels that would leave others waiting for ever.
+    turn: Option<Mutex<()>>,
     /// How many filters a program here has that set itself none. The first call is still our own, which starts the
     /// agent's program.
     filters: OnceLock<Option<u32>>,
@@ -256,7 +259,13 @@ impl Pool {
     }
 
     fn next(&self) -> chiton_sys::Result<notify::Notification> {
-        notify::receive(&self.listener)
+        let Some(turn) = &self.turn else { return notify::receive(&self.listener) };
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // There is a call, which nobody else takes, or the end.
+        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        rustix::event::poll(&mut fds, None)?;
+        let is_there = fds.iter().any(|fd| fd.revents().contains(PollFlags::IN));
+        if is_there { notify::receive(&self.listener) } else { Err(Errno::NOENT) }
     }
 
     /// Whether every process of the filter is gone.

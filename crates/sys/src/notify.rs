@@ -52,6 +52,15 @@ pub fn receive(listener: impl AsFd) -> Result<Notification> {
     })
 }
 
+/// Whether [`receive`] tells the end of the filter's last process to who waits in it. Before Linux 6.11 only `poll` does.
+#[must_use]
+pub fn receive_tells_the_end() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_str().unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0_u32));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(11))
+}
+
 /// Answers a call. `ENOENT`: it waits no more.
 pub fn answer(listener: impl AsFd, id: u64, answer: Answer) -> Result<()> {
     let (val, error, flags) = match answer {

@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// The pids in the sandbox's record, outer supervisor first.
-fn recorded(sandbox: &Sandbox) -> Vec<i32> {
+pub(crate) fn recorded(sandbox: &Sandbox) -> Vec<i32> {
     let text = std::fs::read(runtime_folder(sandbox).join("record.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
     ["supervisor", "proxy"].iter().map(|role| record[role]["pid"].as_i64().unwrap() as i32).collect()

@@ -13,6 +13,7 @@ mod bench;
 mod crowd;
 mod death;
 mod groups;
+mod threads;
 
 use std::{
     os::unix::process::CommandExt,
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     match role.as_str() {
         "supervisor" => return chiton_supervisor::run(),
         "proxy" => return chiton_driver_host::stand_in::be_proxy(),
+        "threads" => return threads::be_threads(),
         _ => {}
     }
     let passed = run(&role);
@@ -55,7 +57,7 @@ fn run(filter: &str) -> bool {
     for case in chiton_driver::conformance::cases() {
         check(case.name, &|| runtime.block_on((case.run)(&bench::Native)));
     }
-    for (name, test) in crowd::TESTS.iter().chain(death::TESTS).chain(groups::TESTS) {
+    for (name, test) in crowd::TESTS.iter().chain(death::TESTS).chain(groups::TESTS).chain(threads::TESTS) {
         check(name, &|| test(&runtime));
     }
     failed == 0
