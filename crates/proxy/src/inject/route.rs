@@ -133,7 +133,12 @@ pub(crate) async fn read_whole(
     }
     let room = room_for(&body).await;
     match Limited::new(body, limits::MODEL_CALL).collect().await {
-        Ok(whole) => Ok((whole.to_bytes(), room)),
+        Ok(whole) => {
+            let whole = whole.to_bytes();
+            // Where no length was told there was room for the longest, which others wait for.
+            let room = room.and_then(|mut room| room.split(whole.len() >> 10));
+            Ok((whole, room))
+        }
         Err(error) if error.is::<LengthLimitError>() => {
             let said = "a body that is read before it is sent is over 32 MiB";
             Err(denied(permit, Reason::LimitExceeded, said))
