@@ -12,13 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Before, Cleaning, Prepared, Refusal, ask_for_readable, aws, denied, translate, unavailable};
-use crate::{
-    judge::SentTarget,
-    limits,
-    message::RequestBody,
-    revision::{Redactors, Revision},
-    spend::Call,
-};
+use crate::{judge::SentTarget, limits, message::RequestBody, revision::Revision, spend::Call};
 
 pub(super) async fn prepare(
     Before { events, spend }: Before<'_>,
@@ -65,7 +59,7 @@ pub(super) async fn prepare(
     ask_for_readable(&mut prepared.headers, false);
     let dialect = Some(facts.dialect);
     let usage_added = usage_added && translation.is_none();
-    prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added, translation });
+    prepared.cleaning = Some(Cleaning { dialect, usage_added, translation, ..Cleaning::NONE });
     Ok(())
 }
 
