@@ -36,16 +36,34 @@ pub struct IncomingRequest<'a> {
     pub method: &'a [u8],
     /// The request target: path and query, or an absolute form.
     pub target: &'a [u8],
-    /// Whether one of [`METHOD_OVERRIDES`] is among the headers.
+    /// Whether a header [asks for another method](asks_for_another_method).
     pub method_override: bool,
-    /// Whether the body's end is told in two ways: `Content-Length` and `Transfer-Encoding`, or either twice.
+    /// Whether the body's end is told in two ways: `Content-Length` and `Transfer-Encoding`, either twice, or a name that
+    /// [may be read as one](may_be_read_as_framing).
     pub framing_conflict: bool,
     /// The executable of the socket's owner, where it could be told for certain.
     pub binary: Option<&'a Binary>,
 }
 
-/// The headers that ask a server to read another method, in lower case.
-pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+/// Whether a header's name, in lower case, asks a server to read another method.
+#[must_use]
+pub fn asks_for_another_method(name: &str) -> bool {
+    const NAMES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+    NAMES.iter().any(|known| may_be_read_as(name, known))
+}
+
+/// Whether a header's name, in lower case, says where a body ends to some servers and not to others.
+#[must_use]
+pub fn may_be_read_as_framing(name: &str) -> bool {
+    const NAMES: [&str; 2] = ["content-length", "transfer-encoding"];
+    !NAMES.contains(&name) && NAMES.iter().any(|known| may_be_read_as(name, known))
+}
+
+/// CGI, and what took its names (PHP, Rack, WSGI), puts `_` for what is no letter or digit: `-`, and another byte too.
+fn may_be_read_as(name: &str, known: &str) -> bool {
+    let alike = |(byte, known): (u8, u8)| byte == known || known == b'-' && !byte.is_ascii_alphanumeric();
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(alike)
+}
 
 /// A request in its one canonical form. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +140,7 @@ pub enum Ambiguity {
     #[error("there is an encoded slash in its path, and not every rule that matches has `encoded_slash`")]
     EncodedSlash,
     /// The end of its body is told in two ways.
-    #[error("`Content-Length` and `Transfer-Encoding` do not agree on where its body ends")]
+    #[error("servers could read differently where its body ends")]
     Framing,
     /// A method override without a rule for any method.
     #[error("a header asks for another method, and the rule does not have `methods: [\"*\"]`")]

@@ -33,7 +33,10 @@ mod together;
 mod unsupported;
 
 pub use binary::{Binary, binary_matches};
-pub use canonical::{Ambiguity, Ambiguous, IncomingRequest, Intent, METHOD_OVERRIDES, RequestLineError};
+pub use canonical::{
+    Ambiguity, Ambiguous, IncomingRequest, Intent, RequestLineError, asks_for_another_method,
+    may_be_read_as_framing,
+};
 pub use compile::{CompiledPolicy, HostDecision, compile, is_internal};
 pub use connect::{ConnectIntent, ConnectKind, ConnectPermit, decide_connect};
 pub use decide::{Decision, decide, decide_websocket};

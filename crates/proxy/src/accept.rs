@@ -181,7 +181,8 @@ fn passes_through(proxy: &Proxy, target: &Target) -> bool {
 pub(crate) enum Refused {
     /// It hides the server's name.
     EncryptedName,
-    /// Its TLS, which is to be passed through, asks for another name than the one it goes to, or for none.
+    /// Its TLS, which is to be passed through, asks for another name than the one it goes to, for none, or for what
+    /// cannot be read.
     OtherName,
     /// It is neither TLS nor HTTP.
     NoProtocol,

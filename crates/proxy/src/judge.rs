@@ -4,9 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use chiton_policy::{
-    Ambiguity, Ambiguous, Binary, Denial, Host, IncomingRequest, Intent, METHOD_OVERRIDES, Reason,
+    Ambiguity, Ambiguous, Binary, Denial, Host, IncomingRequest, Intent, Reason, RequestPermit, Scheme,
+    asks_for_another_method, may_be_read_as_framing,
 };
-use chiton_policy::{RequestPermit, Scheme};
 use chiton_secret::SecretValue;
 use http::header;
 
@@ -36,8 +36,9 @@ pub(crate) fn intent(
         host_headers: &hosts,
         method: request.method.as_str().as_bytes(),
         target: &request.target,
-        method_override: request.headers.keys().any(|name| METHOD_OVERRIDES.contains(&name.as_str())),
-        framing_conflict: false,
+        method_override: request.headers.keys().any(|name| asks_for_another_method(name.as_str())),
+        // Fields that are spelled as they should be were read, and do not conflict.
+        framing_conflict: request.headers.keys().any(|name| may_be_read_as_framing(name.as_str())),
         binary,
     };
     let intent = Intent::from_parts(&incoming)?;

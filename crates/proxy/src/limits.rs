@@ -82,6 +82,8 @@ pub(crate) const TUNNEL: Duration = Duration::from_secs(30);
 pub(crate) const OWNER: Duration = Duration::from_secs(10);
 /// One name resolution, all tries.
 pub(crate) const RESOLVE: Duration = Duration::from_secs(10);
+/// How long the addresses of one kind are waited for when those of the other have come.
+pub(crate) const RESOLVE_OTHER: Duration = Duration::from_secs(1);
 /// How long an unused upstream connection is kept.
 pub(crate) const POOL_IDLE: Duration = Duration::from_secs(60);
 /// Unused upstream connections kept for one permit identity.

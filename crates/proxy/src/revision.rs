@@ -7,6 +7,7 @@ use std::{
 };
 
 use chiton_api::control::{Credential, Revised};
+use chiton_aws::Credentials;
 use chiton_llm::redact::{Redactor, Unredactable};
 use chiton_policy::{CompiledPolicy, Host, HostPattern, Policy, SentSecret, model::CredentialPlace};
 use chiton_secret::{SecretRef, SecretValue};
@@ -201,9 +202,18 @@ impl Revision {
 
     /// Whether whatever may go to this host is a key that signs, and is not sent itself.
     pub(crate) fn only_signs_for(&self, host: &Host) -> bool {
+        self.only_keys_for(host, |_| true)
+    }
+
+    /// The same, and no token is sent beside it either.
+    pub(crate) fn sends_nothing_to(&self, host: &Host) -> bool {
+        self.only_keys_for(host, |key| key.session_token.is_none())
+    }
+
+    fn only_keys_for(&self, host: &Host, fits: impl Fn(&Credentials) -> bool) -> bool {
+        let is_key = |value: &SecretValue| Credentials::parse(value).is_ok_and(|key| fits(&key));
         let signs = |(secret, place): &Placed| {
             let value = self.credential(secret, host);
-            let is_key = |value: &SecretValue| !inject::forms(&CredentialPlace::Aws, value).is_empty();
             *place == Some(CredentialPlace::Aws) && value.is_none_or(is_key)
         };
         self.sent.to(host).all(signs) && !self.past.gave_to(host)

@@ -55,14 +55,13 @@ pub(crate) async fn serve_tls(
     cut: &CancellationToken,
 ) {
     let Some(port) = Port::new(target.port) else { return stream.reset() };
-    let named = match &target.host {
-        Host::Name(_) => {
-            server_name(hello.bytes()).and_then(|name| Host::parse(&name).ok()) == Some(target.host.clone())
-        }
+    let is_asked_for = match (&target.host, Asked::of(hello.bytes())) {
+        (Host::Name(_), Asked::Name(name)) => Host::parse(&name).is_ok_and(|name| name == target.host),
         // An address has no server name (RFC 6066, 3).
-        Host::Ip(_) => server_name(hello.bytes()).is_none(),
+        (Host::Ip(_), Asked::Nameless) => true,
+        (Host::Name(_), Asked::Nameless) | (Host::Ip(_), Asked::Name(_)) | (_, Asked::Unreadable) => false,
     };
-    if !named {
+    if !is_asked_for {
         proxy.events.refused_connection(target, Refused::OtherName);
         return stream.reset();
     }
@@ -77,11 +76,32 @@ async fn owned(intent: ConnectIntent, target: &Target, proxy: &Proxy) -> Connect
     intent.by(proxy.who_asks(target, &revision).await)
 }
 
-/// The server name of a whole `ClientHello`, as rustls reads it.
-fn server_name(hello: &[u8]) -> Option<String> {
-    let mut acceptor = rustls::server::Acceptor::default();
-    acceptor.read_tls(&mut &*hello).ok()?;
-    Some(acceptor.accept().ok()??.client_hello().server_name()?.to_owned())
+/// What a whole `ClientHello` asks for, as rustls reads it.
+enum Asked {
+    /// This server name.
+    Name(String),
+    /// Whatever server there is.
+    Nameless,
+    /// Nobody can tell: it may hold a name, which another reader sees.
+    Unreadable,
+}
+
+impl Asked {
+    fn of(mut hello: &[u8]) -> Self {
+        let mut acceptor = rustls::server::Acceptor::default();
+        // Little is read at once, and more than one record only when what came was looked at.
+        while let Ok(1..) = acceptor.read_tls(&mut hello) {
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(str::to_owned);
+                    return name.map_or(Self::Nameless, Self::Name);
+                }
+                Err(_) => return Self::Unreadable,
+            }
+        }
+        Self::Unreadable
+    }
 }
 
 async fn carried(

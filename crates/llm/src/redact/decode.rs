@@ -164,6 +164,16 @@ impl Decoder {
         }
     }
 
+    /// So many bytes at most it may have read without telling what they stand for, where it tells no more: a symbol that
+    /// is not whole, or a block of RFC 8878.
+    pub(super) const fn untold(&self) -> u64 {
+        match self.codec {
+            Codec::Identity => 0,
+            Codec::Gzip(_) | Codec::Deflate(_) | Codec::Brotli(_) | Codec::Broken => 64,
+            Codec::Zstd(_) => (128 << 10) + 64,
+        }
+    }
+
     /// After the last byte: whether the content was whole. No content at all is (HEAD, 304).
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
         if self.state == Progress::Within { Err(DecodeError::Truncated(self.name)) } else { Ok(()) }

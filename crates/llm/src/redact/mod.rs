@@ -5,10 +5,11 @@
 //! JSON-escaped (any mix, either case, `+` for a space), in base64 and base64url at any alignment and across line
 //! breaks. What it holds back of a text that goes on never depends on the values ([`hold`]). Of event streams, the
 //! texts that are told in pieces are followed as well. Of Amazon's event streams, whose frames cannot be changed, no frame
-//! with a value passes: the body is cut. Other forms (hexadecimal, reversed, split by
+//! with a value passes: the body is cut; and so is a body that keeps a coding of its own. Other forms (hexadecimal, reversed, split by
 //! other bytes) are not found.
 
 mod charset;
+mod coded;
 mod decode;
 mod events;
 mod find;
@@ -25,11 +26,12 @@ use chiton_secret::SecretValue;
 use http::HeaderValue;
 
 pub use charset::{UnknownCharset, Unsearchable, check_charset};
+pub use coded::Unchangeable;
 pub use decode::{ACCEPT_ENCODING, ContentCoding, DecodeError, UnknownCoding};
 pub use events::{QUIET, Unfollowable};
 pub use frames::Unpassable;
 pub use messages::Compressed;
-pub use scrub::{ScrubError, Scrubber};
+pub use scrub::{ScrubError, Scrubber, may_keep_coding};
 
 use find::Finder;
 
@@ -97,6 +99,16 @@ impl Redactor {
     #[must_use]
     pub fn scrubber(&self, coding: ContentCoding) -> Scrubber {
         Scrubber::new(self.0.clone(), coding)
+    }
+
+    /// The scrubber of a body that keeps this coding ([`may_keep_coding`]): what comes out is what went in, and a value in
+    /// it is an error. `Identity` is for a part of such a body, whose text nobody can tell.
+    #[must_use]
+    pub fn scrubber_of_coded(&self, coding: ContentCoding, content_type: Option<&str>) -> Scrubber {
+        match &self.0 {
+            Some(finder) => Scrubber::of_coded(finder.clone(), coding, content_type),
+            None => self.scrubber(ContentCoding::Identity),
+        }
     }
 
     /// Cleans bytes that are whole: nothing follows them.

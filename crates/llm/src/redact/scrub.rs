@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     charset::{Beginning, Unsearchable},
+    coded::{Coded, Unchangeable},
     decode::{ContentCoding, DecodeError, Decoder},
     events::{Events, Unfollowable},
     find::{self, Finder},
@@ -15,7 +16,7 @@ use super::{
 use crate::{eventstream, usage::is_event_stream};
 
 /// One piece of decoded text is at most this long, however well the content was compressed.
-const PIECE: usize = 32 * 1024;
+pub(super) const PIECE: usize = 32 * 1024;
 
 /// Whether a body of this type is of messages that tell their lengths.
 fn is_of_messages(content_type: &str) -> bool {
@@ -23,6 +24,24 @@ fn is_of_messages(content_type: &str) -> bool {
     ["application/grpc", "application/connect+", "application/proto", "application/x-protobuf"]
         .iter()
         .any(|begin| kind.starts_with(begin))
+}
+
+/// Whether a body of this type may keep a coding that is its own: no stream that is followed from one event or message to
+/// the next.
+#[must_use]
+pub fn may_keep_coding(content_type: Option<&str>) -> bool {
+    content_type
+        .is_none_or(|kind| !is_event_stream(kind) && !eventstream::is_one(kind) && !is_of_messages(kind))
+}
+
+/// One after the other.
+pub(super) fn joined(first: Bytes, then: Bytes) -> Bytes {
+    if first.is_empty() {
+        return then;
+    }
+    let mut both = BytesMut::from(&*first);
+    both.extend_from_slice(&then);
+    both.freeze()
 }
 
 /// Cleans one body. Give it what arrives with [`Scrubber::feed`], then take with [`Scrubber::next`] until it
@@ -38,6 +57,8 @@ pub struct Scrubber {
     events: Option<Box<Events>>,
     /// Of Amazon's event streams: lets whole frames pass.
     frames: Option<Box<Passing>>,
+    /// Of a body that keeps its coding: lets it pass as it is.
+    coded: Option<Box<Coded>>,
     /// Its messages say how long they are.
     keeps_length: bool,
     /// Of such messages: where they end.
@@ -67,6 +88,9 @@ pub enum ScrubError {
     /// It is text in another charset than it says.
     #[error(transparent)]
     Charset(#[from] Unsearchable),
+    /// It keeps its coding, and holds a value.
+    #[error(transparent)]
+    Coded(#[from] Unchangeable),
 }
 
 impl std::fmt::Debug for Scrubber {
@@ -85,12 +109,21 @@ impl Scrubber {
             held: Vec::new(),
             events: None,
             frames: None,
+            coded: None,
             keeps_length: false,
             messages: None,
             beginning: None,
             quiet: false,
             ended: false,
         }
+    }
+
+    /// For a body of this type that keeps its coding.
+    pub(super) fn of_coded(finder: Arc<Finder>, coding: ContentCoding, content_type: Option<&str>) -> Self {
+        // A part of a coded text is none.
+        let beginning = Beginning::of(content_type).filter(|_| coding != ContentCoding::Identity);
+        let coded = Coded::new(finder, Decoder::new(coding), beginning);
+        Self { coded: Some(Box::new(coded)), ..Self::new(None, ContentCoding::Identity) }
     }
 
     /// For a body of this type, to be said before any of it comes: an event stream's texts are followed from
@@ -113,12 +146,9 @@ impl Scrubber {
 
     /// Takes the next bytes of the body. What was fed before should have been taken by then; if not, both wait.
     pub fn feed(&mut self, bytes: Bytes) {
-        if self.input.is_empty() {
-            self.input = bytes;
-        } else {
-            let mut both = BytesMut::from(&*self.input);
-            both.extend_from_slice(&bytes);
-            self.input = both.freeze();
+        match &mut self.coded {
+            Some(coded) => coded.feed(bytes),
+            None => self.input = joined(std::mem::take(&mut self.input), bytes),
         }
     }
 
@@ -139,13 +169,17 @@ impl Scrubber {
         self.quiet = true;
     }
 
-    /// The next clean piece, of bounded length; none until more is fed, or at all after the end.
+    /// The next clean piece, of bounded length; none until more is fed, or at all after the end. Of a body that keeps its
+    /// coding it may be of no length: then there is more to search, and others may go first.
     ///
     /// # Errors
     /// When the content is not what its encoding says, ends in the middle of it, or has events that cannot be
     /// followed. The body must be cut.
     #[expect(clippy::should_implement_trait, reason = "it can go on after none, and fail")]
     pub fn next(&mut self) -> Result<Option<Bytes>, ScrubError> {
+        if let Some(coded) = &mut self.coded {
+            return coded.next(self.ended);
+        }
         if std::mem::take(&mut self.quiet) {
             let passed = match (&mut self.events, &mut self.frames) {
                 (Some(events), _) => events.quiet(),

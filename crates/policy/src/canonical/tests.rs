@@ -1,6 +1,6 @@
 //! Requests as listeners read them.
 
-use super::{Ambiguity, IncomingRequest, Intent};
+use super::{Ambiguity, IncomingRequest, Intent, asks_for_another_method, may_be_read_as_framing};
 use crate::{Policy, Reason, Scheme, compile, decide};
 
 fn plain<'a>(target: &'a [u8], hosts: &'a [&'a [u8]]) -> IncomingRequest<'a> {
@@ -66,6 +66,22 @@ fn what_is_sent_is_what_was_judged() {
     assert_eq!((intent.path(), intent.query()), ("/a/~b/%C3%A9", Some("q=%2F&x")));
     assert_eq!(intent.query_names().collect::<Vec<_>>(), ["q", "x"]);
     assert_eq!(intent.authority(), "h.test");
+}
+
+#[test]
+fn a_name_is_what_any_server_may_read() {
+    for name in ["x-http-method-override", "x_http_method_override", "x-http_method", "x.method!override"] {
+        assert!(asks_for_another_method(name), "{name}");
+    }
+    for name in ["x-http-method-overrides", "xhttpmethod", "x-http-methods", "xxhttp-method", ""] {
+        assert!(!asks_for_another_method(name), "{name}");
+    }
+    for name in ["content_length", "transfer_encoding", "transfer.encoding"] {
+        assert!(may_be_read_as_framing(name), "{name}");
+    }
+    for name in ["content-length", "transfer-encoding", "content_type", "contentlength", "x_content_length"] {
+        assert!(!may_be_read_as_framing(name), "{name}");
+    }
 }
 
 #[test]

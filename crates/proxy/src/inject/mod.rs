@@ -13,14 +13,14 @@ use std::{sync::Arc, time::Duration};
 
 use chiton_llm::{
     UsageChunkFilter, UsageReader,
-    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset},
+    redact::{ACCEPT_ENCODING, ContentCoding, UnknownCharset, UnknownCoding, check_charset, may_keep_coding},
     translate::Answers,
 };
 use chiton_policy::{
     Denial, Dialect, Reason, RequestPermit,
     model::{Credential, CredentialPlace},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, response::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
 use tokio::sync::SemaphorePermit;
 
 pub(crate) use place::forms;
@@ -105,6 +105,10 @@ pub(crate) struct Cleaning {
     dialect: Option<&'static Dialect>,
     usage_added: bool,
     translation: Option<Answers>,
+    /// No coding was asked for: one that comes is the content's own.
+    coding_is_own: bool,
+    /// No part of any credential is sent to the host.
+    sends_nothing: bool,
 }
 
 /// Takes the agent's credentials out and puts the backend's in, where the permit is of a rule or a route that has one.
@@ -142,9 +146,11 @@ pub(crate) async fn prepare(
         (None, None) => {}
     }
     if revision.gives_to(permit.host()) {
-        ask_for_readable(&mut prepared.headers, revision.only_signs_for(permit.host()));
+        let asks_for_coding = ask_for_readable(&mut prepared.headers, revision.only_signs_for(permit.host()));
         let cleaning = prepared.cleaning.get_or_insert(Cleaning::NONE);
         cleaning.redactors = revision.redactors.clone();
+        cleaning.coding_is_own = !asks_for_coding;
+        cleaning.sends_nothing = revision.sends_nothing_to(permit.host());
     }
     Ok(prepared)
 }
@@ -171,10 +177,12 @@ async fn rule(
 }
 
 /// Only what can be undone is asked for, and the whole, where a value could come back in two parts: not where it was
-/// not sent itself, since S3 is read in parts.
-fn ask_for_readable(headers: &mut HeaderMap, parts: bool) {
-    if headers.remove(header::ACCEPT_ENCODING).is_some() {
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
+/// not sent itself, since S3 is read in parts. Whether any coding is asked for.
+fn ask_for_readable(headers: &mut HeaderMap, parts: bool) -> bool {
+    let asks_for_coding = headers.get_all(header::ACCEPT_ENCODING).iter().any(names_coding);
+    if headers.contains_key(header::ACCEPT_ENCODING) {
+        let asked = if asks_for_coding { ACCEPT_ENCODING } else { "identity" };
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(asked));
     }
     if !parts {
         headers.remove(header::RANGE);
@@ -187,6 +195,19 @@ fn ask_for_readable(headers: &mut HeaderMap, parts: bool) {
     for [accepted, _] in MESSAGE_CODINGS {
         headers.remove(accepted);
     }
+    asks_for_coding
+}
+
+/// Whether an `Accept-Encoding` names another coding than `identity`, and not with `q=0`.
+fn names_coding(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|coding| {
+        let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let is_none = |part: &[u8]| {
+            part.strip_prefix(b"q=").is_some_and(|q| q.iter().all(|byte| matches!(byte, b'0' | b'.')))
+        };
+        !name.is_empty() && !name.eq_ignore_ascii_case(b"identity") && !parts.any(is_none)
+    })
 }
 
 impl From<spend::Refused> for Refusal {
@@ -208,12 +229,30 @@ fn denied(permit: &RequestPermit, reason: Reason, said: &str) -> Refusal {
 }
 
 impl Cleaning {
-    const NONE: Self =
-        Self { redactors: Redactors::NONE, dialect: None, usage_added: false, translation: None };
+    const NONE: Self = Self {
+        redactors: Redactors::NONE,
+        dialect: None,
+        usage_added: false,
+        translation: None,
+        coding_is_own: false,
+        sends_nothing: false,
+    };
 
     /// What has to be taken out of whatever comes back, where anything has.
     pub(crate) fn redactors(&self) -> Option<Redactors> {
         (!self.redactors.values.is_empty()).then(|| self.redactors.clone())
+    }
+
+    /// In which coding a body passes as it is, searched only: one that is its own, and not ours to read. Of a part of one
+    /// nobody can tell the text, so that its bytes alone are searched, and only where nothing was sent that they could hold.
+    fn keeps(&self, coding: ContentCoding, status: StatusCode, kind: Option<&str>) -> Option<ContentCoding> {
+        if coding == ContentCoding::Identity || self.dialect.is_some() || !may_keep_coding(kind) {
+            return None;
+        }
+        if status == StatusCode::PARTIAL_CONTENT {
+            return self.sends_nothing.then_some(ContentCoding::Identity);
+        }
+        self.coding_is_own.then_some(coding)
     }
 
     /// Cleans a response's head, and says how its body is to be cleaned; and how it is told, where that is when all
@@ -226,12 +265,20 @@ impl Cleaning {
             check_charset(headers)?;
         }
         self.redactors.scrub_headers(headers);
-        headers.remove(header::CONTENT_ENCODING);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::ACCEPT_RANGES);
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+        let kind = kind.as_deref();
+        let kept = self.keeps(coding, parts.status, kind);
+        if kept.is_none() {
+            headers.remove(header::CONTENT_ENCODING);
+        }
         let usage = self.dialect.map(|dialect| UsageReader::new(dialect, kind).with_fields(headers));
-        let scrubber = self.redactors.values.scrubber(coding).of_content_type(kind);
+        let values = &self.redactors.values;
+        let scrubber = match kept {
+            Some(coding) => values.scrubber_of_coded(coding, kind),
+            None => values.scrubber(coding).of_content_type(kind),
+        };
         let told = self.translation.map(|answers| translate::begin(answers, &self.redactors, parts));
         let (filter, whole) = match told {
             Some(Told::AsItComes(filter)) => (Some(filter), None),

@@ -12,13 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Before, Cleaning, Prepared, Refusal, ask_for_readable, aws, denied, translate, unavailable};
-use crate::{
-    judge::SentTarget,
-    limits,
-    message::RequestBody,
-    revision::{Redactors, Revision},
-    spend::Call,
-};
+use crate::{judge::SentTarget, limits, message::RequestBody, revision::Revision, spend::Call};
 
 pub(super) async fn prepare(
     Before { events, spend }: Before<'_>,
@@ -65,7 +59,7 @@ pub(super) async fn prepare(
     ask_for_readable(&mut prepared.headers, false);
     let dialect = Some(facts.dialect);
     let usage_added = usage_added && translation.is_none();
-    prepared.cleaning = Some(Cleaning { redactors: Redactors::NONE, dialect, usage_added, translation });
+    prepared.cleaning = Some(Cleaning { dialect, usage_added, translation, ..Cleaning::NONE });
     Ok(())
 }
 
@@ -133,7 +127,12 @@ pub(crate) async fn read_whole(
     }
     let room = room_for(&body).await;
     match Limited::new(body, limits::MODEL_CALL).collect().await {
-        Ok(whole) => Ok((whole.to_bytes(), room)),
+        Ok(whole) => {
+            let whole = whole.to_bytes();
+            // Where no length was told there was room for the longest, which others wait for.
+            let room = room.and_then(|mut room| room.split(whole.len() >> 10));
+            Ok((whole, room))
+        }
         Err(error) if error.is::<LengthLimitError>() => {
             let said = "a body that is read before it is sent is over 32 MiB";
             Err(denied(permit, Reason::LimitExceeded, said))

@@ -59,6 +59,15 @@ fn signed(service: &str, method: &str, target: &str, payload: Payload, body: &st
     )
 }
 
+/// The query of a `GET` that the agent's own program signed, for a minute.
+pub(super) fn presigned(host: &str, path: &str, query: &str) -> String {
+    let (method, headers, payload) = (Method::GET, HeaderMap::new(), Payload::Unsigned);
+    let request = ToSign { method: &method, host, path, query, headers: &headers, payload };
+    let (theirs, s3) = (key(THEIRS), scope("s3"));
+    let holds = std::time::Duration::from_secs(60);
+    Signer::new(&theirs, &s3).presign(&request, std::time::SystemTime::now(), holds).unwrap()
+}
+
 /// Signs what was seen again, as of its own time: it has to come out the same.
 fn is_signed_by_us(seen: &Seen, service: &str, payload: Payload) {
     assert!(is_signed(seen, HOST, &scope(service), payload), "{seen:?}");
@@ -121,19 +130,7 @@ async fn by_the_query() {
     let ca = TestCa::new();
     let upstream = Upstream::tls(&ca, &[HOST], Router::echo());
     let bench = bench(&ca, &upstream);
-    let headers = HeaderMap::new();
-    let method = Method::GET;
-    let request = ToSign {
-        method: &method,
-        host: HOST,
-        path: "/k",
-        query: "versionId=7",
-        headers: &headers,
-        payload: Payload::Unsigned,
-    };
-    let (theirs, s3) = (key(THEIRS), scope("s3"));
-    let holds = std::time::Duration::from_secs(60);
-    let query = Signer::new(&theirs, &s3).presign(&request, std::time::SystemTime::now(), holds).unwrap();
+    let query = presigned(HOST, "/k", "versionId=7");
     let get = |query: &str| {
         format!("GET /k?{query} HTTP/1.1\r\nhost: {HOST}\r\nrange: bytes=1-2\r\nconnection: close\r\n\r\n")
     };

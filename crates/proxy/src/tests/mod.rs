@@ -5,6 +5,7 @@ mod addresses;
 mod applying;
 mod aws;
 mod bedrock;
+mod coded;
 mod control;
 mod credentials;
 mod exchange;

@@ -75,6 +75,38 @@ async fn with_every_provider_the_callers_keys_go_and_the_backends_comes() {
 }
 
 #[tokio::test]
+async fn calls_of_no_told_length_do_not_wait_for_each_other() {
+    const CALLS: usize = 2 * limits::MODEL_CALLS / limits::MODEL_CALL;
+    let ca = TestCa::new();
+    let router = Router::new().any("/", async |mut received| {
+        received.body().await;
+        std::future::pending().await
+    });
+    let upstream = Upstream::tls(&ca, &["api.openai.com"], router);
+    let bench = bench(&ca, &upstream, "api.openai.com", "{provider: openai, models: ['gpt-*']}");
+    let body = format!(r#"{{"model":"gpt-5","user":"{}"}}"#, "x".repeat(2000));
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\n{JSON}transfer-encoding: chunked\r\n\r\n\
+         {:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let mut open = Vec::new();
+    for _ in 0..CALLS {
+        let mut stream = bench.connect_tls("api.openai.com", "api.openai.com", &["http/1.1"]).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        open.push(stream);
+    }
+    let arrived = || upstream.requests().iter().filter(|seen| seen.body.len() >= body.len()).count();
+    for _ in 0..1000 {
+        if arrived() == CALLS {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} of {CALLS} calls have come", arrived());
+}
+
+#[tokio::test]
 async fn a_model_that_the_route_does_not_have_reaches_nobody() {
     let ca = TestCa::new();
     let upstream = server(&ca, "api.openai.com");

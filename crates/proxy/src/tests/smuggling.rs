@@ -45,6 +45,10 @@ async fn ambiguous_requests_are_refused_and_end_the_connection() {
         with("transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", "0\r\n\r\n"),
         with("transfer-encoding:\u{b}chunked\r\n", "0\r\n\r\n"),
         with("transfer-encoding : chunked\r\n", "0\r\n\r\n"),
+        with("content_length: 5\r\n", ""),
+        with("Content_Length: 0\r\ncontent-length: 5\r\n", "hello"),
+        with("transfer_encoding: chunked\r\n", ""),
+        with("Transfer.Encoding: chunked\r\ncontent-length: 5\r\n", "0\r\n\r\n"),
         with("content-length: 5\nx: y\r\n", "hello"),
         with("x: y\r\n folded\r\n", ""),
         with("x: a\rb\r\n", ""),
@@ -152,13 +156,19 @@ async fn http2_fields_that_smuggle_are_refused() {
     let stream = bench.connect_tls("api.test", "api.test", &["h2"]).await;
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    for (name, value) in [("host", "evil.test"), ("x-http-method-override", "DELETE")] {
+    for (name, value) in [
+        ("host", "evil.test"),
+        ("content_length", "5"),
+        ("transfer_encoding", "chunked"),
+        ("x-http-method-override", "DELETE"),
+        ("x_http_method_override", "DELETE"),
+    ] {
         let request =
             http::Request::builder().uri("https://api.test/bytes?n=1").header(name, value).body(()).unwrap();
         let (answer, _) = client.send_request(request, true).unwrap();
         let status = answer.await.unwrap().status().as_u16();
-        // `methods: ["*"]` takes an override; another host never passes.
-        assert_eq!(status, if name == "host" { 403 } else { 200 }, "{name}");
+        // `methods: ["*"]` takes an override; another host or frame never passes.
+        assert_eq!(status, if name.ends_with("override") { 200 } else { 403 }, "{name}");
     }
     // More data than its length says.
     let request =
@@ -167,6 +177,24 @@ async fn http2_fields_that_smuggle_are_refused() {
     let _ = body.send_data("abcGET /smuggled HTTP/1.1\r\n\r\n".into(), true);
     assert!(answer.await.is_err());
     assert!(upstream.requests().iter().all(|seen| !seen.target.contains("smuggled")));
+}
+
+#[tokio::test]
+async fn another_method_is_asked_for_in_any_spelling() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls(&ca, &["api.test"], Router::echo());
+    let policy = "dynamic: {network: {http: [{host: api.test, methods: [POST]}]}}";
+    let bench = Bench::with(policy, &ca, "api.test", &upstream);
+    for name in ["X-HTTP-Method-Override", "X_HTTP_Method_Override", "x_http-method", "X_Method_Override"] {
+        let request = format!("POST /echo HTTP/1.1\r\nhost: api.test\r\n{name}: DELETE\r\n\r\n");
+        assert_eq!(answer(&bench, &request).await, (403, "ambiguous_request".to_owned()), "{name}");
+    }
+    let stream = bench.connect_tls("api.test", "api.test", &["h2"]).await;
+    let mut client = http2(stream).await;
+    let mut post = request(&Method::POST, "https://api.test/echo", String::new());
+    post.headers_mut().insert("x_http_method_override", http::HeaderValue::from_static("DELETE"));
+    assert_eq!(client.send_request(post).await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(upstream.requests(), []);
 }
 
 #[tokio::test]

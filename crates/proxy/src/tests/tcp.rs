@@ -149,25 +149,75 @@ async fn tls_is_passed_through_to_the_name_that_it_asks_for_and_to_no_other() {
     assert_eq!(upstream.log().connections(), 1);
 }
 
+/// A `ClientHello` with so many bytes of protocols that nobody speaks.
+fn hello(ca: &TestCa, name: &str, padding: u16) -> Vec<u8> {
+    let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
+    let mut config = ClientConfig::clone(&client_config(&roots, Alpn::Http1).unwrap());
+    config.alpn_protocols.extend((0..padding / 256).map(|number| number.to_be_bytes().repeat(255 / 2)));
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut bytes = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).unwrap();
+    }
+    assert!(bytes.len() > usize::from(padding));
+    bytes
+}
+
+#[tokio::test]
+async fn a_long_hello_is_read_to_its_end() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls_http1(&ca, &["pin.test"], chiton_testkit::Router::echo());
+    let policy = "dynamic: {network: {http: [{host: pin.test, tls: passthrough}, \
+                  {host: 192.0.2.7, tls: passthrough}]}}";
+    let at = upstream.address();
+    let resolve = vec![("pin.test:443", at), ("192.0.2.7:443", at)];
+    let bench = Bench::new(Setup { policy, resolve, ..Setup::default() });
+    // What one read takes, one record, and several.
+    for padding in [0, 8 << 10, 40 << 10] {
+        for (to, name, passes) in [
+            ("pin.test", "pin.test", true),
+            ("pin.test", "other.test", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "pin.test", false),
+        ] {
+            let before = bench.denials().len();
+            let mut agent = bench.connect(to, 443).await;
+            agent.write_all(&hello(&ca, name, padding)).await.unwrap();
+            let mut first = [0];
+            let read = within(agent.read_exact(&mut first)).await;
+            assert_eq!(read.is_ok() && first == [22], passes, "{to} {name} {padding}");
+            assert_eq!(bench.denials().len() - before, usize::from(!passes), "{to} {name} {padding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hello_that_cannot_be_read_goes_to_no_address_either() {
+    let ca = TestCa::new();
+    let upstream = Upstream::tls_http1(&ca, &["pin.test"], chiton_testkit::Router::echo());
+    let policy = "dynamic: {network: {http: [{host: 192.0.2.7, tls: passthrough}]}}";
+    let resolve = vec![("192.0.2.7:443", upstream.address())];
+    let bench = Bench::new(Setup { policy, resolve, ..Setup::default() });
+    let mut hello = hello(&ca, "pin.test", 0);
+    // The kind of its name becomes one that nobody knows.
+    let at = hello.windows(8).position(|bytes| bytes == b"pin.test").unwrap();
+    hello[at - 3] = 7;
+    let mut agent = bench.connect("192.0.2.7", 443).await;
+    agent.write_all(&hello).await.unwrap();
+    assert!(within(agent.read(&mut [0])).await.is_err());
+    assert_eq!(bench.denials(), ["ambiguous_request"]);
+    assert_eq!(upstream.log().connections(), 0);
+}
+
 #[tokio::test]
 async fn a_hello_in_pieces_is_judged_whole_and_one_without_a_name_is_refused() {
     let ca = TestCa::new();
     let upstream = Upstream::tls_http1(&ca, &["pin.test"], chiton_testkit::Router::echo());
     let bench = Bench::with(PINNED, &ca, "pin.test", &upstream);
-    let hello = |name: &str| {
-        let roots = Roots::only(&[ca.pem().to_owned()]).unwrap();
-        let config = client_config(&roots, Alpn::Http1).unwrap();
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut client = rustls::ClientConnection::new(config, name).unwrap();
-        let mut bytes = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut bytes).unwrap();
-        }
-        bytes
-    };
     let mut agent = bench.connect("pin.test", 443).await;
     agent.set_nodelay(true).unwrap();
-    for piece in hello("pin.test").chunks(7) {
+    for piece in hello(&ca, "pin.test", 0).chunks(7) {
         agent.write_all(piece).await.unwrap();
         agent.flush().await.unwrap();
         tokio::task::yield_now().await;
@@ -178,7 +228,7 @@ async fn a_hello_in_pieces_is_judged_whole_and_one_without_a_name_is_refused() {
     assert_eq!(first, [22]);
     // An address as a name is no server name.
     let mut agent = bench.connect("pin.test", 443).await;
-    agent.write_all(&hello("192.0.2.1")).await.unwrap();
+    agent.write_all(&hello(&ca, "192.0.2.1", 0)).await.unwrap();
     assert!(within(agent.read(&mut [0])).await.is_err());
     assert_eq!(bench.denials(), ["ambiguous_request"]);
 }

@@ -121,12 +121,16 @@ impl RelayedBody {
         self.exchange.finished(usage, self.whole);
     }
 
-    /// The next clean piece; none where the cleaner needs more, or has nothing left.
+    /// The next clean piece; none where the cleaner needs more, or has nothing left. One of no length: it has done much,
+    /// and there is more to do.
     fn clean_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(cleaner) = &mut self.cleaner else { return Ok(None) };
         while let Some(piece) =
             cleaner.scrubber.next().map_err(|error| BodyError::Redaction(error.to_string()))?
         {
+            if piece.is_empty() {
+                return Ok(Some(piece));
+            }
             if let Some(usage) = &mut cleaner.usage {
                 usage.push(&piece);
                 self.exchange.came(usage);
@@ -158,6 +162,10 @@ impl RelayedBody {
         }
         loop {
             match self.clean_piece() {
+                Ok(Some(piece)) if piece.is_empty() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),

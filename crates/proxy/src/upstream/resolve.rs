@@ -3,13 +3,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
+    pin::pin,
 };
 
 use chiton_policy::{Host, HostName};
+use futures_util::future::select;
+use hickory_proto::rr::RecordType;
 use hickory_resolver::{
     Resolver as Hickory, TokioResolver,
-    config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts},
-    net::runtime::TokioRuntimeProvider,
+    config::{ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
     system_conf::parse_resolv_conf,
 };
 use tokio::{sync::OnceCell, time::timeout};
@@ -120,19 +123,17 @@ impl Resolver {
         let servers = self.servers.get_or_try_init(|| async { self.build() }).await?;
         // The final dot: no search domain of the host is ever tried.
         let question = format!("{}.", name.as_str());
-        let answer = match timeout(limits::RESOLVE, servers.lookup_ip(question)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("the name servers do not answer".to_owned())),
-        };
-        let addresses: Vec<IpAddr> = answer.iter().collect();
-        if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
+        match timeout(limits::RESOLVE, both_kinds(servers, &question)).await {
+            Ok(Ok(addresses)) if addresses.is_empty() => Err(failed("it has no address".to_owned())),
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("the name servers do not answer".to_owned())),
+        }
     }
 
     fn build(&self) -> Result<TokioResolver, ResolveError> {
         let (config, mut options) = self.system.servers.clone().ok_or(ResolveError::NoServers)?;
         options.use_hosts_file = ResolveHosts::Never;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.cache_size = 256;
         let builder =
             Hickory::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
@@ -140,9 +141,102 @@ impl Resolver {
     }
 }
 
+/// The addresses of both kinds, those of IPv4 first. Some name servers never answer for a kind that they do not know, so
+/// that nobody waits long for the other kind when one has come.
+async fn both_kinds(servers: &TokioResolver, question: &str) -> Result<Vec<IpAddr>, NetError> {
+    let v4 = pin!(one_kind(servers, question, RecordType::A));
+    let v6 = pin!(one_kind(servers, question, RecordType::AAAA));
+    let (first, other) = select(v4, v6).await.factor_first();
+    let mut addresses = match first {
+        Ok(addresses) if !addresses.is_empty() => addresses,
+        Ok(_) | Err(_) => return other.await,
+    };
+    if let Ok(Ok(more)) = timeout(limits::RESOLVE_OTHER, other).await {
+        addresses.extend(more);
+    }
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    Ok(addresses)
+}
+
+async fn one_kind(
+    servers: &TokioResolver,
+    question: &str,
+    kind: RecordType,
+) -> Result<Vec<IpAddr>, NetError> {
+    let answer = servers.lookup(question, kind).await?;
+    Ok(answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use hickory_proto::{
+        op::{Message, ResponseCode},
+        rr::{RData, Record},
+    };
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+    use tokio::{net::UdpSocket, time::Instant};
+
     use super::*;
+
+    const V4: &str = "192.0.2.1";
+    const V6: &str = "2001:db8::1";
+
+    /// What a name server does with a question of one kind.
+    #[derive(Clone, Copy)]
+    enum Does {
+        Drops,
+        HasNone,
+        Answers,
+    }
+
+    /// Asks a name server that does so with questions for IPv4 and IPv6.
+    async fn asked(v4: Does, v6: Does) -> Result<Vec<String>, ResolveError> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut udp = ConnectionConfig::udp();
+        udp.port = socket.local_addr().unwrap().port();
+        let server = NameServerConfig::new("127.0.0.1".parse().unwrap(), true, vec![udp]);
+        let serving = tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let mut answer = Message::from_vec(&buffer[..length]).unwrap().into_response();
+                let query = answer.queries[0].clone();
+                let (does, address) = if query.query_type() == RecordType::A { (v4, V4) } else { (v6, V6) };
+                match does {
+                    Does::Drops => continue,
+                    Does::HasNone => answer.metadata.response_code = ResponseCode::NoError,
+                    Does::Answers => {
+                        let address = address.parse::<IpAddr>().unwrap();
+                        answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::from(address)));
+                    }
+                }
+                socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        let servers =
+            Some((ResolverConfig::from_parts(None, Vec::new(), vec![server]), ResolverOpts::default()));
+        let system = SystemNames { hosts: HashMap::new(), servers };
+        let resolver = Resolver::new(system, &BTreeMap::new()).unwrap();
+        let Host::Name(name) = Host::parse("api.test").unwrap() else { panic!("no name") };
+        let addresses = resolver.addresses(&name).await;
+        serving.abort();
+        Ok(addresses?.iter().map(ToString::to_string).collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_never_answers_for_one_kind_has_said_the_other() {
+        let began = Instant::now();
+        assert_eq!(asked(Does::Answers, Does::Drops).await.unwrap(), [V4]);
+        assert_eq!(asked(Does::Drops, Does::Answers).await.unwrap(), [V6]);
+        assert!(began.elapsed() < limits::RESOLVE / 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_name_has_the_addresses_that_there_are() {
+        assert_eq!(asked(Does::Answers, Does::Answers).await.unwrap(), [V4, V6]);
+        assert_eq!(asked(Does::Answers, Does::HasNone).await.unwrap(), [V4]);
+        assert_eq!(asked(Does::HasNone, Does::Answers).await.unwrap(), [V6]);
+        assert!(asked(Does::HasNone, Does::HasNone).await.is_err());
+    }
 
     #[test]
     fn reads_a_host_table() {
