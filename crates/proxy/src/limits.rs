@@ -27,6 +27,12 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Between two such questions without an answer, and after how many of them the connection is dead.
 pub(crate) const KEEPALIVE_AGAIN: (Duration, u32) = (Duration::from_secs(15), 4);
+/// How long a server of HTTP may leave unacknowledged, or take nothing of, what is sent to it, before the connection is
+/// dead. What the kernel asks it counts too.
+pub(crate) const UNANSWERED: Duration = Duration::from_secs(60);
+/// How long such a server says nothing before the kernel asks whether it is there, and how long it waits before it asks
+/// again: often enough within [`UNANSWERED`] that one lost packet is not taken for a dead server.
+pub(crate) const UNANSWERED_ASK: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// What is held of one direction of a `tcp` connection.
 pub(crate) const TCP_BUFFER: usize = 16 << 10;
 /// How long a kept-alive connection may be idle between two requests.

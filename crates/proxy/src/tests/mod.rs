@@ -19,6 +19,7 @@ mod proxied;
 mod refreshing;
 mod refusals;
 mod rule_limits;
+mod servers;
 mod smuggling;
 mod spending;
 mod streaming;

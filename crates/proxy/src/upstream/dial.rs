@@ -21,7 +21,7 @@ use super::{
     resolve::{ResolveError, Resolver},
     trust::Trust,
     via::{Destination, Speaks, Tunnel, Via, ViaError, reach_of_name},
-    wire::{Connection, Wire, handshake, keep_alive},
+    wire::{Connection, Wire, end_unanswered, handshake, keep_alive, socket},
 };
 use crate::{judge::Route, limits};
 
@@ -189,7 +189,9 @@ impl Dialler {
 
     async fn connect(&self, route: &Route) -> Result<Wire, DialError> {
         let opened = self.opened(route)?;
-        Ok(self.reach(&Bounds::of_route(route, opened), Speaks::Client).await?.wire)
+        let wire = self.reach(&Bounds::of_route(route, opened), Speaks::Client).await?.wire;
+        let _ = end_unanswered(socket(&wire));
+        Ok(wire)
     }
 
     /// Whether the operator opened a route's backend, where it is one's; a policy alone cannot.

@@ -326,6 +326,8 @@ impl Upstream {
             None => (limits::NARROW_WINDOW, limits::NARROW_WINDOW),
         };
         let mut builder = conn::http2::Builder::new(TokioExecutor::new());
+        // No pings to see whether the server is there: servers of gRPC answer those on silent streams with GOAWAY,
+        // `too_many_pings`. A server that is gone is found by the kernel (`limits::UNANSWERED`).
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(stream_window)
