@@ -65,14 +65,14 @@ pub(crate) const EVENT_FILE: u64 = 4 << 30;
 pub(crate) const STREAMS: u32 = 1024;
 /// The decoded header list of one HTTP/2 request.
 pub(crate) const HEADER_LIST: u32 = 64 << 10;
-/// Flow-control window of one HTTP/2 stream of an upstream server, and of its connection, where it has a place among
-/// [`WIDE_CONNECTIONS`].
+/// Exchanges that share a connection of HTTP/2 to a server, and so many times the window of one is the connection's.
+pub(crate) const STREAMS_SHARED: u32 = 16;
+/// Flow-control window of one HTTP/2 stream of an upstream server, where it has a place among [`WIDE_STREAMS`].
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
-/// See [`STREAM_WINDOW`].
-pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Connections to servers with such windows; further ones have [`NARROW_WINDOW`].
-pub(crate) const WIDE_CONNECTIONS: usize = 16;
-/// Both windows of the others.
+/// Exchanges with such a window; further ones have connections of their own, whose streams have [`NARROW_WINDOW`]. The
+/// library takes up to twice the memory of what it holds.
+pub(crate) const WIDE_STREAMS: usize = 32;
+/// The window of the other streams.
 pub(crate) const NARROW_WINDOW: u32 = 64 << 10;
 /// The same for the agent's side, which is near, and of which there may be many.
 pub(crate) const AGENT_STREAM_WINDOW: u32 = 64 << 10;
