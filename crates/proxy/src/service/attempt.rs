@@ -61,7 +61,9 @@ impl Tried {
             }
             Self::Failed(failed) => match &failed.error {
                 ForwardError::Dial(error) => error.is_of_the_server(),
-                ForwardError::Upstream { .. } | ForwardError::Switched(_) => true,
+                ForwardError::Upstream { .. }
+                | ForwardError::Unprocessed { .. }
+                | ForwardError::Switched(_) => true,
                 ForwardError::Target | ForwardError::OverLimit(_) => false,
             },
             Self::Refused(_) => false,

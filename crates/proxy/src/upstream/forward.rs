@@ -1,6 +1,7 @@
 //! Sends the judged request and takes the head of its response.
 
 use std::{
+    error::Error as _,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -146,6 +147,15 @@ pub(crate) enum ForwardError {
         #[source]
         source: BrokenOff,
     },
+    /// The server did nothing with it, and it cannot be sent again from here, or was.
+    #[error("`{host}` did not process the request: {source}")]
+    Unprocessed {
+        /// The judged host.
+        host: String,
+        /// How it said so.
+        #[source]
+        source: BrokenOff,
+    },
     /// The canonical request cannot be written as a URI.
     #[error("the request's target cannot be sent")]
     Target,
@@ -166,6 +176,20 @@ pub(crate) enum BrokenOff {
     /// On HTTP/2.
     #[error(transparent)]
     Http2(#[from] hyper::Error),
+}
+
+impl BrokenOff {
+    /// Whether the server says that it did nothing with the request: then it may go out once more, whatever its method is
+    /// (RFC 9113, 6.8 and 8.7). It is the streams above the last one of a GOAWAY that the library fails with it.
+    fn is_unprocessed(&self) -> bool {
+        let Self::Http2(error) = self else { return false };
+        let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
+        error.is_some_and(|error| match error.reason() {
+            Some(h2::Reason::NO_ERROR) => error.is_remote() && error.is_go_away(),
+            Some(h2::Reason::REFUSED_STREAM) => error.is_remote() && error.is_reset(),
+            Some(_) | None => false,
+        })
+    }
 }
 
 /// The head of a request, canonical, without anything of one hop.
@@ -266,7 +290,10 @@ impl Upstream {
     ) -> Result<http::Response<UpstreamBody>, ForwardError> {
         let identity = route.identity();
         let exceeded = Arc::new(AtomicBool::new(false));
-        let mut body = SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
+        let sent =
+            |body| SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
+        let mut again = body.again();
+        let mut body = sent(body);
         loop {
             let (sender, fresh) = self.sender(route, &identity).await?;
             let repeatable = !fresh && body.is_empty();
@@ -275,6 +302,15 @@ impl Upstream {
                 // A kept connection may have died meanwhile: what was not sent, or has no body and may be
                 // repeated, goes out once more.
                 Err(Failed { unsent: Some(unsent), .. }) if !fresh => body = unsent,
+                Err(Failed { source, share, .. }) if source.is_unprocessed() => {
+                    share.inspect(|share| self.pool.leave(&identity, share));
+                    match again.take() {
+                        Some(again) => body = sent(again),
+                        None => {
+                            return Err(ForwardError::Unprocessed { host: route.host.to_string(), source });
+                        }
+                    }
+                }
                 Err(Failed { share, .. }) if repeatable && head.method.is_idempotent() => {
                     share.inspect(|share| self.pool.leave(&identity, share));
                     body = SentBody::Empty;
