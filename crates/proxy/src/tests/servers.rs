@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chiton_policy::{Decision as Judged, Intent};
 use chiton_testkit::{
-    Router,
+    RawUpstream, Router,
+    raw::Script,
     routes::{echo::stalling, openai},
 };
 use futures_util::future::join_all;
@@ -246,4 +247,50 @@ async fn what_cannot_be_asked_again_from_here_is_the_agents_to_ask() {
         let responses = happened.iter().filter_map(|(_, status)| *status);
         assert_eq!((happened.len(), responses.collect::<Vec<_>>()), (6, vec![502, 502, 200]), "{happened:?}");
     }
+}
+
+const CLEAR: &str = "dynamic: {network: {http: [{host: plain.test, scheme: http, methods: ['*']}]}}";
+
+/// Asks by HTTP/2 in the clear; with a type, as gRPC does.
+async fn ask_in_the_clear(bench: &Bench, kinds: &[Option<&str>]) -> Vec<StatusCode> {
+    let io = hyper_util::rt::TokioIo::new(bench.connect("plain.test", 80).await);
+    let builder = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    let (mut client, connection) = builder.handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let mut statuses = Vec::new();
+    for kind in kinds {
+        let mut asked =
+            request(&Method::POST, "http://plain.test/test.Test/Unary", Full::new(Bytes::from("hi")));
+        if let Some(kind) = kind {
+            asked.headers_mut().insert("content-type", kind.parse().unwrap());
+            asked.headers_mut().insert("te", "trailers".parse().unwrap());
+        }
+        statuses.push(client.send_request(asked).await.unwrap().status());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn grpc_in_the_clear_is_http_2_to_its_server_and_nothing_else_is() {
+    let upstream = Upstream::plain(Router::echo());
+    let resolve = vec![("plain.test:80", upstream.address())];
+    let bench = Bench::new(Setup { policy: CLEAR, resolve, ..Setup::default() });
+    let kinds =
+        [Some("application/grpc"), None, Some("application/grpc+proto"), Some("application/grpc-web")];
+    assert_eq!(ask_in_the_clear(&bench, &kinds).await, [StatusCode::OK; 4]);
+    let seen = upstream.requests();
+    let protocols: Vec<_> = seen.iter().map(|seen| seen.protocol.as_str()).collect();
+    assert_eq!(protocols, ["HTTP/2.0", "HTTP/1.1", "HTTP/2.0", "HTTP/1.1"]);
+    assert_eq!((seen[0].header("te"), seen[0].body.as_slice()), (Some("trailers"), &b"hi"[..]));
+    // Each kind keeps its own.
+    assert_eq!(upstream.log().connections(), 2);
+    // A server of HTTP/1 has no gRPC.
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let upstream = RawUpstream::plain(Script::Send(answer.into()));
+    let resolve = vec![("plain.test:80", upstream.address())];
+    let bench = Bench::new(Setup { policy: CLEAR, resolve, ..Setup::default() });
+    assert_eq!(
+        ask_in_the_clear(&bench, &[Some("application/grpc"), None]).await,
+        [StatusCode::BAD_GATEWAY, StatusCode::OK]
+    );
 }

@@ -111,7 +111,7 @@ impl DialError {
 pub(crate) struct Dialled {
     /// The connection.
     pub(crate) connection: Connection,
-    /// HTTP/2 was agreed on.
+    /// HTTP/2 was agreed on, or is known.
     pub(crate) http2: bool,
 }
 
@@ -164,7 +164,7 @@ impl Dialler {
     pub(crate) async fn dial(&self, route: &Route) -> Result<Dialled, DialError> {
         let wire = self.connect(route).await?;
         match route.scheme {
-            Scheme::Http => Ok(Dialled { connection: Either::Left(wire), http2: false }),
+            Scheme::Http => Ok(Dialled { connection: Either::Left(wire), http2: route.knows_http2() }),
             Scheme::Https => secure(self.trust.config(Alpn::Http2OrHttp1), route, wire).await,
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Identity {
     pub(crate) host: Host,
     /// The judged port.
     pub(crate) port: u16,
+    /// It is HTTP/2 in the clear.
+    pub(crate) knows_http2: bool,
     /// The rule or route of the permit.
     pub(crate) rule: Option<RuleName>,
     /// The revision that the permit is of.
