@@ -133,27 +133,35 @@ impl Upstream {
     /// HTTPS, HTTP/2 preferred, for these names.
     #[must_use]
     pub fn tls(ca: &TestCa, names: &[&str], router: Router) -> Self {
-        Self::start(Some(ca.server_config(names, &["h2", "http/1.1"])), router)
+        Self::tls_of_streams(ca, names, 2000, router)
+    }
+
+    /// The same, of so many streams at once on a connection.
+    #[must_use]
+    pub fn tls_of_streams(ca: &TestCa, names: &[&str], most: u32, router: Router) -> Self {
+        Self::start(Some(ca.server_config(names, &["h2", "http/1.1"])), most, router)
     }
 
     /// HTTPS that speaks HTTP/1.1 only.
     #[must_use]
     pub fn tls_http1(ca: &TestCa, names: &[&str], router: Router) -> Self {
-        Self::start(Some(ca.server_config(names, &["http/1.1"])), router)
+        Self::start(Some(ca.server_config(names, &["http/1.1"])), 0, router)
     }
 
     /// Plain HTTP.
     #[must_use]
     pub fn plain(router: Router) -> Self {
-        Self::start(None, router)
+        Self::start(None, 2000, router)
     }
 
-    fn start(tls: Option<Arc<ServerConfig>>, router: Router) -> Self {
+    fn start(tls: Option<Arc<ServerConfig>>, streams: u32, router: Router) -> Self {
         let log = Log::default();
-        let served = log.clone();
+        let seen = log.clone();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.worker_threads(2);
-        let serve = move |listener| accept(listener, tls.map(TlsAcceptor::from), router.handler(), served);
+        let served =
+            Served { tls: tls.map(TlsAcceptor::from), streams, handler: router.handler(), log: seen };
+        let serve = move |listener| accept(listener, served);
         Self { loopback: Loopback::start(runtime, serve), log }
     }
 
@@ -176,30 +184,40 @@ impl Upstream {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Handler, log: Log) {
+/// What every connection is served with.
+#[derive(Clone)]
+struct Served {
+    tls: Option<TlsAcceptor>,
+    streams: u32,
+    handler: Handler,
+    log: Log,
+}
+
+async fn accept(listener: TcpListener, served: Served) {
     while let Ok((stream, _)) = listener.accept().await {
-        log.connected();
-        tokio::spawn(connection(stream, tls.clone(), handler.clone(), log.clone()));
+        served.log.connected();
+        tokio::spawn(connection(stream, served.clone()));
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, handler: Handler, log: Log) {
+async fn connection(stream: TcpStream, served: Served) {
     let _ = stream.set_nodelay(true);
-    match tls {
-        None => serve(stream, None, handler, log).await,
+    match &served.tls {
+        None => serve(stream, None, served).await,
         Some(acceptor) => {
             if let Ok(stream) = acceptor.accept(stream).await {
                 let sni = stream.get_ref().1.server_name().map(str::to_owned);
-                serve(stream, sni, handler, log).await;
+                serve(stream, sni, served).await;
             }
         }
     }
 }
 
-async fn serve<S>(stream: S, sni: Option<String>, handler: Handler, log: Log)
+async fn serve<S>(stream: S, sni: Option<String>, served: Served)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Served { streams, handler, log, .. } = served;
     let service = service_fn(move |request: Request<Incoming>| {
         let seen = describe(&request, sni.clone());
         let path = request.uri().path().to_owned();
@@ -209,7 +227,7 @@ where
         async move { Ok::<_, Infallible>(answering.await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(2000);
+    builder.http2().max_concurrent_streams(streams);
     // A peer that resets is the peer's business.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }

@@ -120,6 +120,8 @@ pub(crate) struct Route {
     pub(crate) authority: String,
     /// Path and query.
     pub(crate) target: SentTarget,
+    /// It is a call of gRPC, which is of HTTP/2 alone.
+    pub(crate) grpc: bool,
 }
 
 impl Route {
@@ -132,6 +134,15 @@ impl Route {
             authority: permit.authority(),
             target,
             permit,
+            grpc: false,
+        }
+    }
+
+    /// Whether its server is taken to speak HTTP/2 without having said so, where TLS cannot ask (docs/decisions/0046).
+    pub(crate) const fn knows_http2(&self) -> bool {
+        match self.scheme {
+            Scheme::Http => self.grpc,
+            Scheme::Https => false,
         }
     }
 
@@ -141,6 +152,7 @@ impl Route {
             scheme: self.scheme,
             host: self.host.clone(),
             port: self.port,
+            knows_http2: self.knows_http2(),
             rule: self.permit.rule().cloned(),
             revision: self.permit.revision(),
             worker: std::thread::current().id(),

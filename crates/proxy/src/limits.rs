@@ -27,6 +27,12 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Between two such questions without an answer, and after how many of them the connection is dead.
 pub(crate) const KEEPALIVE_AGAIN: (Duration, u32) = (Duration::from_secs(15), 4);
+/// How long a server of HTTP may leave unacknowledged, or take nothing of, what is sent to it, before the connection is
+/// dead. What the kernel asks it counts too.
+pub(crate) const UNANSWERED: Duration = Duration::from_secs(60);
+/// How long such a server says nothing before the kernel asks whether it is there, and how long it waits before it asks
+/// again: often enough within [`UNANSWERED`] that one lost packet is not taken for a dead server.
+pub(crate) const UNANSWERED_ASK: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// What is held of one direction of a `tcp` connection.
 pub(crate) const TCP_BUFFER: usize = 16 << 10;
 /// How long a kept-alive connection may be idle between two requests.
@@ -59,14 +65,14 @@ pub(crate) const EVENT_FILE: u64 = 4 << 30;
 pub(crate) const STREAMS: u32 = 1024;
 /// The decoded header list of one HTTP/2 request.
 pub(crate) const HEADER_LIST: u32 = 64 << 10;
-/// Flow-control window of one HTTP/2 stream of an upstream server, and of its connection, where it has a place among
-/// [`WIDE_CONNECTIONS`].
+/// Exchanges that share a connection of HTTP/2 to a server, and so many times the window of one is the connection's.
+pub(crate) const STREAMS_SHARED: u32 = 16;
+/// Flow-control window of one HTTP/2 stream of an upstream server, where it has a place among [`WIDE_STREAMS`].
 pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
-/// See [`STREAM_WINDOW`].
-pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Connections to servers with such windows; further ones have [`NARROW_WINDOW`].
-pub(crate) const WIDE_CONNECTIONS: usize = 16;
-/// Both windows of the others.
+/// Exchanges with such a window; further ones have connections of their own, whose streams have [`NARROW_WINDOW`]. The
+/// library takes up to twice the memory of what it holds.
+pub(crate) const WIDE_STREAMS: usize = 32;
+/// The window of the other streams.
 pub(crate) const NARROW_WINDOW: u32 = 64 << 10;
 /// The same for the agent's side, which is near, and of which there may be many.
 pub(crate) const AGENT_STREAM_WINDOW: u32 = 64 << 10;

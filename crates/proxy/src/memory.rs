@@ -13,8 +13,6 @@ pub(crate) static LARGE_HEADS: Places = Places::new(limits::LARGE_HEADS);
 pub(crate) static HTTP2_CONNECTIONS: Places = Places::new(limits::HTTP2_CONNECTIONS);
 /// Of requests on any of these, until the answer is written.
 pub(crate) static HTTP2_REQUESTS: Places = Places::new(limits::HTTP2_REQUESTS);
-/// Of connections of HTTP/2 to a server whose windows are wide.
-pub(crate) static WIDE_CONNECTIONS: Places = Places::new(limits::WIDE_CONNECTIONS);
 
 /// So many places of one kind.
 #[derive(Debug)]

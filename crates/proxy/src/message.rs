@@ -122,6 +122,15 @@ impl SignedBody {
 }
 
 impl RequestBody {
+    /// The same once more, where that needs nothing from the agent.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Http1(_) | Self::Http2(_) | Self::Signed(_) => None,
+        }
+    }
+
     /// The whole, where it was read before it is sent.
     pub(crate) fn whole(&self) -> Option<&[u8]> {
         match self {
@@ -220,6 +229,11 @@ pub(crate) type Response = http::Response<ResponseBody>;
 /// Marks a response after which an HTTP/1 connection ends: who speaks ambiguously is not listened to any further.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last;
+
+/// Marks a response to a request with which its server did nothing, as it says: an agent of HTTP/2 is told that instead, so
+/// that its own client repeats it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unprocessed;
 
 /// The exchange ends without a response: the connection, or the stream, is reset.
 #[derive(Debug)]

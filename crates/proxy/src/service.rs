@@ -20,7 +20,7 @@ use crate::{
     inject::{self, Prepared},
     internal,
     judge::{self, Route},
-    message::{Aborted, Last, Request, Response, ResponseBody},
+    message::{Aborted, Last, Request, Response, ResponseBody, Unprocessed},
     proxied::{self, Asked},
     refuse::{self, Said},
     running::{Admission, Admitted, Exchange, TooMany},
@@ -221,7 +221,7 @@ impl Service {
     /// The answer where there is no response: a refusal where the address or the certificate was at fault.
     fn failed(&self, route: &Route, error: &ForwardError, exchange: &mut Exchange) -> Response {
         let mut answered = None;
-        if matches!(error, ForwardError::Dial(_) | ForwardError::Target) {
+        if matches!(error, ForwardError::Dial(_) | ForwardError::Target | ForwardError::Unprocessed { .. }) {
             exchange.not_sent();
         }
         let (reason, status) = match error {
@@ -233,6 +233,12 @@ impl Service {
             ForwardError::Dial(DialError::Via { why, .. }) => {
                 answered = why.status();
                 (Reason::UpstreamProxy, StatusCode::BAD_GATEWAY)
+            }
+            ForwardError::Unprocessed { .. } => {
+                exchange.completes_as(Completion::of(&route.permit, StatusCode::BAD_GATEWAY));
+                let mut response = refuse::plain(StatusCode::BAD_GATEWAY, &error.to_string());
+                response.extensions_mut().insert(Unprocessed);
+                return response;
             }
             ForwardError::Dial(DialError::Resolve(_) | DialError::Connect { .. })
             | ForwardError::Upstream { .. }

@@ -28,6 +28,7 @@ use crate::{
     upstream::{
         dial::Dialler,
         forward::Upstream,
+        http2::WideStreams,
         pool::Pool,
         resolve::{BadOverride, Resolver, SystemNames},
         trust::Trust,
@@ -114,7 +115,7 @@ impl Proxy {
             spend: Spend::new(&parts.prices, events.clone(), past),
             events,
             owners: parts.owners,
-            upstream: Arc::new(Upstream { dialler, pool: Pool::default() }),
+            upstream: Arc::new(Upstream { dialler, pool: Pool::default(), wide: WideStreams::default() }),
             connections: AtomicU64::new(0),
         }))
     }

@@ -26,8 +26,8 @@ fn slow_readers() {
     another_is_served(&world);
     let grown = held.memory().saturating_sub(before);
     println!("{grown} KiB for 32 slow readers");
-    // Bodies of HTTP/2 come by one connection of whose window 4 MiB may wait.
-    assert!(grown < 20 << 10, "{grown} KiB for 32 slow readers");
+    // Of each body of HTTP/2 a window of 1 MiB may wait, for which the library takes up to twice as much.
+    assert!(grown < 48 << 10, "{grown} KiB for 32 slow readers");
     // Each of them is there, and waits.
     assert!(held.descriptors() >= descriptors + 32, "{descriptors} before, {} held", held.descriptors());
     world.chiton.write_workspace("go", "");

@@ -54,9 +54,10 @@ fn a_thousand_streams(serve: fn(&TestCa, &[&str], Router) -> Upstream, connectio
     assert!(connections.contains(&upstream.log().connections()), "{}", upstream.log().connections());
 }
 
+/// Sixteen share a connection, but for those that were dialled with a wide window when there was no second place for one.
 #[test]
 fn a_thousand_streams_to_a_server_of_http_2() {
-    a_thousand_streams(Upstream::tls, 1..5);
+    a_thousand_streams(Upstream::tls, 63..96);
 }
 
 /// As many connections as requests.

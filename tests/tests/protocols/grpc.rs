@@ -223,6 +223,28 @@ except grpc.RpcError as e: print(e.code())
     );
 }
 
+/// Where no TLS can say that the server speaks HTTP/2, and nothing else.
+#[test]
+fn in_the_clear() {
+    let server = SERVER
+        .replace(r#"add_secure_port("127.0.0.1:0", credentials)"#, r#"add_insecure_port("127.0.0.1:0")"#);
+    let ca = TestCa::new();
+    let server = Program::python(&server, &packages("python"), &ca, &["grpc.example.com"]);
+    let mut chiton = Chiton::new(As::User);
+    chiton.trust(&ca).resolve("grpc.example.com:80", server.address());
+    let policy =
+        http_policy(&["{host: grpc.example.com, scheme: http, methods: [POST], paths: [/test.Test/*]}"]);
+    let script = r#"
+channel = grpc.insecure_channel("grpc.example.com:80")
+answer, call = method("unary_unary", "Unary").with_call(b"hello", metadata=[("x-caller", "me")])
+print(answer, dict(call.trailing_metadata())["x-end"], call.code())
+talk = method("stream_stream", "Talks")(iter([b"one", b"two"]))
+print(list(talk), talk.code())
+"#;
+    let out = Service { chiton, server }.start_under(&policy, &["run", "--rm"], script).stdout;
+    assert_eq!(out, "b'echo:hello' 2 StatusCode.OK\n[b'first', b're:one', b're:two'] StatusCode.OK\n");
+}
+
 /// It goes in with the call's metadata and comes back neither in the trailers nor in a message; a message that the
 /// server packs for itself, against what it was told to take, is refused.
 #[test]

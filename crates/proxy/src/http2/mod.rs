@@ -4,7 +4,10 @@ mod refusals;
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -20,7 +23,7 @@ use crate::{
     http1::head::HeadError,
     limits,
     memory::{HTTP2_REQUESTS, LARGE_HEADS, Place},
-    message::{Aborted, BodyError, Request, RequestBody, ResponseBody},
+    message::{Aborted, BodyError, Request, RequestBody, ResponseBody, Unprocessed},
     refuse,
     service::Handler,
     websocket::{self, Ask},
@@ -49,18 +52,29 @@ where
         .auto_date_header(false);
     let handler = Arc::new(handler);
     let told = handler.clone();
+    let passed_on = Arc::new(AtomicUsize::new(0));
+    let theirs = passed_on.clone();
     let io = Watched::new(io, move |refusal| {
+        if refusal == Refusal::Stream
+            && theirs
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |theirs| theirs.checked_sub(1))
+                .is_ok()
+        {
+            return;
+        }
         told.not_read(match refusal {
             Refusal::Stream | Refusal::OverLimit => Refused::TooMuch,
             Refusal::Broken => Refused::Malformed,
         });
     });
     // An error is the agent's: the connection is over either way.
-    let _ = builder.serve_connection(TokioIo::new(io), Streams { handler }).await;
+    let _ = builder.serve_connection(TokioIo::new(io), Streams { handler, passed_on }).await;
 }
 
 struct Streams<H> {
     handler: Arc<H>,
+    /// So many streams are being reset because their servers refused them, which is no refusal of ours.
+    passed_on: Arc<AtomicUsize>,
 }
 
 /// What hyper resets a stream for.
@@ -69,8 +83,8 @@ enum Reset {
     /// It was aborted.
     #[error("the exchange was cut")]
     Cut,
-    /// Too much is under way. The agent may try again; what is reset so is written by [`Watched`]. hyper looks for the
-    /// code among the sources, and never at the error itself.
+    /// Too much is under way, here or at the server. The agent may try again; what we refuse is written by [`Watched`].
+    /// hyper looks for the code among the sources, and never at the error itself.
     #[error("too much is under way")]
     Refused(#[source] h2::Error),
 }
@@ -139,11 +153,15 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Streams<H>
             let response = body.map(|body| Held { body, _places: places });
             return Box::pin(std::future::ready(Ok(response)));
         }
-        let handler = self.handler.clone();
+        let (handler, passed_on) = (self.handler.clone(), self.passed_on.clone());
         let stream = hyper::upgrade::on(&mut request);
         let request = message(request);
         Box::pin(async move {
             let mut response = handler.call(Box::new(request)).await.map_err(|Aborted| Reset::Cut)?;
+            if response.extensions_mut().remove::<Unprocessed>().is_some() {
+                passed_on.fetch_add(1, Ordering::Relaxed);
+                return Err(Reset::refused());
+            }
             if let Some(relay) = websocket::switched(&mut response) {
                 websocket::serve_http2(relay, stream);
             }

@@ -22,6 +22,7 @@ use crate::{
     inject::{self, Prepared},
     judge::Route,
     message::{Aborted, Request, RequestBody, Response},
+    refuse,
     revision::Revision,
     running::{Admitted, Exchange, TooMany},
     spend::Charge,
@@ -61,7 +62,9 @@ impl Tried {
             }
             Self::Failed(failed) => match &failed.error {
                 ForwardError::Dial(error) => error.is_of_the_server(),
-                ForwardError::Upstream { .. } | ForwardError::Switched(_) => true,
+                ForwardError::Upstream { .. }
+                | ForwardError::Unprocessed { .. }
+                | ForwardError::Switched(_) => true,
                 ForwardError::Target | ForwardError::OverLimit(_) => false,
             },
             Self::Refused(_) => false,
@@ -182,6 +185,7 @@ impl Service {
         request: Box<Request>,
         over: &CancellationToken,
     ) -> Result<Tried, Aborted> {
+        let grpc = refuse::is_grpc(&request);
         let prepared = {
             let prepare = pin!(inject::prepare(self.before(), &permit, revision, request));
             until(over, prepare).await?
@@ -191,7 +195,7 @@ impl Service {
                 Ok(prepared) => prepared,
                 Err(refusal) => return self.not_sent(refusal, revision).map(Tried::Refused),
             };
-        let route = Route::new(permit, target);
+        let route = Route { grpc, ..Route::new(permit, target) };
         let head = OutgoingHead { method, headers, trailers, own };
         if let Some(charge) = &mut charge {
             charge.sent();

@@ -20,6 +20,7 @@ mod proxied;
 mod refreshing;
 mod refusals;
 mod rule_limits;
+mod servers;
 mod smuggling;
 mod spending;
 mod streaming;

@@ -21,7 +21,7 @@ use super::{
     resolve::{ResolveError, Resolver},
     trust::Trust,
     via::{Destination, Speaks, Tunnel, Via, ViaError, reach_of_name},
-    wire::{Connection, Wire, handshake, keep_alive},
+    wire::{Connection, Wire, end_unanswered, handshake, keep_alive, socket},
 };
 use crate::{judge::Route, limits};
 
@@ -111,7 +111,7 @@ impl DialError {
 pub(crate) struct Dialled {
     /// The connection.
     pub(crate) connection: Connection,
-    /// HTTP/2 was agreed on.
+    /// HTTP/2 was agreed on, or is known.
     pub(crate) http2: bool,
 }
 
@@ -164,7 +164,7 @@ impl Dialler {
     pub(crate) async fn dial(&self, route: &Route) -> Result<Dialled, DialError> {
         let wire = self.connect(route).await?;
         match route.scheme {
-            Scheme::Http => Ok(Dialled { connection: Either::Left(wire), http2: false }),
+            Scheme::Http => Ok(Dialled { connection: Either::Left(wire), http2: route.knows_http2() }),
             Scheme::Https => secure(self.trust.config(Alpn::Http2OrHttp1), route, wire).await,
         }
     }
@@ -189,7 +189,9 @@ impl Dialler {
 
     async fn connect(&self, route: &Route) -> Result<Wire, DialError> {
         let opened = self.opened(route)?;
-        Ok(self.reach(&Bounds::of_route(route, opened), Speaks::Client).await?.wire)
+        let wire = self.reach(&Bounds::of_route(route, opened), Speaks::Client).await?.wire;
+        let _ = end_unanswered(socket(&wire));
+        Ok(wire)
     }
 
     /// Whether the operator opened a route's backend, where it is one's; a policy alone cannot.

@@ -1,6 +1,7 @@
 //! Sends the judged request and takes the head of its response.
 
 use std::{
+    error::Error as _,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -13,19 +14,17 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     dial::{DialError, Dialled, Dialler},
     http1::{self, Http1Error, Idle, RequestHead},
-    pool::{Http2, Identity, Plan, Pool, Sender},
+    http2::{Share, WideStreams},
+    pool::{Identity, Plan, Pool, Sender},
 };
 use crate::{
     judge::Route,
-    limits,
-    memory::WIDE_CONNECTIONS,
     message::{BodyError, RequestBody},
 };
 
@@ -148,6 +147,15 @@ pub(crate) enum ForwardError {
         #[source]
         source: BrokenOff,
     },
+    /// The server did nothing with it, and it cannot be sent again from here, or was.
+    #[error("`{host}` did not process the request: {source}")]
+    Unprocessed {
+        /// The judged host.
+        host: String,
+        /// How it said so.
+        #[source]
+        source: BrokenOff,
+    },
     /// The canonical request cannot be written as a URI.
     #[error("the request's target cannot be sent")]
     Target,
@@ -170,6 +178,20 @@ pub(crate) enum BrokenOff {
     Http2(#[from] hyper::Error),
 }
 
+impl BrokenOff {
+    /// Whether the server says that it did nothing with the request: then it may go out once more, whatever its method is
+    /// (RFC 9113, 6.8 and 8.7). It is the streams above the last one of a GOAWAY that the library fails with it.
+    fn is_unprocessed(&self) -> bool {
+        let Self::Http2(error) = self else { return false };
+        let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
+        error.is_some_and(|error| match error.reason() {
+            Some(h2::Reason::NO_ERROR) => error.is_remote() && error.is_go_away(),
+            Some(h2::Reason::REFUSED_STREAM) => error.is_remote() && error.is_reset(),
+            Some(_) | None => false,
+        })
+    }
+}
+
 /// The head of a request, canonical, without anything of one hop.
 #[derive(Debug)]
 pub(crate) struct OutgoingHead {
@@ -187,8 +209,10 @@ pub(crate) struct OutgoingHead {
 pub(crate) enum UpstreamBody {
     /// On a connection of its own, for now.
     Http1(Box<http1::ResponseBody>, Lease),
-    /// Of a stream of HTTP/2, or of a WebSocket that was not opened.
+    /// Of a WebSocket that was not opened.
     Hyper(Incoming),
+    /// Of a stream of HTTP/2.
+    Http2(Incoming, #[expect(dead_code, reason = "held until the response has ended")] Share),
     /// It has ended; the request's body may not have.
     Ended(#[expect(dead_code, reason = "held until the response has ended")] Option<Box<SentBody>>),
 }
@@ -221,7 +245,9 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(body, _) => Pin::new(&mut **body).poll_frame(cx),
-            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
+            Self::Hyper(body) | Self::Http2(body, _) => {
+                Pin::new(body).poll_frame(cx).map_err(BodyError::Http)
+            }
             Self::Ended(_) => Poll::Ready(None),
         }
     }
@@ -229,7 +255,7 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body, _) => body.is_end_stream(),
-            Self::Hyper(body) => body.is_end_stream(),
+            Self::Hyper(body) | Self::Http2(body, _) => body.is_end_stream(),
             Self::Ended(_) => true,
         }
     }
@@ -237,7 +263,7 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body, _) => body.size_hint(),
-            Self::Hyper(body) => body.size_hint(),
+            Self::Hyper(body) | Self::Http2(body, _) => body.size_hint(),
             Self::Ended(_) => SizeHint::with_exact(0),
         }
     }
@@ -249,6 +275,8 @@ pub(crate) struct Upstream {
     pub(crate) dialler: Dialler,
     /// Keeps them.
     pub(crate) pool: Pool,
+    /// Says which of them have wide windows.
+    pub(crate) wide: WideStreams,
 }
 
 impl Upstream {
@@ -262,7 +290,10 @@ impl Upstream {
     ) -> Result<http::Response<UpstreamBody>, ForwardError> {
         let identity = route.identity();
         let exceeded = Arc::new(AtomicBool::new(false));
-        let mut body = SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
+        let sent =
+            |body| SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
+        let mut again = body.again();
+        let mut body = sent(body);
         loop {
             let (sender, fresh) = self.sender(route, &identity).await?;
             let repeatable = !fresh && body.is_empty();
@@ -271,7 +302,19 @@ impl Upstream {
                 // A kept connection may have died meanwhile: what was not sent, or has no body and may be
                 // repeated, goes out once more.
                 Err(Failed { unsent: Some(unsent), .. }) if !fresh => body = unsent,
-                Err(Failed { .. }) if repeatable && head.method.is_idempotent() => body = SentBody::Empty,
+                Err(Failed { source, share, .. }) if source.is_unprocessed() => {
+                    share.inspect(|share| self.pool.leave(&identity, share));
+                    match again.take() {
+                        Some(again) => body = sent(again),
+                        None => {
+                            return Err(ForwardError::Unprocessed { host: route.host.to_string(), source });
+                        }
+                    }
+                }
+                Err(Failed { share, .. }) if repeatable && head.method.is_idempotent() => {
+                    share.inspect(|share| self.pool.leave(&identity, share));
+                    body = SentBody::Empty;
+                }
                 Err(Failed { .. }) if exceeded.load(Ordering::Relaxed) => {
                     return Err(ForwardError::OverLimit(route.host.to_string()));
                 }
@@ -284,26 +327,20 @@ impl Upstream {
 
     /// A connection, and whether it is new.
     async fn sender(&self, route: &Route, identity: &Identity) -> Result<(Sender, bool), ForwardError> {
-        let mut waited = false;
+        let mut waited = None;
         loop {
             let alone = match self.pool.plan(identity) {
                 // The pool has looked whether the server still keeps it.
-                Plan::Use(Sender::Http1(idle)) => return Ok((Sender::Http1(idle), false)),
-                Plan::Use(Sender::Http2(mut sender)) => {
-                    if sender.ready().await.is_ok() {
-                        return Ok((Sender::Http2(sender), false));
-                    }
-                    continue;
-                }
+                Plan::Use(sender) => return Ok((sender, false)),
                 Plan::Dial => None,
                 // Who waited in vain dials for itself, so that a server that is not there fails all at once.
-                Plan::DialAlone(_) if waited => None,
-                Plan::DialAlone(turn) => match turn.clone().try_lock_owned() {
+                Plan::DialAlone(_, opened) if waited == Some(opened) => None,
+                Plan::DialAlone(turn, opened) => match turn.clone().try_lock_owned() {
                     Ok(turn) => Some(turn),
                     Err(_) => {
                         // Somebody dials already, and may come back with a connection for all.
                         drop(turn.lock().await);
-                        waited = true;
+                        waited = Some(opened);
                         continue;
                     }
                 },
@@ -320,29 +357,11 @@ impl Upstream {
         if !http2 {
             return Ok(Sender::Http1(Idle::new(connection)));
         }
-        let wide = WIDE_CONNECTIONS.try_place();
-        let (stream_window, connection_window) = match &wide {
-            Some(_) => (limits::STREAM_WINDOW, limits::CONNECTION_WINDOW),
-            None => (limits::NARROW_WINDOW, limits::NARROW_WINDOW),
-        };
-        let mut builder = conn::http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(stream_window)
-            .initial_connection_window_size(connection_window)
-            .max_frame_size(limits::FRAME)
-            .max_send_buf_size(limits::SEND_BUFFER)
-            .max_header_list_size(limits::HEADER_LIST);
-        let opened = builder.handshake(TokioIo::new(connection)).await;
-        let (sender, connection) = opened.map_err(|source| ForwardError::Upstream {
+        let share = Share::open(connection, &self.wide).await.map_err(|source| ForwardError::Upstream {
             host: route.host.to_string(),
             source: source.into(),
         })?;
-        tokio::spawn(async move {
-            let _ = connection.await;
-            drop(wide);
-        });
-        Ok(Sender::Http2(sender))
+        Ok(Sender::Http2(share))
     }
 
     async fn send(
@@ -358,7 +377,7 @@ impl Upstream {
                 let lease = Lease { upstream: self.clone(), identity: identity.clone() };
                 send_http1(idle, route, head, body, lease).await
             }
-            Sender::Http2(sender) => send_http2(sender, http2_request(route, head, body)?).await,
+            Sender::Http2(share) => send_http2(share, http2_request(route, head, body)?).await,
         };
         match answered {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -393,19 +412,19 @@ async fn send_http1(
             *response.headers_mut() = headers;
             Ok(response)
         }
-        Err(error) => Err(Failed { unsent: exchange.unsent(), source: error.into() }),
+        Err(error) => Err(Failed { unsent: exchange.unsent(), source: error.into(), share: None }),
     }
 }
 
 async fn send_http2(
-    mut sender: Http2,
+    share: Share,
     request: Request<SentBody>,
 ) -> Result<http::Response<UpstreamBody>, Failed> {
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok(response.map(UpstreamBody::Hyper)),
+    match share.sender().try_send_request(request).await {
+        Ok(response) => Ok(response.map(|body| UpstreamBody::Http2(body, share))),
         Err(mut failed) => {
             let unsent = failed.take_message().map(Request::into_body);
-            Err(Failed { unsent, source: failed.into_error().into() })
+            Err(Failed { unsent, source: failed.into_error().into(), share: Some(share) })
         }
     }
 }
@@ -414,6 +433,8 @@ async fn send_http2(
 struct Failed {
     unsent: Option<SentBody>,
     source: BrokenOff,
+    /// In the connection, where that is of HTTP/2.
+    share: Option<Share>,
 }
 
 fn http2_request(

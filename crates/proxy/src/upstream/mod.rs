@@ -8,6 +8,7 @@ pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod forward;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod pool;
 pub(crate) mod read_ahead;
 pub(crate) mod relay;

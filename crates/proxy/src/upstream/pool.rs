@@ -9,9 +9,11 @@ use std::{
 };
 
 use chiton_policy::{Host, RuleName, Scheme};
-use hyper::client::conn::http2;
 
-use super::{forward::SentBody, http1::Idle};
+use super::{
+    http1::Idle,
+    http2::{Share, Shared},
+};
 use crate::limits;
 
 /// Whose connection it is.
@@ -23,6 +25,8 @@ pub(crate) struct Identity {
     pub(crate) host: Host,
     /// The judged port.
     pub(crate) port: u16,
+    /// It is HTTP/2 in the clear.
+    pub(crate) knows_http2: bool,
     /// The rule or route of the permit.
     pub(crate) rule: Option<RuleName>,
     /// The revision that the permit is of.
@@ -31,24 +35,59 @@ pub(crate) struct Identity {
     pub(crate) worker: ThreadId,
 }
 
-/// HTTP/2: shared.
-pub(crate) type Http2 = http2::SendRequest<SentBody>;
-
 /// A way to send one request.
 pub(crate) enum Sender {
     /// Given back when the response has ended.
     Http1(Idle),
-    /// A clone.
-    Http2(Http2),
+    /// One of several.
+    Http2(Share),
 }
 
 /// What is known of one identity.
-#[derive(Default)]
 struct Entry {
     idle: Vec<(Instant, Idle)>,
-    shared: Option<(Instant, Http2)>,
+    /// Each with when it was last used by one more.
+    shared: Vec<(Instant, Arc<Shared>)>,
+    /// So many exchanges may share a connection: no more than the server has once said that it takes.
+    most: usize,
+    /// How many that can be shared were opened.
+    opened: u64,
     speaks_http1: bool,
     dialling: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            idle: Vec::new(),
+            shared: Vec::new(),
+            most: limits::STREAMS_SHARED as usize,
+            opened: 0,
+            speaks_http1: false,
+            dialling: Arc::default(),
+        }
+    }
+}
+
+impl Entry {
+    /// A share in one of the connections, where one has room.
+    fn share(&mut self) -> Option<Share> {
+        self.shared.retain(|(_, shared)| shared.is_open());
+        self.most = self.shared.iter().map(|(_, shared)| shared.most()).fold(self.most, usize::min);
+        self.shared.iter_mut().find_map(|(used, shared)| {
+            let share = shared.share(self.most)?;
+            *used = Instant::now();
+            Some(share)
+        })
+    }
+
+    /// Who dials: one for as many as may share what comes of it, while the others wait.
+    fn dial_alone(&mut self) -> Plan {
+        if Arc::strong_count(&self.dialling) > self.most {
+            self.dialling = Arc::default();
+        }
+        Plan::DialAlone(self.dialling.clone(), self.opened)
+    }
 }
 
 /// All connections that wait for a request.
@@ -68,8 +107,8 @@ pub(crate) enum Plan {
     Use(Sender),
     /// Dial one of its own.
     Dial,
-    /// Dial, one at a time: the connection may serve the others too.
-    DialAlone(Arc<tokio::sync::Mutex<()>>),
+    /// Dial, one at a time: the connection may serve the others too. With how many of that kind were opened before.
+    DialAlone(Arc<tokio::sync::Mutex<()>>, u64),
 }
 
 impl Pool {
@@ -81,17 +120,10 @@ impl Pool {
     pub(crate) fn plan(&self, identity: &Identity) -> Plan {
         let mut inner = self.inner();
         let Some(entry) = inner.entries.get_mut(identity) else {
-            let entry = Entry::default();
-            let dialling = entry.dialling.clone();
-            inner.entries.insert(identity.clone(), entry);
-            return Plan::DialAlone(dialling);
+            return inner.entries.entry(identity.clone()).or_default().dial_alone();
         };
-        if let Some((used, shared)) = &mut entry.shared {
-            if !shared.is_closed() {
-                *used = Instant::now();
-                return Plan::Use(Sender::Http2(shared.clone()));
-            }
-            entry.shared = None;
+        if let Some(share) = entry.share() {
+            return Plan::Use(Sender::Http2(share));
         }
         let mut taken = 0;
         let mut found = None;
@@ -105,7 +137,7 @@ impl Pool {
         let plan = match found {
             Some(sender) => Plan::Use(Sender::Http1(sender)),
             None if entry.speaks_http1 => Plan::Dial,
-            None => Plan::DialAlone(entry.dialling.clone()),
+            None => entry.dial_alone(),
         };
         inner.idle = inner.idle.saturating_sub(taken);
         plan
@@ -117,14 +149,15 @@ impl Pool {
         if inner.revision > identity.revision {
             return;
         }
-        let kept = inner.entries.values().filter(|entry| entry.shared.is_some()).count();
+        let kept: usize = inner.entries.values().map(|entry| entry.shared.len()).sum();
         let entry = inner.entries.entry(identity.clone()).or_default();
         match sender {
             Sender::Http1(_) => entry.speaks_http1 = true,
-            Sender::Http2(shared) => {
+            Sender::Http2(share) => {
                 entry.speaks_http1 = false;
                 if kept < limits::POOL_TOTAL {
-                    entry.shared = Some((Instant::now(), shared.clone()));
+                    entry.shared.push((Instant::now(), share.connection().clone()));
+                    entry.opened += 1;
                 }
             }
         }
@@ -143,6 +176,14 @@ impl Pool {
         }
     }
 
+    /// No further request goes on a connection that did not serve one.
+    pub(crate) fn leave(&self, identity: &Identity, share: &Share) {
+        if let Some(entry) = self.inner().entries.get_mut(identity) {
+            entry.most = entry.most.min(share.connection().most());
+            entry.shared.retain(|(_, shared)| !Arc::ptr_eq(shared, share.connection()));
+        }
+    }
+
     /// Drops what an older revision opened.
     pub(crate) fn keep_only(&self, revision: u64) {
         let mut inner = self.inner();
@@ -156,12 +197,10 @@ impl Pool {
         let mut inner = self.inner();
         inner.entries.retain(|_, entry| {
             entry.idle.retain_mut(|(since, sender)| since.elapsed() < limits::POOL_IDLE && sender.is_open());
-            let stale =
-                |(used, shared): &(Instant, Http2)| used.elapsed() > limits::POOL_IDLE || shared.is_closed();
-            if entry.shared.as_ref().is_some_and(stale) {
-                entry.shared = None;
-            }
-            !entry.idle.is_empty() || entry.shared.is_some() || Arc::strong_count(&entry.dialling) > 1
+            entry.shared.retain(|(used, shared)| {
+                shared.is_open() && (shared.is_used() || used.elapsed() <= limits::POOL_IDLE)
+            });
+            !entry.idle.is_empty() || !entry.shared.is_empty() || Arc::strong_count(&entry.dialling) > 1
         });
         inner.idle = inner.entries.values().map(|entry| entry.idle.len()).sum();
     }

@@ -46,6 +46,19 @@ where
     timeout(limits::UPSTREAM_TLS, TlsConnector::from(config).connect(name, ReadAhead::new(stream))).await?
 }
 
+/// Lets the kernel find a server of HTTP that is gone, also while it owes an answer to what was sent: there the kernel
+/// asks nothing, and tries again for a quarter of an hour. Meanwhile every request for that host would be sent after it.
+pub(crate) fn end_unanswered(stream: &TcpStream) -> io::Result<()> {
+    let (after, again) = limits::UNANSWERED_ASK;
+    let most = u32::try_from(limits::UNANSWERED.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, after)?;
+    sockopt::set_tcp_keepintvl(stream, again)?;
+    // How often is asked is decided by this time, too.
+    sockopt::set_tcp_user_timeout(stream, most)?;
+    Ok(())
+}
+
 /// Lets the kernel find an end that is gone.
 pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     let (again, times) = limits::KEEPALIVE_AGAIN;
