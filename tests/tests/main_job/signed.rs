@@ -26,7 +26,7 @@ print(key['AccessKeyId'] + ':' + key['SecretAccessKey'])
 ";
 
 const BOTO: &str = r#"
-import boto3, os
+import boto3, gzip, os
 print(os.environ["AWS_ACCESS_KEY_ID"], boto3.client("sts").get_caller_identity()["Arn"])
 try:
     print(boto3.client("sts").get_session_token()["Credentials"])
@@ -43,6 +43,13 @@ s3.upload_file("big", "files", "big")
 s3.download_file("files", "big", "back")
 print(open("back", "rb").read() == big)
 print(s3.get_object(Bucket="files", Key="big", Range="bytes=5-9")["Body"].read() == big[5:10])
+# Stored compressed, it comes as it is stored.
+packed = gzip.compress(os.urandom(9000))
+s3.put_object(Bucket="files", Key="packed", Body=packed, ContentEncoding="gzip")
+for part in ({}, {"Range": "bytes=5000-5999"}):
+    stored = s3.get_object(Bucket="files", Key="packed", **part)
+    print(stored["ContentEncoding"], stored["Body"].read() == (packed[5000:6000] if part else packed))
+s3.delete_object(Bucket="files", Key="packed")
 print(sorted(entry["Key"] for entry in s3.list_objects_v2(Bucket="files", Prefix="", MaxKeys=9)["Contents"]))
 table = boto3.resource("dynamodb").create_table(TableName="t", BillingMode="PAY_PER_REQUEST",
     KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}], AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}])
@@ -115,6 +122,7 @@ fn boto3_and_the_cli_are_signed_by_a_key_that_never_comes_in() {
     let signed = ", credential: {aws: 'local://aws'}";
     let outcome = amazon.run(signed, "/usr/bin/python3 task.py; env; rm big back").expect_success();
     let wanted = "AKIACHITONPLACEHOLDR arn:aws:iam::123456789012:user/agent\nno keys\n6000\nTrue\nTrue\n\
+                  gzip True\ngzip True\n\
                   ['a b/\u{fc}+x.txt', 'big']\n{'k': 'v'}\n";
     assert!(outcome.stdout.starts_with(wanted), "{outcome:?}");
     let refused = world.chiton.audit(&["--reason", "credential_unavailable"]);

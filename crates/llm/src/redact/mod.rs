@@ -4,9 +4,9 @@
 //! [`Scrubber`] that undoes the content's encoding, finds each value verbatim, percent-encoded and
 //! JSON-escaped (any mix, either case, `+` for a space), in base64 and base64url at any alignment and across line
 //! breaks. What it holds back of a text that goes on never depends on the values ([`hold`]). Of event streams, the
-//! texts that are told in pieces are followed as well. Of Amazon's event streams, whose frames cannot be changed, no frame
-//! with a value passes: the body is cut; and so is a body that keeps a coding of its own. Other forms (hexadecimal, reversed, split by
-//! other bytes) are not found.
+//! texts that are told in pieces are followed as well. Out of the frames of Amazon's event streams, and out of a body that
+//! keeps a coding of its own, nothing can be taken: one with a value is cut before it. Other forms (hexadecimal, reversed,
+//! split by other bytes) are not found.
 
 mod charset;
 mod coded;
