@@ -445,6 +445,8 @@ proptest! {
     ) {
         // The texts begin as one of the values in every way; neither is whole.
         let text: String = texts.iter().map(|(text, of)| text.replace('\u{1}', &one[..*of % one.len()])).collect();
+        // A text that begins so says that it is in a charset that is not searched.
+        prop_assume!(!text.starts_with("+/v"));
         prop_assume!(sizes(&one, &text, kind, coding, cut).1 == text && sizes(&two, &text, kind, coding, cut).1 == text);
         prop_assert_eq!(sizes(&one, &text, kind, coding, cut).0, sizes(&two, &text, kind, coding, cut).0);
     }
