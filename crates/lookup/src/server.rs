@@ -33,6 +33,7 @@ use crate::{
     owners::{self, Ends, Owner},
     request::{Reply, Request},
     rules::Rules,
+    scan::{self, Looked},
     shared::{Beside, STACK, Shared},
     table,
     view::View,
@@ -134,7 +135,8 @@ impl Server {
             unmasked,
             supervisor: config.supervisor,
             followed,
-            several: OnceLock::new(),
+            several: Looked::by(scan::several_names),
+            writable: Looked::by(scan::writable_links),
         };
         let shared = Shared {
             judge,

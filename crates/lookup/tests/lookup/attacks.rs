@@ -425,6 +425,28 @@ fn a_directory_that_moves_under_a_walk_leads_to_nothing_denied() {
     });
 }
 
+/// The folders are looked through once, and what that misses is missed for good.
+#[test]
+fn a_directory_that_moves_while_the_folders_are_looked_through_hides_no_link() {
+    let script = "import os, threading\n\
+        over = False\n\
+        def move():\n  \
+          while not over:\n    \
+            os.rename('other', 'keys/other'); os.rename('keys/other', 'other')\n\
+        mover = threading.Thread(target=move); mover.start()\n\
+        try: print(open('hard-name').read())\n\
+        except OSError: pass\n\
+        over = True; mover.join()";
+    for _ in 0..10 {
+        let rig = rig();
+        for folder in 0..500 {
+            std::fs::create_dir(rig.work.join(format!("{folder}"))).unwrap();
+        }
+        let said = rig.run(&["/usr/bin/python3", "-c", script]);
+        assert_eq!((said.out.as_str(), said.code), ("", Some(0)), "{}", said.err);
+    }
+}
+
 #[test]
 fn a_denied_path_through_a_link_is_denied_where_it_leads() {
     let rig = Rig::prepared(
