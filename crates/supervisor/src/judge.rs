@@ -125,7 +125,7 @@ fn server(prepared: Prepared, events: Events) -> Result<Server, Failure> {
     });
     let blocked = plan.seccomp.calls.keys().copied().filter(|number| plan.seccomp.is_blocked(*number));
     let config = LookupConfig {
-        rules: Box::new(Standings::new(rules.files)),
+        rules: Box::new(Standings::new(rules.files()?)),
         host_proc,
         root: folder("/")?,
         live,

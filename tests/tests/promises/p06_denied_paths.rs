@@ -142,37 +142,40 @@ print(sorted(set(seen)))
 
 #[test]
 fn what_the_host_would_run_is_protected() {
-    let chiton = Chiton::new(As::User);
-    chiton.write_workspace(".git/config", "[core]\n");
-    chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
-    chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
-    let (config, linked) = (chiton.workspace().join(".git/config"), chiton.workspace().join("linked-config"));
-    fs::hard_link(config, linked).expect("a hard link");
-    let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
-        echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
-        mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; echo static: > chiton.yaml; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
-        echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
-    let outcome = chiton.sandboxed(
-        &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
-        &["sh", "-c", script],
-    );
-    let outcome = outcome.expect_success();
-    assert_eq!(outcome.stdout, "written\nown\n", "{outcome:?}");
-    let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
-    assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
-    assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
-    for name in [
-        ".envrc",
-        ".vscode",
-        ".idea",
-        ".git/hooks/post-checkout",
-        ".git/commondir",
-        ".git/config.worktree",
-        "chiton.yaml",
-        "other",
-        "h",
-    ] {
-        assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        chiton.write_workspace(".git/config", "[core]\n");
+        chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
+        chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
+        let (config, linked) =
+            (chiton.workspace().join(".git/config"), chiton.workspace().join("linked-config"));
+        fs::hard_link(config, linked).expect("a hard link");
+        let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
+            echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
+            mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; echo static: > chiton.yaml; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
+            echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
+        let outcome = chiton.sandboxed(
+            &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
+            &["sh", "-c", script],
+        );
+        let outcome = outcome.expect_success();
+        assert_eq!(outcome.stdout, "written\nown\n", "{outcome:?}");
+        let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
+        assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
+        assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
+        for name in [
+            ".envrc",
+            ".vscode",
+            ".idea",
+            ".git/hooks/post-checkout",
+            ".git/commondir",
+            ".git/config.worktree",
+            "chiton.yaml",
+            "other",
+            "h",
+        ] {
+            assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
+        }
     }
 }
 
