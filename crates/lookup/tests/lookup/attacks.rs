@@ -297,6 +297,27 @@ fn sockets_of_the_host_are_not_connected_to() {
     assert!(refused("host.sock") && refused("host.dgram"), "{events:?}");
 }
 
+/// While a socket is bound another thread puts a link to the host's in the place of the name.
+#[test]
+fn a_link_to_the_hosts_socket_does_not_pass_for_one_bound_inside() {
+    let rig = rig();
+    let _host = std::os::unix::net::UnixListener::bind(rig.work.join("host.sock")).unwrap();
+    let script = "import os, socket, threading, time\n\
+        end = time.time() + 6\n\
+        def attempt(deed):\n  \
+          while time.time() < end:\n    \
+            try: deed()\n    \
+            except OSError: pass\n\
+        def bind(): s = socket.socket(1); s.bind('n')\n\
+        deeds = [bind, lambda: os.unlink('n'), lambda: os.link('host.sock', 'n')]\n\
+        threads = [threading.Thread(target=attempt, args=(deed,)) for deed in deeds]\n\
+        for thread in threads: thread.start()\n\
+        for thread in threads: thread.join()\n\
+        try: socket.socket(1).connect('host.sock'); print('connected')\n\
+        except PermissionError: print('refused')";
+    assert_eq!(rig.run(&["/usr/bin/python3", "-c", script]).out, "refused\n");
+}
+
 #[test]
 fn the_supervisors_entry_in_proc_is_refused() {
     let rig = rig();
