@@ -166,7 +166,8 @@ impl Server {
         self.shared.watching_starts.begin(&self.shared).map_err(StartError::Thread)
     }
 
-    /// Serves a listener until every process of its filter is gone.
+    /// Serves a listener until every process of its filter is gone. Without a thread for it, it is dropped: the calls
+    /// of its program do not exist then, which ends it. That is reported.
     pub fn add_listener(&self, listener: OwnedFd) -> Result<(), StartError> {
         // Kernels before 6.6 do without.
         let _slower = notify::wake_in_step(&listener);
@@ -177,8 +178,13 @@ impl Server {
             idle: AtomicUsize::new(0),
             total: AtomicUsize::new(0),
         });
-        for _ in 0..FIRST_WORKERS {
-            pool.spawn().map_err(StartError::Thread)?;
+        if let Err(e) = pool.spawn() {
+            self.shared.sink.exec_unjudged();
+            return Err(StartError::Thread(e));
+        }
+        for _ in 1..FIRST_WORKERS {
+            // The first makes others when it needs them.
+            let _slower = pool.spawn();
         }
         Ok(())
     }
