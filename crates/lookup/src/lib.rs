@@ -22,6 +22,7 @@ mod images;
 mod judge;
 mod object;
 mod owners;
+mod pool;
 mod request;
 mod resolve;
 mod rules;
