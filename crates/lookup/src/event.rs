@@ -35,6 +35,8 @@ pub trait Sink: Send + Sync {
     fn exec_started(&self, process: u32, started: &Started<'_>);
     /// A program was not started, or was killed at once because its file was swapped for a denied one.
     fn exec_denied(&self, process: u32, file: &Path);
+    /// A program was not started, for there is no thread that would judge its lookups.
+    fn exec_unjudged(&self);
     /// A file was refused, so many times since it was last reported.
     fn file_refused(&self, process: u32, file: &Path, wanted: Wanted, times: u64);
     /// A call of the policy's list was refused.
@@ -135,6 +137,7 @@ mod tests {
     impl Sink for Counted {
         fn exec_started(&self, _process: u32, _started: &Started<'_>) {}
         fn exec_denied(&self, _process: u32, _file: &Path) {}
+        fn exec_unjudged(&self) {}
         fn file_refused(&self, process: u32, _file: &Path, _wanted: Wanted, times: u64) {
             self.0.lock().unwrap().push((process, times));
         }

@@ -4,10 +4,9 @@
 //! In: held objects and names. Out: a [`Standing`]. A name alone is enough only for what does not exist.
 
 use std::{
-    collections::HashMap,
-    os::fd::{BorrowedFd, OwnedFd},
+    collections::{HashMap, HashSet},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 use chiton_sys::{Errno, Result};
@@ -17,9 +16,10 @@ use rustix::{
 };
 
 use crate::{
+    barred::{Barred, barred},
     object::{Identity, Kind, Number, Stat, without_deleted},
     rules::{Literal, Rules, Standing},
-    scan,
+    scan::Looked,
     view::View,
 };
 
@@ -66,7 +66,10 @@ pub(crate) struct Judge {
     /// What literals led to at the start that were symlinks.
     pub(crate) followed: Vec<Literal>,
     /// Objects with several names of which one is denied or protected, found when the first such object is met.
-    pub(crate) several: OnceLock<HashMap<Identity, Standing>>,
+    pub(crate) several: Looked<HashMap<Identity, Standing>>,
+    /// Files with several names, of which one can be written. The agent can make no such name itself: a link leads
+    /// over no mount.
+    pub(crate) writable: Looked<HashSet<Identity>>,
 }
 
 /// What of the supervisor's own entry in `/proc` anyone may see.
@@ -112,7 +115,7 @@ impl Judge {
         }
         if self.is_live(path)
             && let Some(near) = self.rules.near(path)
-            && self.identity_of(&near) == Some(stat.identity())
+            && self.may_be(&near, stat.identity())
         {
             standing = standing.max(self.name(&near));
         }
@@ -125,9 +128,10 @@ impl Judge {
     /// Whether a name is a denied one in other letters, by the object that both lead to.
     pub(crate) fn is_near_denied(&self, path: &Path, identity: Identity) -> bool {
         self.is_live(path)
-            && self.rules.near(path).is_some_and(|near| {
-                self.identity_of(&near) == Some(identity) && self.name(&near) == Standing::Denied
-            })
+            && self
+                .rules
+                .near(path)
+                .is_some_and(|near| self.may_be(&near, identity) && self.name(&near) == Standing::Denied)
     }
 
     /// How an object stands that the caller already has open.
@@ -145,15 +149,18 @@ impl Judge {
     }
 
     /// How an object stands by what it is: literals are looked at each time, for the host replaces them;
-    /// patterns and folders were looked through once.
+    /// patterns and folders were looked through once. Until they could be, nobody knows: denied.
     pub(crate) fn identity(&self, identity: Identity) -> Standing {
         let literals = self.rules.literals().iter().chain(&self.followed);
         let by_literal = literals
-            .filter(|literal| self.identity_of(&literal.path) == Some(identity))
+            .filter(|literal| self.may_be(&literal.path, identity))
             .map(|literal| literal.standing)
             .fold(Standing::Open, Standing::max);
-        let several = self.several.get_or_init(|| scan::several_names(self));
-        by_literal.max(several.get(&identity).copied().unwrap_or(Standing::Open))
+        let by_name = match self.several.get(self) {
+            Some(several) => several.get(&identity).copied().unwrap_or(Standing::Open),
+            None => Standing::Denied,
+        };
+        by_literal.max(by_name)
     }
 
     /// Whether a path lies in a folder that came from the host by the policy's word.
@@ -188,14 +195,27 @@ impl Judge {
         })
     }
 
-    fn identity_of(&self, path: &Path) -> Option<Identity> {
+    /// Whether what is at a path may be this object. Where it cannot be looked at it may: the agent takes the
+    /// right to look from its own folders, and gives it back.
+    fn may_be(&self, path: &Path, identity: Identity) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self.beneath_masks(path, flags).ok()?;
-        Stat::of(&fd).ok().map(|stat| stat.identity())
+        match self.beneath_masks(path, flags).and_then(Stat::of) {
+            Ok(stat) => stat.identity() == identity,
+            Err(Errno::NOENT | Errno::NOTDIR) => false,
+            Err(Errno::ACCESS) => barred(self, path) != Barred::ByAnother,
+            Err(_) => true,
+        }
     }
 
     /// Opens what the host has at a path, not what is mounted over it here.
     pub(crate) fn beneath_masks(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+        let (folder, below) = self.without_masks(path)?;
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        rustix::fs::openat(folder, below, flags, Mode::empty())
+    }
+
+    /// A folder without what is mounted over things in it, and the way from there to a path.
+    pub(crate) fn without_masks<'a>(&self, path: &'a Path) -> Result<(BorrowedFd<'_>, &'a Path)> {
         let folder = self
             .unmasked
             .iter()
@@ -205,9 +225,7 @@ impl Judge {
             Some(folder) => (&folder.fd, folder.path.as_path()),
             None => (&self.root, Path::new("/")),
         };
-        let below = path.strip_prefix(above).map_err(|_| Errno::NOENT)?;
-        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-        rustix::fs::openat(fd, below, flags, Mode::empty())
+        Ok((fd.as_fd(), path.strip_prefix(above).map_err(|_| Errno::NOENT)?))
     }
 
     /// Where literals lead that have a symlink in them now: the object is denied by its own name too.

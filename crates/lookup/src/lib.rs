@@ -14,6 +14,7 @@
 //! it must have no capability effective: it can do what the agent can, no more. The filter must be loaded so
 //! that a received call is interrupted by a fatal signal only (`WAIT_KILLABLE_RECV`).
 
+mod barred;
 mod caller;
 mod calls;
 mod event;
@@ -21,6 +22,7 @@ mod images;
 mod judge;
 mod object;
 mod owners;
+mod pool;
 mod request;
 mod resolve;
 mod rules;

@@ -56,6 +56,10 @@ impl Stat {
         self.narrow(24)
     }
 
+    pub(crate) fn owner(&self) -> u32 {
+        self.narrow(28)
+    }
+
     pub(crate) fn device_node(&self) -> u64 {
         self.wide(40)
     }

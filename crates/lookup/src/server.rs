@@ -1,40 +1,26 @@
 //! Takes notifications from any number of listeners and answers each, on a few threads to a listener.
 //!
-//! In: listeners, at any time. A listener's workers grow with the calls that are held up and shrink again; they
-//! end when every process that the filter was on is gone.
+//! In: listeners, at any time. Out: one pool of workers for each.
 
 use std::{
-    cell::Cell,
     collections::HashSet,
     os::fd::{AsFd as _, OwnedFd},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::Arc,
 };
 
-use chiton_sys::{
-    Errno, memory,
-    notify::{self, Answer},
-};
-use rustix::{
-    event::{PollFd, PollFlags},
-    fs::{Mode, OFlags},
-};
+use chiton_sys::{Errno, notify};
+use rustix::fs::{Mode, OFlags};
 
 use crate::{
-    caller::Caller,
     event::Sink,
     judge::{Judge, Unmasked},
     object::Stat,
     owners::{self, Ends, Owner},
-    request::{Reply, Request},
+    pool::Pool,
     rules::Rules,
-    shared::{Beside, STACK, Shared},
-    table,
+    scan::{self, Looked},
+    shared::{Beside, Shared},
     view::View,
 };
 
@@ -94,15 +80,6 @@ impl Ownership {
     }
 }
 
-/// Workers that a listener starts with.
-const FIRST_WORKERS: usize = 2;
-/// Workers that stay when there is nothing to do: as many as programs of many threads keep busy at once, or a
-/// worker would be made and ended for every call of theirs.
-const IDLE_WORKERS: usize = 16;
-/// Workers of one listener, at most. As many may block as [`crate::waits`] allows, and others still serve.
-const MOST_WORKERS: usize = 48;
-const X86_64: u32 = 0xc000_003e;
-
 /// Judges the lookups of one sandbox, until it is dropped.
 pub struct Server {
     shared: Arc<Shared>,
@@ -134,7 +111,8 @@ impl Server {
             unmasked,
             supervisor: config.supervisor,
             followed,
-            several: OnceLock::new(),
+            several: Looked::by(scan::several_names),
+            writable: Looked::by(scan::writable_links),
         };
         let shared = Shared {
             judge,
@@ -164,22 +142,15 @@ impl Server {
         self.shared.watching_starts.begin(&self.shared).map_err(StartError::Thread)
     }
 
-    /// Serves a listener until every process of its filter is gone.
+    /// Serves a listener until every process of its filter is gone. Without a thread for it, it is dropped: the calls
+    /// of its program do not exist then, which ends it. That is reported.
     pub fn add_listener(&self, listener: OwnedFd) -> Result<(), StartError> {
         // Kernels before 6.6 do without.
         let _slower = notify::wake_in_step(&listener);
-        let pool = Arc::new(Pool {
-            shared: Arc::clone(&self.shared),
-            listener: Arc::new(listener),
-            turn: (!notify::receive_tells_the_end()).then(Mutex::default),
-            filters: OnceLock::new(),
-            idle: AtomicUsize::new(0),
-            total: AtomicUsize::new(0),
-        });
-        for _ in 0..FIRST_WORKERS {
-            pool.spawn().map_err(StartError::Thread)?;
-        }
-        Ok(())
+        Pool::start(Arc::clone(&self.shared), listener).map_err(|e| {
+            self.shared.sink.exec_unjudged();
+            StartError::Thread(e)
+        })
     }
 
     /// Says whose connections are, on any thread, as long as it is asked.
@@ -195,151 +166,6 @@ impl Drop for Server {
         self.shared.waits.close();
         self.shared.throttle.close(&*self.shared.sink);
     }
-}
-
-/// A listener and its workers.
-struct Pool {
-    shared: Arc<Shared>,
-    listener: Arc<OwnedFd>,
-    /// Taken by the worker that waits for a call, on kernels that would leave others waiting for ever.
-    turn: Option<Mutex<()>>,
-    /// How many filters a program here has that set itself none. The first call is still our own, which starts the
-    /// agent's program.
-    filters: OnceLock<Option<u32>>,
-    idle: AtomicUsize,
-    total: AtomicUsize,
-}
-
-impl Pool {
-    fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
-        self.total.fetch_add(1, Ordering::AcqRel);
-        self.idle.fetch_add(1, Ordering::AcqRel);
-        let pool = Arc::clone(self);
-        let spawned =
-            thread::Builder::new().name("lookup".into()).stack_size(STACK).spawn(move || pool.work());
-        if spawned.is_err() {
-            self.total.fetch_sub(1, Ordering::AcqRel);
-            self.idle.fetch_sub(1, Ordering::AcqRel);
-        }
-        spawned.map(drop)
-    }
-
-    fn work(self: &Arc<Self>) {
-        if memory::unshare_directory_and_umask().is_ok() {
-            while self.serve_one() {}
-        }
-        self.total.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Waits for a call and answers it. False: this worker is not needed any more.
-    fn serve_one(self: &Arc<Self>) -> bool {
-        let note = match self.next() {
-            Ok(note) => note,
-            Err(Errno::INTR | Errno::AGAIN) => return true,
-            Err(Errno::NOENT) if !self.is_over() => return true,
-            Err(_) => {
-                self.idle.fetch_sub(1, Ordering::AcqRel);
-                return false;
-            }
-        };
-        let last_idle = self.idle.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last_idle && self.total.load(Ordering::Acquire) < MOST_WORKERS {
-            // Without one the next call waits for this one.
-            let _slower = self.spawn();
-        }
-        let (id, outcome) = self.serve(note);
-        // Before the caller goes on: its next call finds a worker, and no other is made for it.
-        let stays = self.idle.load(Ordering::Acquire) < IDLE_WORKERS;
-        if stays {
-            self.idle.fetch_add(1, Ordering::AcqRel);
-        }
-        // It fails where the caller is gone.
-        let _gone = self.answer(id, outcome);
-        stays
-    }
-
-    fn next(&self) -> chiton_sys::Result<notify::Notification> {
-        let Some(turn) = &self.turn else { return notify::receive(&self.listener) };
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // There is a call, which nobody else takes, or the end.
-        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-        rustix::event::poll(&mut fds, None)?;
-        let is_there = fds.iter().any(|fd| fd.revents().contains(PollFlags::IN));
-        if is_there { notify::receive(&self.listener) } else { Err(Errno::NOENT) }
-    }
-
-    /// Whether every process of the filter is gone.
-    fn is_over(&self) -> bool {
-        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut fds, Some(&now)).is_ok()
-            && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
-    }
-
-    fn serve(&self, note: notify::Notification) -> (u64, chiton_sys::Result<Reply>) {
-        let shared = &self.shared;
-        shared.starts.look_at(shared, note.thread);
-        let request = Request {
-            shared,
-            listener: &self.listener,
-            note,
-            caller: Caller { thread: note.thread, host_proc: shared.host_proc.as_fd() },
-            executes: Cell::new(false),
-        };
-        let filters = self.filters.get_or_init(|| filters(&request).ok());
-        shared.images.look_at(&request, *filters);
-        // A fault of ours is the caller's error, never its permission.
-        let outcome = catch_unwind(AssertUnwindSafe(|| judge(&request))).unwrap_or(Err(Errno::IO));
-        (note.id, outcome)
-    }
-
-    fn answer(&self, id: u64, outcome: chiton_sys::Result<Reply>) -> chiton_sys::Result<()> {
-        let answer = match outcome {
-            Ok(Reply::Value(value)) => Answer::Value(value),
-            Ok(Reply::Continue) => Answer::Continue,
-            Ok(Reply::Restart) => Answer::Restart,
-            Ok(Reply::Descriptor { fd, close_on_exec, writes }) => {
-                return self.hand_over(id, fd, close_on_exec, writes);
-            }
-            Err(errno) => Answer::Error(errno),
-        };
-        notify::answer(&self.listener, id, answer)
-    }
-
-    fn hand_over(&self, id: u64, fd: OwnedFd, close_on_exec: bool, writes: bool) -> chiton_sys::Result<()> {
-        let answered = if writes {
-            notify::add_descriptor(&self.listener, id, fd.as_fd(), close_on_exec).and_then(|number| {
-                drop(fd);
-                notify::answer(&self.listener, id, Answer::Value(number.into()))
-            })
-        } else {
-            notify::answer_descriptor(&self.listener, id, fd.as_fd(), close_on_exec)
-        };
-        match answered {
-            Ok(()) => Ok(()),
-            // Its table is full, or it is gone.
-            Err(errno) => notify::answer(&self.listener, id, Answer::Error(errno)),
-        }
-    }
-}
-
-fn filters(request: &Request<'_>) -> chiton_sys::Result<u32> {
-    let filters = request.caller.status()?.filters();
-    request.confirm()?;
-    filters
-}
-
-fn judge(request: &Request<'_>) -> chiton_sys::Result<Reply> {
-    if request.note.architecture != X86_64 {
-        return Err(Errno::NOSYS);
-    }
-    if request.shared.blocked.contains(&request.note.number) {
-        let process = request.caller.status().and_then(|s| s.process()).unwrap_or(request.note.thread);
-        request.shared.sink.call_refused(process, request.note.number.unsigned_abs());
-        return Err(Errno::PERM);
-    }
-    let call = table::find(request.note.number).ok_or(Errno::NOSYS)?;
-    (call.act)(request, &call.shape)
 }
 
 /// Many calls at once hold many descriptors. Where the limit stays low, callers see `EMFILE`.

@@ -15,8 +15,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use crate::{caller::Caller, object::Identity, request::Request};
 
-/// The most workers that block at once.
-const MOST: usize = 32;
+/// The most workers that block at once; a call that would be one more answers `EAGAIN`. More than programs have of
+/// connections that nobody takes.
+pub(crate) const MOST_BLOCKED: usize = 256;
 /// How often signals are looked for, and a worker that did not hear is called again.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -99,7 +100,7 @@ impl Waits {
         };
         {
             let mut table = self.table();
-            if table.waits.len() >= MOST {
+            if table.waits.len() >= MOST_BLOCKED {
                 return Err(Errno::AGAIN);
             }
             table.waits.push(wait);

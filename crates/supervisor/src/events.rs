@@ -66,6 +66,10 @@ impl Sink for Events {
         self.refused(Layer::Process, "exec", "denied_path", Some(Request::file(text(file))));
     }
 
+    fn exec_unjudged(&self) {
+        self.refused(Layer::Process, "exec", "no_thread", None);
+    }
+
     fn file_refused(&self, _process: u32, file: &Path, wanted: Wanted, _times: u64) {
         let (action, reason) = match wanted {
             Wanted::Lookup => ("open", "denied_path"),

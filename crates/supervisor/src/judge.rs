@@ -73,17 +73,16 @@ pub(crate) fn judge(
             return Ok(());
         }
         // Most sandboxes have no rule that asks.
-        if asked == Some(true)
-            && let Some(owners) = owners.take()
-        {
-            owners.serve(server.ownership())?;
+        if asked == Some(true) {
+            owners = owners.and_then(|owners| owners.serve(server.ownership()));
         }
         if spoken != Some(true) {
             continue;
         }
         match partner::receive(partner.as_fd())? {
             Some(Message::Listener(listener)) => {
-                server.add_listener(listener).map_err(|e| status(125, e.to_string()))?;
+                // Where it cannot, the one program ends, and it is in the log.
+                let _ended = server.add_listener(listener);
             }
             Some(Message::Entered | Message::Judging | Message::Failed(_)) => {
                 return Err(refused("the first process inside said what it cannot say"));
@@ -125,7 +124,7 @@ fn server(prepared: Prepared, events: Events) -> Result<Server, Failure> {
     });
     let blocked = plan.seccomp.calls.keys().copied().filter(|number| plan.seccomp.is_blocked(*number));
     let config = LookupConfig {
-        rules: Box::new(Standings::new(rules.files)),
+        rules: Box::new(Standings::new(rules.files()?)),
         host_proc,
         root: folder("/")?,
         live,

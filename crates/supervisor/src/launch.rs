@@ -109,6 +109,10 @@ fn become_program(
         return ours("cannot open the process to its judge", &e);
     }
     if let Err(e) = std::env::set_current_dir(order.directory) {
+        // The first call that is judged.
+        if Errno::from_io_error(&e) == Some(Errno::NOSYS) {
+            return status(125, "the sandbox has no thread left to judge what the program looks up".into());
+        }
         return status(126, format!("cannot start in `{}`: {}", order.directory.display(), reason(&e)));
     }
     exec_failure(program, &execute(order, &files))

@@ -7,6 +7,7 @@
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -51,14 +52,20 @@ impl Owners {
         Self { home: home.to_owned(), ..self }
     }
 
-    /// Answers from now on.
-    pub(crate) fn serve(self, ownership: Ownership) -> Result<(), Failure> {
+    /// Answers from now on. Without a thread to do so the question is passed over, and the next one may find one.
+    pub(crate) fn serve(self, ownership: Ownership) -> Option<Self> {
         let thread = thread::Builder::new().name("owners".into()).stack_size(STACK);
+        let owners = Arc::new(self);
+        let serving = Arc::clone(&owners);
         let served = thread.spawn(move || {
             let mut buffer = vec![0; MAX_PACKET];
-            while self.answer_one(&ownership, &mut buffer) {}
+            while serving.answer_one(&ownership, &mut buffer) {}
         });
-        served.map(drop).map_err(|e| ours("cannot start a thread for owners", &e))
+        if served.is_ok() {
+            return None;
+        }
+        let _passed_over = rustix::net::recv(&owners.socket, &mut [0; 1], RecvFlags::DONTWAIT);
+        Arc::into_inner(owners)
     }
 
     /// False when nobody can ask any more.

@@ -1,11 +1,17 @@
 //! The static half of a policy, brought into the forms that the mechanisms take. One text in, as every
 //! other end parses it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use chiton_api::control::{Failure, FilesystemPolicy};
 use chiton_confine::{StaticRules, plan::DeniedPath};
-use chiton_policy::{DeniedPattern, FileRules, FileScope, Policy, Protection, model::Resources};
+use chiton_policy::{
+    DeniedPattern, FileRules, FileScope, PathRefused, Policy, Protection,
+    model::{FilesystemRules, Resources},
+};
 
 use crate::{
     environment::{self, Environment},
@@ -19,8 +25,8 @@ const WORKSPACE: &str = "/workspace";
 pub(crate) struct Rules {
     /// For the plan.
     pub(crate) fixed: StaticRules,
-    /// For the judgement of lookups.
-    pub(crate) files: FileRules,
+    filesystem: FilesystemRules,
+    scope: FileScope,
     /// The variables that it gives.
     pub(crate) variables: Environment,
     /// How much of the machine it gives.
@@ -40,17 +46,29 @@ impl Rules {
             policy_file: policy_file.clone(),
             own_folders: sent.own_folders.clone(),
             extra_read_only: sent.extra_read_only.clone(),
-            git_at_start: sent.workspace.as_ref().is_some_and(|w| w.join(".git").symlink_metadata().is_ok()),
+            git_at_start: false,
         };
-        let refused = |e: chiton_policy::PathRefused| status(125, e.to_string());
-        let files = FileRules::new(&policy.fixed.filesystem, &scope).map_err(refused)?;
         let fixed = fixed(&policy, &scope).map_err(refused)?;
         let variables = environment::of_policy(&policy);
-        Ok(Self { fixed, files, variables, resources: policy.fixed.resources, policy_file })
+        let (filesystem, resources) = (policy.fixed.filesystem, policy.fixed.resources);
+        Ok(Self { fixed, filesystem, scope, variables, resources, policy_file })
+    }
+
+    /// For the judgement of lookups. Called in the view, before the agent is: as root we have no right to see the
+    /// workspace from outside.
+    pub(crate) fn files(self) -> Result<FileRules, Failure> {
+        let git = Path::new(WORKSPACE).join(".git").symlink_metadata();
+        let git_at_start = !git.is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let scope = FileScope { git_at_start, ..self.scope };
+        FileRules::new(&self.filesystem, &scope).map_err(refused)
     }
 }
 
-fn fixed(policy: &Policy, scope: &FileScope) -> Result<StaticRules, chiton_policy::PathRefused> {
+fn refused(path: PathRefused) -> Failure {
+    status(125, path.to_string())
+}
+
+fn fixed(policy: &Policy, scope: &FileScope) -> Result<StaticRules, PathRefused> {
     let files = &policy.fixed.filesystem;
     let paths = files.resolve(scope)?;
     let home = scope.home.to_string_lossy();

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
-use chiton_tests::{As, Chiton, Outcome};
+use chiton_tests::{As, Chiton, Outcome, TEST_USER};
 
 const POLICY: &str = "\
 static:
@@ -142,37 +142,40 @@ print(sorted(set(seen)))
 
 #[test]
 fn what_the_host_would_run_is_protected() {
-    let chiton = Chiton::new(As::User);
-    chiton.write_workspace(".git/config", "[core]\n");
-    chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
-    chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
-    let (config, linked) = (chiton.workspace().join(".git/config"), chiton.workspace().join("linked-config"));
-    fs::hard_link(config, linked).expect("a hard link");
-    let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
-        echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
-        mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; echo static: > chiton.yaml; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
-        echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
-    let outcome = chiton.sandboxed(
-        &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
-        &["sh", "-c", script],
-    );
-    let outcome = outcome.expect_success();
-    assert_eq!(outcome.stdout, "written\nown\n", "{outcome:?}");
-    let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
-    assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
-    assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
-    for name in [
-        ".envrc",
-        ".vscode",
-        ".idea",
-        ".git/hooks/post-checkout",
-        ".git/commondir",
-        ".git/config.worktree",
-        "chiton.yaml",
-        "other",
-        "h",
-    ] {
-        assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        chiton.write_workspace(".git/config", "[core]\n");
+        chiton.write_workspace(".git/hooks/pre-commit", "#!/bin/sh\n");
+        chiton.write_workspace(".git/HEAD", "ref: refs/heads/main\n");
+        let (config, linked) =
+            (chiton.workspace().join(".git/config"), chiton.workspace().join("linked-config"));
+        fs::hard_link(config, linked).expect("a hard link");
+        let script = "echo '[alias]' >> .git/config; echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-checkout; mv .git other; \
+            echo ../evil > .git/commondir; echo evil > .git/config.worktree; echo evil > linked-config; \
+            mkdir x && echo ../evil > x/commondir && mv x/commondir .git/; echo static: > chiton.yaml; rm -rf .git/hooks; echo evil > .envrc; mkdir .vscode; mkdir -p .idea/x; mv .git/hooks h; chmod 777 .git/config; \
+            echo new > .git/index && echo written; git init -q nested && test -f nested/.git/config && echo own; true";
+        let outcome = chiton.sandboxed(
+            &chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n"),
+            &["sh", "-c", script],
+        );
+        let outcome = outcome.expect_success();
+        assert_eq!(outcome.stdout, "written\nown\n", "{outcome:?}");
+        let read = |name: &str| fs::read_to_string(chiton.workspace().join(name)).ok();
+        assert_eq!(read(".git/config").as_deref(), Some("[core]\n"));
+        assert_eq!(read(".git/hooks/pre-commit").as_deref(), Some("#!/bin/sh\n"));
+        for name in [
+            ".envrc",
+            ".vscode",
+            ".idea",
+            ".git/hooks/post-checkout",
+            ".git/commondir",
+            ".git/config.worktree",
+            "chiton.yaml",
+            "other",
+            "h",
+        ] {
+            assert!(!chiton.workspace().join(name).exists(), "{name}: {outcome:?}");
+        }
     }
 }
 
@@ -208,6 +211,89 @@ fn set_id_bits_and_devices_are_refused() {
                 entry.path()
             );
         }
+    }
+}
+
+/// The judge has the agent's rights, and the agent takes them from its own folders and gives them back.
+#[test]
+fn a_folder_that_is_closed_for_a_while_hides_no_hard_link() {
+    let script = r#"
+import os
+def read(name, at):
+    try: print(name, os.read(os.open(name, os.O_RDONLY, dir_fd=at), 99))
+    except OSError as e: print(name, "refused")
+def write(name, at):
+    try: print(name, os.write(os.open(name, os.O_WRONLY, dir_fd=at), b"evil"))
+    except OSError as e: print(name, "refused")
+work = os.open("/workspace", os.O_RDONLY)
+closed = [os.open(folder, os.O_RDONLY) for folder in ("/workspace", "/workspace/.git", "/workspace/certs")]
+names = os.open("/workspace/names", os.O_RDONLY)
+for mode in (0, 0o400, 0o300):
+    for folder in closed: os.fchmod(folder, mode)
+    read("of-literal", names); read("of-glob", names); write("of-config", names)
+    for folder in reversed(closed):
+        os.fchmod(folder, 0o700)
+        read("of-literal", names); read("of-glob", names); write("of-config", names)
+print(os.read(os.open("fine", os.O_RDONLY, dir_fd=names), 99))
+"#;
+    for user in [As::User, As::Root] {
+        let chiton = chiton(user);
+        let at = |name: &str| chiton.workspace().join(name);
+        chiton.write_workspace(".git/config", "[core]\n");
+        chiton.write_workspace("names/fine", "fine");
+        let links = [
+            (".env", "of-literal"),
+            ("certs/server.pem", "of-glob"),
+            (".git/config", "of-config"),
+            ("names/fine", "also-fine"),
+        ];
+        for (of, name) in links {
+            fs::hard_link(at(of), at("names").join(name)).expect("a hard link");
+        }
+        let policy = chiton.policy(POLICY);
+        let outcome = chiton.sandboxed(&policy, &["/usr/bin/python3", "-c", script]).expect_success();
+        let unexpected: Vec<_> = outcome.stdout.lines().filter(|line| !line.ends_with("refused")).collect();
+        // Once everything can be read again, what is only a file with two names is one.
+        assert_eq!(unexpected, ["b'fine'"], "{user:?} {outcome:?}");
+        assert_eq!(fs::read_to_string(at(".git/config")).expect("the file"), "[core]\n");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_does_not_leave_its_patterns() {
+    let policy = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n    denied_paths: ['/workspace/*/.env']\n";
+    for user in [As::User, As::Root] {
+        let chiton = Chiton::new(user);
+        chiton.write_workspace("web/.env", SECRET);
+        chiton.write_workspace("deep/web/x", "plain");
+        let script = "mkdir p; for mode in 0 300 400; do chmod $mode web; mv web p/web; chmod 700 web; cat web/.env; done; \
+            test -d p/web && { chmod 700 p/web; cat p/web/.env; }; mv deep p/deep && cat p/deep/web/x";
+        let outcome = chiton.sandboxed(&chiton.policy(policy), &["sh", "-c", script]).expect_success();
+        assert_eq!(outcome.stdout, "plain", "{outcome:?}");
+        assert!(chiton.workspace().join("web/.env").exists(), "{outcome:?}");
+    }
+}
+
+/// What only another user can open, the agent cannot either: it costs nothing.
+#[test]
+fn an_unreadable_folder_of_another_user_is_in_nobodys_way() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    for user in [As::User, As::Root] {
+        let chiton = chiton(user);
+        chiton.write_workspace("fine", "fine");
+        chiton.write_workspace("tree/theirs/x", "x");
+        let at = |name: &str| chiton.workspace().join(name);
+        fs::hard_link(at("fine"), at("also-fine")).expect("a hard link");
+        fs::set_permissions(at("tree/theirs"), fs::Permissions::from_mode(0o700)).expect("a mode");
+        if chown(at("tree/theirs"), Some(TEST_USER + 1), None).is_err() {
+            return; // Only root gives folders away.
+        }
+        let policy = POLICY.replace("later.txt", "tree/theirs/literal").replace("/**/*.pem", "/*/*/*.pem");
+        let script =
+            "ls tree/theirs; cat also-fine innocent.txt; mkdir p && mv tree p/tree && echo moved; true";
+        let outcome = chiton.sandboxed(&chiton.policy(&policy), &["sh", "-c", script]).expect_success();
+        assert_eq!(outcome.stdout, "fine", "{outcome:?}");
+        assert!(outcome.stderr.contains("theirs': Permission denied"), "{outcome:?}");
     }
 }
 

@@ -71,6 +71,30 @@ time.sleep(600)
     let _ = world.chiton.run(&["rm", "-f", "flood"]).expect_success();
 }
 
+/// Each takes a thread of the supervisor; none is refused for it.
+#[test]
+fn many_connections_that_nobody_takes_wait() {
+    let chiton = Chiton::new(As::User);
+    let script = r#"
+import socket, threading
+server = socket.socket(socket.AF_UNIX); server.bind("/tmp/s"); server.listen(0); server.settimeout(20)
+said = []
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    try: s.connect("/tmp/s"); said.append("connected")
+    except OSError as e: said.append(repr(e))
+threads = [threading.Thread(target=connect) for _ in range(64)]
+for thread in threads: thread.start()
+open("/tmp/still", "w").close()
+for thread in threads: server.accept()
+for thread in threads: thread.join()
+print(len(said), set(said))
+"#;
+    let policy = chiton.policy("static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n");
+    let outcome = chiton.sandboxed(&policy, &["/usr/bin/python3", "-c", script]).expect_success();
+    assert_eq!(outcome.stdout, "64 {'connected'}\n", "{outcome:?}");
+}
+
 /// `static` with these resources.
 fn limited(resources: &str) -> String {
     format!("static: {{filesystem: {{allowed_paths: [/workspace, /tmp]}}, resources: {{{resources}}}}}\n")

@@ -1,9 +1,9 @@
 //! Whatever of ours is killed, no way out opens, and the next start cleans up.
 
-use std::time::Duration;
+use std::{os::unix::process::CommandExt as _, time::Duration};
 
-use chiton_testkit::soon;
-use chiton_tests::{Outcome, World, http_policy, roles};
+use chiton_testkit::{engines, soon};
+use chiton_tests::{Outcome, TEST_USER, World, http_policy, roles};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
@@ -102,4 +102,76 @@ fn a_killed_command_line_leaves_a_sandbox_that_can_be_stopped() {
     let _ = world.chiton.run(&["stop", "-t", "1", "box"]).expect_success();
     let _ = world.chiton.run(&["rm", "box"]).expect_success();
     assert_eq!(world.chiton.run(&["ps", "-a", "--json"]).expect_success().stdout.trim(), "[]");
+}
+
+/// The half of the supervisor that judges: the parent of the other.
+fn judge(world: &World) -> Pid {
+    let halves = roles(world, "chiton supervisor");
+    let parent = |id: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").to_owned();
+        line.trim().parse::<u32>().expect("a number")
+    };
+    let inner = halves.iter().map(parent).find(|parent| halves.contains(parent)).expect("two halves");
+    Pid::from_raw(i32::try_from(inner).expect("a pid")).expect("a pid")
+}
+
+/// Lets the judge make so many threads: its user may, and owns the namespace that it is in.
+fn let_make_threads(judge: Pid, most: &str) {
+    let mut command = std::process::Command::new("prlimit");
+    command.args([&format!("--pid={}", judge.as_raw_nonzero()), &format!("--nproc={most}:")]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(TEST_USER).gid(TEST_USER);
+    }
+    assert!(command.status().expect("prlimit").success());
+}
+
+fn state_of(world: &World) -> String {
+    world.chiton.run(&["ps", "-a", "--json"]).json()[0]["state"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_program_that_no_thread_can_judge_ends_alone() {
+    if engines::named().is_some() {
+        return; // Its limits are the engine's.
+    }
+    let world = started();
+    let judge = judge(&world);
+    let_make_threads(judge, "1");
+    let refused = world.chiton.run(&["exec", "box", "true"]);
+    assert_eq!(refused.status, 125, "{refused:?}");
+    assert!(refused.stderr.contains("no thread left to judge"), "{refused:?}");
+    assert_eq!(state_of(&world), "running");
+    let events = world.chiton.audit(&["--decision", "deny"]);
+    assert!(events.iter().any(|event| event["reason"] == "no_thread"), "{events:#?}");
+    let_make_threads(judge, "1000");
+    assert_eq!(ask(&world).expect_success().stdout, "200");
+}
+
+#[test]
+fn an_owner_that_no_thread_can_tell_is_none() {
+    if engines::named().is_some() {
+        return; // Its limits are the engine's.
+    }
+    let world = World::echo(&["api.example.com"]);
+    let policy = world.chiton.policy(&http_policy(&["{host: api.example.com, binaries: [/usr/bin/curl]}"]));
+    let policy = policy.to_str().expect("a path");
+    let script = "for i in 1 2; do until test -e go$i; do sleep 0.1; done; \
+        curl -s -m 60 -o /dev/null -w '%{http_code}' https://api.example.com/x > said; mv said said$i; done; sleep 600";
+    let _ = world
+        .chiton
+        .run(&["run", "-d", "-n", "box", "-p", policy, "--", "sh", "-c", script])
+        .expect_success();
+    let said = |number: u32| {
+        world.chiton.write_workspace(&format!("go{number}"), "");
+        let file = world.chiton.workspace().join(format!("said{number}"));
+        eventually(|| file.exists(), "the program does not say");
+        std::fs::read_to_string(file).expect("what it said")
+    };
+    let judge = judge(&world);
+    let_make_threads(judge, "1");
+    assert_eq!(said(1), "403");
+    assert_eq!(state_of(&world), "running");
+    let_make_threads(judge, "1000");
+    assert_eq!(said(2), "200");
 }

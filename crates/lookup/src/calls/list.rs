@@ -94,6 +94,6 @@ impl Filter<'_> {
     fn is_denied_object(&self, path: &Path, identity: Identity) -> bool {
         let judge = &self.request.shared.judge;
         judge.is_near_denied(path, identity)
-            || judge.several.get().is_some_and(|known| known.get(&identity) == Some(&Standing::Denied))
+            || judge.several.seen().is_some_and(|known| known.get(&identity) == Some(&Standing::Denied))
     }
 }

@@ -165,7 +165,8 @@ pub(crate) fn bind(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         }
         Address::Path(path) => path,
     };
-    let _names = request.names_stay();
+    // Nobody puts something else in the place of the socket until it is known.
+    let _names = request.names_move();
     let start = request.start(From::Cwd, &path)?;
     let entry = resolve::entry(request, &start, &path)?;
     if entry.object.is_some() {

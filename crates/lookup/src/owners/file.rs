@@ -1,7 +1,7 @@
 //! What an executable's path is worth: whether the agent could have put something else there.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _},
@@ -10,7 +10,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::{Component, Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use chiton_sys::Result;
@@ -23,7 +23,6 @@ use crate::{
     calls::interpreter::HEAD,
     judge::path_of,
     object::{Identity, Kind, Stat},
-    scan,
     shared::Shared,
 };
 
@@ -59,9 +58,6 @@ pub(crate) struct Executables {
     /// What each held when it was first asked about, by SHA-256: one that holds something else since then was
     /// written in its place.
     pins: Mutex<HashMap<Identity, Pin>>,
-    /// Files with several names, of which one can be written. The agent can make no such name itself: a link leads
-    /// over no mount.
-    writable: OnceLock<HashSet<Identity>>,
 }
 
 struct Pin {
@@ -121,8 +117,8 @@ pub(super) fn judge(shared: &Shared, seen: &Seen) -> bool {
         return false;
     }
     let Ok(stat) = Stat::of(&file) else { return false };
-    let writable = || shared.executables.writable.get_or_init(|| scan::writable_links(judge));
-    if stat.links() > 1 && writable().contains(&seen.identity) {
+    let writable = || judge.writable.get(judge).is_none_or(|known| known.contains(&seen.identity));
+    if stat.links() > 1 && writable() {
         return false;
     }
     shared.executables.holds(seen, File::from(file))

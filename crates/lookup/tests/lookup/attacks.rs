@@ -297,6 +297,27 @@ fn sockets_of_the_host_are_not_connected_to() {
     assert!(refused("host.sock") && refused("host.dgram"), "{events:?}");
 }
 
+/// While a socket is bound another thread puts a link to the host's in the place of the name.
+#[test]
+fn a_link_to_the_hosts_socket_does_not_pass_for_one_bound_inside() {
+    let rig = rig();
+    let _host = std::os::unix::net::UnixListener::bind(rig.work.join("host.sock")).unwrap();
+    let script = "import os, socket, threading, time\n\
+        end = time.time() + 6\n\
+        def attempt(deed):\n  \
+          while time.time() < end:\n    \
+            try: deed()\n    \
+            except OSError: pass\n\
+        def bind(): s = socket.socket(1); s.bind('n')\n\
+        deeds = [bind, lambda: os.unlink('n'), lambda: os.link('host.sock', 'n')]\n\
+        threads = [threading.Thread(target=attempt, args=(deed,)) for deed in deeds]\n\
+        for thread in threads: thread.start()\n\
+        for thread in threads: thread.join()\n\
+        try: socket.socket(1).connect('host.sock'); print('connected')\n\
+        except PermissionError: print('refused')";
+    assert_eq!(rig.run(&["/usr/bin/python3", "-c", script]).out, "refused\n");
+}
+
 #[test]
 fn the_supervisors_entry_in_proc_is_refused() {
     let rig = rig();
@@ -423,6 +444,28 @@ fn a_directory_that_moves_under_a_walk_leads_to_nothing_denied() {
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!((said.out.as_str(), said.code), ("", Some(0)), "{}", said.err);
     });
+}
+
+/// The folders are looked through once, and what that misses is missed for good.
+#[test]
+fn a_directory_that_moves_while_the_folders_are_looked_through_hides_no_link() {
+    let script = "import os, threading\n\
+        over = False\n\
+        def move():\n  \
+          while not over:\n    \
+            os.rename('other', 'keys/other'); os.rename('keys/other', 'other')\n\
+        mover = threading.Thread(target=move); mover.start()\n\
+        try: print(open('hard-name').read())\n\
+        except OSError: pass\n\
+        over = True; mover.join()";
+    for _ in 0..10 {
+        let rig = rig();
+        for folder in 0..500 {
+            std::fs::create_dir(rig.work.join(format!("{folder}"))).unwrap();
+        }
+        let said = rig.run(&["/usr/bin/python3", "-c", script]);
+        assert_eq!((said.out.as_str(), said.code), ("", Some(0)), "{}", said.err);
+    }
 }
 
 #[test]

@@ -95,6 +95,34 @@ fn many_at_once() {
     rig.sh("for i in $(seq 12); do (for j in $(seq 40); do mkdir -p m/$i/$j; echo $j > m/$i/$j/f; mv m/$i/$j/f m/$i/$j/g; cat m/$i/$j/g; done > /dev/null) & done; wait; test \"$(find m -name g | wc -l)\" = 480");
 }
 
+/// Each waits, as without us, and hears a signal.
+#[test]
+fn many_that_block_at_once() {
+    let rig = rig();
+    let script = "import collections, os, signal, socket, threading\n\
+        server = socket.socket(1); server.bind('s'); server.listen(0)\n\
+        said = []\n\
+        def connect():\n  \
+          s = socket.socket(1)\n  \
+          try: s.connect('s'); said.append('connected')\n  \
+          except OSError as e: said.append(repr(e))\n\
+        threads = [threading.Thread(target=connect) for _ in range(200)]\n\
+        for thread in threads: thread.start()\n\
+        class Out(Exception): pass\n\
+        def out(*_): raise Out\n\
+        signal.signal(signal.SIGUSR1, out)\n\
+        main = threading.get_ident()\n\
+        try:\n  \
+          threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGUSR1)).start()\n  \
+          connect()\n\
+        except Out: print('interrupted', os.path.exists('s'))\n\
+        for _ in threads: server.accept()\n\
+        for thread in threads: thread.join()\n\
+        print(dict(collections.Counter(said)))";
+    let said = rig.run(&["/usr/bin/python3", "-c", script]);
+    assert_eq!(said.out, "interrupted True\n{'connected': 200}\n", "{}", said.err);
+}
+
 #[test]
 fn a_terminal_is_the_callers_own() {
     let rig = rig();

@@ -125,6 +125,8 @@ impl Sink for Recorder {
         self.push(Event::NotStarted(file.into()));
     }
 
+    fn exec_unjudged(&self) {}
+
     fn file_refused(&self, _process: u32, file: &Path, wanted: Wanted, times: u64) {
         self.push(Event::Refused { file: file.into(), wanted, times });
     }
