@@ -222,6 +222,27 @@ async fn a_model_call_too() {
     }
 }
 
+#[tokio::test]
+async fn a_body_of_which_nothing_was_read_goes_along() {
+    let ca = TestCa::new();
+    for says in NOT_PROCESSED {
+        let server = Upstream::tls(&ca, &["api.test"], Router::echo());
+        let at = in_front(&ca, "api.test", says, 1, server.address()).await;
+        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
+        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
+        let mut agent = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
+        let head = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+        agent.write_all(head.as_bytes()).await.unwrap();
+        let log = server.log().clone();
+        tokio::task::spawn_blocking(move || log.await_request(|seen| seen.method == "POST")).await.unwrap();
+        agent.write_all(b"hi").await.unwrap();
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(parts(&answer).0, StatusCode::OK, "{answer}");
+        assert_eq!(server.requests()[0].body, b"hi");
+    }
+}
+
 /// A body that is on its way is the agent's to send again: where it can be told so, it is.
 #[tokio::test]
 async fn what_cannot_be_asked_again_from_here_is_the_agents_to_ask() {

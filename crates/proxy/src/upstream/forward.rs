@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{
     dial::{DialError, Dialled, Dialler},
     http1::{self, Http1Error, Idle, RequestHead},
-    http2::{Share, WideStreams},
+    http2::{LentBody, Share, WideStreams},
     pool::{Identity, Plan, Pool, Sender},
 };
 use crate::{
@@ -293,7 +293,7 @@ impl Upstream {
         let sent =
             |body| SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
         let mut again = body.again();
-        let mut body = sent(body);
+        let (mut body, mut repeated) = (sent(body), false);
         loop {
             let (sender, fresh) = self.sender(route, &identity).await?;
             let repeatable = !fresh && body.is_empty();
@@ -302,11 +302,11 @@ impl Upstream {
                 // A kept connection may have died meanwhile: what was not sent, or has no body and may be
                 // repeated, goes out once more.
                 Err(Failed { unsent: Some(unsent), .. }) if !fresh => body = unsent,
-                Err(Failed { source, share, .. }) if source.is_unprocessed() => {
+                Err(Failed { source, share, unread, .. }) if source.is_unprocessed() => {
                     share.inspect(|share| self.pool.leave(&identity, share));
-                    match again.take() {
-                        Some(again) => body = sent(again),
-                        None => {
+                    match again.take().map(sent).or(unread) {
+                        Some(again) if !repeated => (body, repeated) = (again, true),
+                        Some(_) | None => {
                             return Err(ForwardError::Unprocessed { host: route.host.to_string(), source });
                         }
                     }
@@ -412,7 +412,9 @@ async fn send_http1(
             *response.headers_mut() = headers;
             Ok(response)
         }
-        Err(error) => Err(Failed { unsent: exchange.unsent(), source: error.into(), share: None }),
+        Err(error) => {
+            Err(Failed { unsent: exchange.unsent(), unread: None, source: error.into(), share: None })
+        }
     }
 }
 
@@ -420,18 +422,24 @@ async fn send_http2(
     share: Share,
     request: Request<SentBody>,
 ) -> Result<http::Response<UpstreamBody>, Failed> {
-    match share.sender().try_send_request(request).await {
+    let (head, body) = request.into_parts();
+    let (body, lent) = LentBody::of(body);
+    match share.sender().try_send_request(Request::from_parts(head, body)).await {
         Ok(response) => Ok(response.map(|body| UpstreamBody::Http2(body, share))),
         Err(mut failed) => {
-            let unsent = failed.take_message().map(Request::into_body);
-            Err(Failed { unsent, source: failed.into_error().into(), share: Some(share) })
+            let (unread, sent) = (lent.take_back(), failed.take_message().is_none());
+            let (unsent, unread) = if sent { (None, unread) } else { (unread, None) };
+            Err(Failed { unsent, unread, source: failed.into_error().into(), share: Some(share) })
         }
     }
 }
 
-/// A request that got no response; with its body where nothing of it was sent.
+/// A request that got no response.
 struct Failed {
+    /// Its body, where nothing of the request was sent.
     unsent: Option<SentBody>,
+    /// Its body, where its head was sent, and nothing of the body was read.
+    unread: Option<SentBody>,
     source: BrokenOff,
     /// In the connection, where that is of HTTP/2.
     share: Option<Share>,

@@ -8,18 +8,20 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{forward::SentBody, wire::Connection};
-use crate::limits;
+use crate::{limits, message::BodyError};
 
 /// A connection as the library drives it.
-type Driven = http2::Connection<TokioIo<Connection>, SentBody, TokioExecutor>;
+type Driven = http2::Connection<TokioIo<Connection>, LentBody, TokioExecutor>;
 
 /// Places for exchanges with a wide window.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ impl WideStreams {
 
 /// A connection that exchanges share.
 pub(crate) struct Shared {
-    sender: http2::SendRequest<SentBody>,
+    sender: http2::SendRequest<LentBody>,
     /// None when it has ended.
     driven: Arc<Mutex<Option<Driven>>>,
     /// Where its windows are wide; each of its exchanges has a place among these.
@@ -111,8 +113,55 @@ impl Share {
     }
 
     /// What sends the exchange's request.
-    pub(crate) fn sender(&self) -> http2::SendRequest<SentBody> {
+    pub(crate) fn sender(&self) -> http2::SendRequest<LentBody> {
         self.connection.sender.clone()
+    }
+}
+
+/// A request's body in the library's hands, from which it comes back where nothing of it was read.
+pub(crate) struct LentBody(Arc<Mutex<Lent>>);
+
+struct Lent {
+    /// None when it has come back.
+    body: Option<SentBody>,
+    read: bool,
+}
+
+impl LentBody {
+    /// What is sent, and what takes it back.
+    pub(crate) fn of(body: SentBody) -> (Self, Self) {
+        let lent = Arc::new(Mutex::new(Lent { body: Some(body), read: false }));
+        (Self(lent.clone()), Self(lent))
+    }
+
+    /// The body, where nothing of it was read.
+    pub(crate) fn take_back(self) -> Option<SentBody> {
+        let mut lent = lock(&self.0);
+        if lent.read { None } else { lent.body.take() }
+    }
+}
+
+impl Body for LentBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut lent = lock(&self.0);
+        let Some(body) = &mut lent.body else { return Poll::Ready(Some(Err(BodyError::Cut))) };
+        let polled = Pin::new(body).poll_frame(cx);
+        lent.read |= polled.is_ready();
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        lock(&self.0).body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        lock(&self.0).body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
@@ -129,7 +178,7 @@ async fn drive(driven: Arc<Mutex<Option<Driven>>>) {
     .await;
 }
 
-/// Held for no longer than the connection's own thread takes to poll it, or to ask it something.
-fn lock(driven: &Mutex<Option<Driven>>) -> MutexGuard<'_, Option<Driven>> {
-    driven.lock().unwrap_or_else(PoisonError::into_inner)
+/// Held for no longer than the connection's own thread takes to poll what it guards, or to ask it something.
+fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
