@@ -260,6 +260,32 @@ print(os.read(os.open("fine", os.O_RDONLY, dir_fd=names), 99))
 }
 
 #[test]
+fn a_folder_that_opens_and_closes_all_the_time_hides_no_hard_link() {
+    let script = r#"
+import os, threading, time
+end = time.time() + 4
+folders = [os.open(folder, os.O_RDONLY) for folder in ("/workspace", "/workspace/certs")]
+work = folders[0]
+def toggle(folder):
+    while time.time() < end:
+        for mode in (0, 0o700, 0o400, 0o700, 0o300, 0o700): os.fchmod(folder, mode)
+seen = set()
+def read(name):
+    while time.time() < end:
+        try: seen.add(os.read(os.open(name, os.O_RDONLY, dir_fd=work), 99))
+        except OSError: pass
+threads = [threading.Thread(target=toggle, args=(folder,)) for folder in folders]
+threads += [threading.Thread(target=read, args=(name,)) for name in ("innocent.txt", "globbed.txt", "plain.txt")]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(seen)
+"#;
+    let chiton = chiton(As::User);
+    let outcome = chiton.sandboxed(&chiton.policy(POLICY), &["/usr/bin/python3", "-c", script]);
+    assert_eq!(outcome.expect_success().stdout, "{b'plain'}\n");
+}
+
+#[test]
 fn a_folder_that_cannot_be_read_does_not_leave_its_patterns() {
     let policy = "static:\n  filesystem:\n    allowed_paths: [/workspace, /tmp]\n    denied_paths: ['/workspace/*/.env']\n";
     for user in [As::User, As::Root] {
