@@ -208,7 +208,7 @@ impl Service {
                 Ok(refuse::plain(StatusCode::BAD_GATEWAY, &said))
             }
             Ok(Opened::Answered(response)) => {
-                Ok(relay(route, response.map(UpstreamBody::Hyper), cleaning, exchange))
+                Ok(relay(route, response.map(|body| UpstreamBody::Hyper(body, None)), cleaning, exchange))
             }
             Err(OpenError::Dial(error)) => Ok(self.failed(route, &error.into(), &mut exchange)),
             Err(error) => {

@@ -20,6 +20,14 @@ use super::{
 #[error("the response holds a credential, in a content encoding of its own, out of which none can be taken")]
 pub struct Unchangeable;
 
+/// More waits than any coding needs: it is made of what stands for no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the response's content encoding goes on without telling what it stands for")]
+pub struct Textless;
+
+/// So much may wait: some blocks of zstd, each of 128 KiB.
+const WAITING: usize = 1 << 20;
+
 /// So many are remembered at most; the latest then moves on, so that more waits.
 const MARKS: usize = 256;
 
@@ -110,6 +118,9 @@ impl Coded {
             }
             self.bytes.read(&self.finder, &fed)?;
             self.waiting.extend_from_slice(&fed);
+            if self.waiting.len() > WAITING {
+                return Err(Textless.into());
+            }
             self.input = joined(std::mem::take(&mut self.input), fed);
         }
         if ended {
@@ -163,7 +174,7 @@ mod tests {
     use chiton_secret::SecretValue;
     use flate2::{Compression, GzBuilder};
 
-    use crate::redact::{ContentCoding, Redactor, ScrubError, Unchangeable};
+    use crate::redact::{ContentCoding, Redactor, ScrubError, Textless, Unchangeable};
 
     /// Longer than what the decoder may not have told.
     const KEY: &str = "sk-backend-5f9a1c77e2b04d0c-9b1d6e0f3a5c7e92-0d4f8b6a2c1e3957-f1e2d3c4b5a69788-1029384756afbecd-7c6b5a49";
@@ -279,6 +290,21 @@ mod tests {
         ));
         let more = [&body[..], b"more"].concat();
         assert!(matches!(run(ContentCoding::Gzip, &more, 97).1, Err(ScrubError::Decode(_))));
+    }
+
+    /// What stands for no text comes behind a word that is not at its end.
+    #[test]
+    fn what_stands_for_nothing_does_not_wait_for_ever() {
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 0, 4, 0, 0][..], &[0; 1024]].concat();
+        let empty = gzip("", "", 6);
+        for (coding, begin, more) in
+            [(ContentCoding::Zstd, zstd("a", 3), skippable), (ContentCoding::Gzip, gzip("a", "", 6), empty)]
+        {
+            let body = [begin, more.repeat((2 << 20) / more.len())].concat();
+            let (passed, ended) = run(coding, &body, 4096);
+            assert_eq!(ended, Err(ScrubError::Textless(Textless)), "{coding:?}");
+            assert!(passed.len() < 64, "{}", passed.len());
+        }
     }
 
     #[test]

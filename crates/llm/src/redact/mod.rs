@@ -26,7 +26,7 @@ use chiton_secret::SecretValue;
 use http::HeaderValue;
 
 pub use charset::{UnknownCharset, Unsearchable, check_charset};
-pub use coded::Unchangeable;
+pub use coded::{Textless, Unchangeable};
 pub use decode::{ACCEPT_ENCODING, ContentCoding, DecodeError, UnknownCoding};
 pub use events::{QUIET, Unfollowable};
 pub use frames::Unpassable;

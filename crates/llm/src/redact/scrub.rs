@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     charset::{Beginning, Unsearchable},
-    coded::{Coded, Unchangeable},
+    coded::{Coded, Textless, Unchangeable},
     decode::{ContentCoding, DecodeError, Decoder},
     events::{Events, Unfollowable},
     find::{self, Finder},
@@ -91,6 +91,9 @@ pub enum ScrubError {
     /// It keeps its coding, and holds a value.
     #[error(transparent)]
     Coded(#[from] Unchangeable),
+    /// It keeps its coding, which says nothing.
+    #[error(transparent)]
+    Textless(#[from] Textless),
 }
 
 impl std::fmt::Debug for Scrubber {

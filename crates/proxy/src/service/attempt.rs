@@ -21,7 +21,7 @@ use crate::{
     events::Completion,
     inject::{self, Prepared},
     judge::Route,
-    message::{Aborted, Request, RequestBody, Response},
+    message::{Aborted, Request, RequestBody, Response, Unprocessed},
     refuse,
     revision::Revision,
     running::{Admitted, Exchange, TooMany},
@@ -130,6 +130,7 @@ impl Service {
             Err(refusal) => return self.not_sent(refusal, &revision),
         };
         let mut tried = self.attempt(permit, &revision, request.request(), &over).await?;
+        let mut alone = true;
         for next in fallbacks {
             if !tried.is_in_vain() {
                 break;
@@ -148,8 +149,14 @@ impl Service {
             let revision = self.proxy.running.revision();
             let other = self.attempt(next, &revision, request.request(), &over).await?;
             tried = self.better(tried, other, &mut exchange);
+            alone = false;
         }
-        Ok(self.pass_on(tried, exchange))
+        let mut response = self.pass_on(tried, exchange);
+        if !alone {
+            // Another backend may have done something with it.
+            response.extensions_mut().remove::<Unprocessed>();
+        }
+        Ok(response)
     }
 
     /// Of two tries the one that is passed on: the later, where it was answered. The other one is written down.

@@ -1,6 +1,9 @@
 //! Connections to servers: found dead in time, shared by no more exchanges than they hold, and left for another one.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use chiton_policy::{Decision as Judged, Intent};
@@ -191,6 +194,63 @@ async fn what_a_server_did_not_process_is_asked_once_more_and_counted_once() {
         let once = [("request".to_owned(), None), ("response".to_owned(), Some(200))];
         assert_eq!(happened(&bench, 2).await, once);
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_says_nothing_of_how_many_share_the_next() {
+    let ca = TestCa::new();
+    for says in NOT_PROCESSED {
+        let server = Upstream::tls(&ca, &["api.test"], endless());
+        let at = in_front(&ca, "api.test", says, 1, server.address()).await;
+        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
+        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
+        let held = [begin(&bench, 1).await, begin(&bench, 11).await];
+        assert_eq!(server.log().connections(), 1, "{held:?}");
+    }
+}
+
+/// A server whose connections each answer one request, the first of them together, and end with the second.
+async fn once_each(together: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (at, seen) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let (counted, all) = (seen.clone(), Arc::new(tokio::sync::Barrier::new(together)));
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (seen, all) = (counted.clone(), all.clone());
+            tokio::spawn(async move {
+                for request in 0..2 {
+                    read_until(&mut stream, b"\r\n\r\n").await;
+                    seen.fetch_add(1, Ordering::Relaxed);
+                    if request == 0 {
+                        if number < together {
+                            all.wait().await;
+                        }
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (at, seen)
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_once_however_many_connections_are_kept() {
+    let (at, seen) = once_each(3).await;
+    let policy = "dynamic: {network: {http: [{host: plain.test, scheme: http}]}}";
+    let bench = Bench::new(Setup { policy, resolve: vec![("plain.test:80", at)], ..Setup::default() });
+    let ask = || async {
+        let mut agent = bench.connect("plain.test", 80).await;
+        agent.write_all(b"GET / HTTP/1.1\r\nhost: plain.test\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    join_all([ask(), ask(), ask()]).await;
+    ask().await;
+    // On one that was kept, and on a new one.
+    assert_eq!(seen.load(Ordering::Relaxed), 3 + 2);
 }
 
 #[tokio::test]

@@ -182,14 +182,32 @@ impl BrokenOff {
     /// Whether the server says that it did nothing with the request: then it may go out once more, whatever its method is
     /// (RFC 9113, 6.8 and 8.7). It is the streams above the last one of a GOAWAY that the library fails with it.
     fn is_unprocessed(&self) -> bool {
-        let Self::Http2(error) = self else { return false };
-        let error = error.source().and_then(|error| error.downcast_ref::<h2::Error>());
-        error.is_some_and(|error| match error.reason() {
+        self.of_http2().is_some_and(|error| match error.reason() {
             Some(h2::Reason::NO_ERROR) => error.is_remote() && error.is_go_away(),
             Some(h2::Reason::REFUSED_STREAM) => error.is_remote() && error.is_reset(),
             Some(_) | None => false,
         })
     }
+
+    /// Whether the server broke off this exchange alone, and its connection stands.
+    fn is_of_the_stream(&self) -> bool {
+        self.of_http2().is_some_and(|error| error.is_remote() && error.is_reset())
+    }
+
+    fn of_http2(&self) -> Option<&h2::Error> {
+        let Self::Http2(error) = self else { return None };
+        error.source()?.downcast_ref()
+    }
+}
+
+/// Whether a request goes out a second time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    Not,
+    /// On whatever connection there is: the server did nothing with the first.
+    Shared,
+    /// On a new one: those that are kept may have died all.
+    Alone,
 }
 
 /// The head of a request, canonical, without anything of one hop.
@@ -209,10 +227,8 @@ pub(crate) struct OutgoingHead {
 pub(crate) enum UpstreamBody {
     /// On a connection of its own, for now.
     Http1(Box<http1::ResponseBody>, Lease),
-    /// Of a WebSocket that was not opened.
-    Hyper(Incoming),
-    /// Of a stream of HTTP/2.
-    Http2(Incoming, #[expect(dead_code, reason = "held until the response has ended")] Share),
+    /// Of a WebSocket that was not opened, or of a stream of HTTP/2.
+    Hyper(Incoming, #[expect(dead_code, reason = "held until the response has ended")] Option<Arc<Share>>),
     /// It has ended; the request's body may not have.
     Ended(#[expect(dead_code, reason = "held until the response has ended")] Option<Box<SentBody>>),
 }
@@ -245,9 +261,7 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(body, _) => Pin::new(&mut **body).poll_frame(cx),
-            Self::Hyper(body) | Self::Http2(body, _) => {
-                Pin::new(body).poll_frame(cx).map_err(BodyError::Http)
-            }
+            Self::Hyper(body, _) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http),
             Self::Ended(_) => Poll::Ready(None),
         }
     }
@@ -255,7 +269,7 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body, _) => body.is_end_stream(),
-            Self::Hyper(body) | Self::Http2(body, _) => body.is_end_stream(),
+            Self::Hyper(body, _) => body.is_end_stream(),
             Self::Ended(_) => true,
         }
     }
@@ -263,7 +277,7 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body, _) => body.size_hint(),
-            Self::Hyper(body) | Self::Http2(body, _) => body.size_hint(),
+            Self::Hyper(body, _) => body.size_hint(),
             Self::Ended(_) => SizeHint::with_exact(0),
         }
     }
@@ -293,9 +307,14 @@ impl Upstream {
         let sent =
             |body| SentBody::new(body, over, route.permit.most_of_request(), &exceeded, head.own.clone());
         let mut again = body.again();
-        let (mut body, mut repeated) = (sent(body), false);
+        let mut body = sent(body);
+        // Once, where the server may have seen the first.
+        let mut repeated = Repeated::Not;
         loop {
-            let (sender, fresh) = self.sender(route, &identity).await?;
+            let (sender, fresh) = match repeated {
+                Repeated::Alone => (self.dial(route, &identity).await?, true),
+                Repeated::Not | Repeated::Shared => self.sender(route, &identity).await?,
+            };
             let repeatable = !fresh && body.is_empty();
             match self.send(sender, route, &head, body, &identity).await? {
                 Ok(answered) => return Ok(answered),
@@ -305,15 +324,22 @@ impl Upstream {
                 Err(Failed { source, share, unread, .. }) if source.is_unprocessed() => {
                     share.inspect(|share| self.pool.leave(&identity, share));
                     match again.take().map(sent).or(unread) {
-                        Some(again) if !repeated => (body, repeated) = (again, true),
+                        Some(again) if repeated == Repeated::Not => {
+                            (body, repeated) = (again, Repeated::Shared);
+                        }
                         Some(_) | None => {
                             return Err(ForwardError::Unprocessed { host: route.host.to_string(), source });
                         }
                     }
                 }
-                Err(Failed { share, .. }) if repeatable && head.method.is_idempotent() => {
+                Err(Failed { source, share, .. })
+                    if repeated == Repeated::Not
+                        && repeatable
+                        && head.method.is_idempotent()
+                        && !source.is_of_the_stream() =>
+                {
                     share.inspect(|share| self.pool.leave(&identity, share));
-                    body = SentBody::Empty;
+                    (body, repeated) = (SentBody::Empty, Repeated::Alone);
                 }
                 Err(Failed { .. }) if exceeded.load(Ordering::Relaxed) => {
                     return Err(ForwardError::OverLimit(route.host.to_string()));
@@ -345,11 +371,17 @@ impl Upstream {
                     }
                 },
             };
-            let sender = Box::pin(self.open(route)).await?;
-            self.pool.opened(identity, &sender);
+            let sender = self.dial(route, identity).await?;
             drop(alone);
             return Ok((sender, true));
         }
+    }
+
+    /// A new connection, which others may share.
+    async fn dial(&self, route: &Route, identity: &Identity) -> Result<Sender, ForwardError> {
+        let sender = Box::pin(self.open(route)).await?;
+        self.pool.opened(identity, &sender);
+        Ok(sender)
     }
 
     async fn open(&self, route: &Route) -> Result<Sender, ForwardError> {
@@ -423,9 +455,10 @@ async fn send_http2(
     request: Request<SentBody>,
 ) -> Result<http::Response<UpstreamBody>, Failed> {
     let (head, body) = request.into_parts();
-    let (body, lent) = LentBody::of(body);
+    let share = Arc::new(share);
+    let (body, lent) = LentBody::of(body, share.clone());
     match share.sender().try_send_request(Request::from_parts(head, body)).await {
-        Ok(response) => Ok(response.map(|body| UpstreamBody::Http2(body, share))),
+        Ok(response) => Ok(response.map(|body| UpstreamBody::Hyper(body, Some(share)))),
         Err(mut failed) => {
             let (unread, sent) = (lent.take_back(), failed.take_message().is_none());
             let (unsent, unread) = if sent { (None, unread) } else { (unread, None) };
@@ -442,7 +475,7 @@ struct Failed {
     unread: Option<SentBody>,
     source: BrokenOff,
     /// In the connection, where that is of HTTP/2.
-    share: Option<Share>,
+    share: Option<Arc<Share>>,
 }
 
 fn http2_request(

@@ -65,10 +65,11 @@ impl Shared {
         Arc::strong_count(self) > 1
     }
 
-    /// As many exchanges as may share it: before the server has said how many it takes, as many as we would.
+    /// As many exchanges as may share it: before the server has said how many it takes, and once the connection has ended,
+    /// as many as we would.
     pub(crate) fn most(&self) -> usize {
-        let told = lock(&self.driven).as_ref().map_or(0, Driven::current_max_send_streams);
-        told.clamp(1, limits::STREAMS_SHARED as usize)
+        let ours = limits::STREAMS_SHARED as usize;
+        lock(&self.driven).as_ref().map_or(ours, |driven| driven.current_max_send_streams().clamp(1, ours))
     }
 
     /// A share in it, where fewer than `most` exchanges have one. `self` is the one that the pool has.
@@ -125,12 +126,14 @@ struct Lent {
     /// None when it has come back.
     body: Option<SentBody>,
     read: bool,
+    /// The library goes on with a body whose response is dropped, and the stream stands as long.
+    _share: Arc<Share>,
 }
 
 impl LentBody {
-    /// What is sent, and what takes it back.
-    pub(crate) fn of(body: SentBody) -> (Self, Self) {
-        let lent = Arc::new(Mutex::new(Lent { body: Some(body), read: false }));
+    /// What is sent by this share, and what takes it back.
+    pub(crate) fn of(body: SentBody, share: Arc<Share>) -> (Self, Self) {
+        let lent = Arc::new(Mutex::new(Lent { body: Some(body), read: false, _share: share }));
         (Self(lent.clone()), Self(lent))
     }
 

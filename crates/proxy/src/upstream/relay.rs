@@ -246,7 +246,8 @@ impl Drop for RelayedBody {
     fn drop(&mut self) {
         if !matches!(self.state, State::Done) {
             // Nobody waits for the rest, in which the usage may be.
-            while self.whole && matches!(self.clean_piece(), Ok(Some(_))) {}
+            let counts = self.cleaner.as_ref().is_some_and(|cleaner| cleaner.usage.is_some());
+            while counts && self.whole && matches!(self.clean_piece(), Ok(Some(_))) {}
             self.finish();
         }
     }
