@@ -66,6 +66,7 @@ pub(crate) fn by_our_own_end() -> Aside {
             return;
         }
         terminal::restore();
+        note("chiton: the program takes no input, so it was not told of the signal; its session ends");
         std::process::exit(i32::from(signal).saturating_add(128));
     })
 }

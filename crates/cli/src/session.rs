@@ -11,7 +11,10 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -60,7 +63,7 @@ pub(crate) type Aside = Box<dyn Fn(u8) + Send>;
 pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes, aside: Aside) -> io::Result<Ended> {
     // A program may take its input when it likes.
     stream.set_write_timeout(None)?;
-    let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
+    let writer = Writer::to(stream.try_clone()?);
     let raw = if wishes.terminal { Some(RawMode::enter()?) } else { None };
     let signals = RefCell::new(Signals::of(writer.clone(), wishes.terminal, aside)?);
     if wishes.stdin {
@@ -78,24 +81,61 @@ pub(crate) fn carry(stream: UnixStream, early: Vec<u8>, wishes: Wishes, aside: A
 }
 
 #[derive(Clone, Debug)]
-struct Writer(Arc<Mutex<UnixStream>>);
+struct Writer(Arc<Writing>);
+
+#[derive(Debug)]
+struct Writing {
+    stream: Mutex<UnixStream>,
+    /// A signal waits, and input lets it go before.
+    urgent: AtomicBool,
+    /// Frames of input that went.
+    went: AtomicUsize,
+}
 
 impl Writer {
-    fn send(&self, kind: SessionKind, payload: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame(kind, payload)?)
+    fn to(stream: UnixStream) -> Self {
+        let (urgent, went) = Default::default();
+        Self(Arc::new(Writing { stream: Mutex::new(stream), urgent, went }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnixStream> {
+        self.0.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends input, after what is urgent.
+    fn send(&self, payload: &[u8]) -> io::Result<()> {
+        let frame = frame(SessionKind::Stdin, payload)?;
+        while self.0.urgent.load(Relaxed) {
+            thread::sleep(PERIOD);
+        }
+        self.lock().write_all(&frame)?;
+        self.0.went.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// Sends a small frame where there is room for it soon. False where a program that takes no input leaves none.
     fn send_soon(&self, kind: SessionKind, payload: &[u8]) -> io::Result<bool> {
-        let (frame, began) = (frame(kind, payload)?, Instant::now());
-        while began.elapsed() < ROOM {
-            if let Ok(mut stream) = self.0.try_lock()
+        let frame = frame(kind, payload)?;
+        self.0.urgent.store(true, Relaxed);
+        let sent = self.send_between(&frame);
+        self.0.urgent.store(false, Relaxed);
+        sent
+    }
+
+    fn send_between(&self, frame: &[u8]) -> io::Result<bool> {
+        let (mut since, mut went) = (Instant::now(), self.0.went.load(Relaxed));
+        while since.elapsed() < ROOM {
+            if let Ok(mut stream) = self.0.stream.try_lock()
                 && is_ready(stream.as_fd(), PollFlags::OUT)
             {
-                stream.write_all(&frame)?;
+                stream.write_all(frame)?;
                 return Ok(true);
             }
             thread::sleep(PERIOD);
+            let now = self.0.went.load(Relaxed);
+            if now != went {
+                (since, went) = (Instant::now(), now);
+            }
         }
         Ok(false)
     }
@@ -109,7 +149,7 @@ impl Writer {
 
     /// Ends the session from this side; the program runs on.
     fn leave(&self) {
-        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.lock();
         // The other end may have closed it first, which is what was wanted.
         let _ = stream.shutdown(std::net::Shutdown::Both);
     }
@@ -182,8 +222,6 @@ fn await_that(stream: BorrowedFd<'_>, is: PollFlags) -> io::Result<()> {
     Ok(())
 }
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 /// Whether the caller left by the keys.
 static LEFT: AtomicBool = AtomicBool::new(false);
 
@@ -203,7 +241,7 @@ fn pump_stdin(writer: &Writer, keys: bool) {
             LEFT.store(true, Relaxed);
             return writer.leave();
         }
-        if writer.send(SessionKind::Stdin, bytes).is_err() || read == 0 {
+        if writer.send(bytes).is_err() || read == 0 {
             return;
         }
     }
@@ -230,7 +268,7 @@ const FORWARDED: [Signal; 6] =
 const AT_ONCE: usize = 4096;
 
 /// So long a signal waits for room among what the program is to read.
-const ROOM: Duration = Duration::from_millis(500);
+const ROOM: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(10);
 
 /// Signals that were sent to us.

@@ -48,7 +48,8 @@ impl<T> Looked<T> {
             return Some(found);
         }
         let mut unread = self.begin();
-        let is_closed = |Unread(folder): &Unread| open(judge, folder).is_err_and(|e| e == Errno::ACCESS);
+        let is_gone = |error| matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        let is_closed = |Unread(folder): &Unread| open(judge, folder).is_err_and(|error| !is_gone(error));
         // Somebody found it meanwhile, or nothing has changed since the last look.
         if self.found.get().is_some() || unread.as_ref().is_some_and(is_closed) {
             return self.found.get();

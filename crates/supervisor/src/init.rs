@@ -132,7 +132,7 @@ impl<C: Confinement> Init<C> {
         }
         for (id, link) in self.links.iter() {
             let flags = Links::interest(link, self.may_read(link.role));
-            all.extend(flags.map(|flags| (Token::Link(id), link.as_fd(), flags)));
+            all.push((Token::Link(id), link.as_fd(), flags));
         }
         all.extend(self.links.listener().map(|fd| (Token::Listener, fd, PollFlags::IN)));
         all.push((Token::Signals, self.papers.signals.as_fd(), PollFlags::IN));

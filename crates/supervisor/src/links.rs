@@ -112,12 +112,12 @@ impl Links {
         self.open.remove(&id).map(|link| link.role)
     }
 
-    /// What to poll for on a connection; nothing when it would only turn in a circle.
-    pub(crate) fn interest(link: &Link, may_read: bool) -> Option<PollFlags> {
+    /// What to poll for on a connection. That its peer is gone is always told.
+    pub(crate) fn interest(link: &Link, may_read: bool) -> PollFlags {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, may_read && link.open_for_reading());
         flags.set(PollFlags::OUT, link.queued() > 0);
-        (!flags.is_empty()).then_some(flags)
+        flags
     }
 
     /// Sends what waits, everywhere. Returns the connections that are gone or over, and how much was sent.

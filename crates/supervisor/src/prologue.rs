@@ -99,9 +99,8 @@ impl<C: Confinement> Prologue<C> {
 
     fn interests(&self) -> Vec<Interest<'_>> {
         use std::os::fd::AsFd;
-        let links = self.links.iter().filter_map(|(id, link)| {
-            Links::interest(link, true).map(|flags| (Token::Link(id), link.as_fd(), flags))
-        });
+        let links =
+            self.links.iter().map(|(id, link)| (Token::Link(id), link.as_fd(), Links::interest(link, true)));
         let listener = self.links.listener().map(|fd| (Token::Listener, fd, PollFlags::IN));
         links.chain(listener).collect()
     }

@@ -299,6 +299,23 @@ fn signals_end_what_takes_no_input() {
     }
 }
 
+/// More input waits than it has taken: the signal goes before what is left of it.
+#[test]
+fn a_program_that_takes_its_input_slowly_is_told_in_its_session() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let rest = ["run", "-d", "-n", "rest", "-p", policy.to_str().expect("UTF-8"), "--", "sleep", "600"];
+    let _ = chiton.run(&rest).expect_success();
+    let script = "trap 'exit 9' TERM; echo ready; while head -c 65536 >/dev/null; do sleep 0.02; done";
+    let (mut child, mut input) = with_untaken_input(&chiton, &["exec", "rest", "sh", "-c", script]);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .expect("a signal");
+    let ended = soon(PATIENCE, || child.try_wait().expect("a child").is_some());
+    let _ = (child.kill(), input.kill(), input.wait());
+    assert!(ended);
+    assert_eq!(child.wait().expect("its end").code(), Some(9));
+}
+
 #[test]
 fn what_the_caller_has_ignored_is_not_passed_on() {
     let chiton = Chiton::new(As::User);

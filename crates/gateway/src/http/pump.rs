@@ -4,14 +4,22 @@
 //! sandbox is marked as ending, so that what its user asks next is answered by its record as it will be, and its user is
 //! told what was refused.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use chiton_api::frame::{MAX_SESSION_PAYLOAD, SessionKind, parse_session_header, session_header};
 use chiton_driver::Link;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use hyper::body::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
+    net::UnixStream,
+    time::sleep,
+};
 
 use crate::{gateway::Gateway, sandbox::Live};
 
+/// How often a user who sends nothing more is looked for.
+const LOOK: Duration = Duration::from_millis(500);
 /// So much of the user's is read at once.
 const UP: usize = 8 << 10;
 /// Of a frame's header.
@@ -23,23 +31,39 @@ pub(super) struct Main {
     pub(super) live: Arc<Live>,
 }
 
-/// Copies until the sandbox's side has ended, or the user's is gone.
-pub(super) async fn pump<C>(client: C, sandbox: Link, main: Option<Main>)
-where
-    C: AsyncRead + AsyncWrite,
-{
-    let (mut from_client, to_client) = tokio::io::split(client);
+/// Copies until the sandbox's side has ended, or the user's is gone. `early` came with the request. A user who sends no
+/// more may still listen.
+pub(super) async fn pump(client: UnixStream, early: Bytes, sandbox: Link, main: Option<Main>) {
+    let (mut from_client, to_client) = client.into_split();
     let (from_sandbox, mut to_sandbox) = tokio::io::split(sandbox);
     let up = async {
         let mut buffer = vec![0; UP];
-        while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-            let bytes = buffer.get(..read).unwrap_or_default();
-            if to_sandbox.write_all(bytes).await.is_err() {
-                // Its end may still be told.
-                std::future::pending::<()>().await;
+        let mut early = &*early;
+        loop {
+            let read = match early.read(&mut buffer).await {
+                Ok(read @ 1..) => Ok(read),
+                _ => from_client.read(&mut buffer).await,
+            };
+            let written = match read {
+                Ok(0) => to_sandbox.shutdown().await,
+                Ok(read) => {
+                    let bytes = buffer.get(..read).unwrap_or_default();
+                    tokio::select! {
+                        biased;
+                        written = to_sandbox.write_all(bytes) => written,
+                        () = gone(from_client.as_ref()) => return,
+                    }
+                }
+                Err(_) => return,
+            };
+            match (read, written) {
+                (Ok(1..), Ok(())) => {}
+                // With the connection the supervisor sees that the user is gone, and hangs up.
+                (_, Ok(())) => return gone(from_client.as_ref()).await,
+                // The sandbox's end may still be told.
+                (_, Err(_)) => std::future::pending().await,
             }
         }
-        // The user is gone. With the connection the supervisor sees that, and hangs up.
     };
     let down = async {
         let mut to_client = BufWriter::with_capacity(HEADER + MAX_SESSION_PAYLOAD, to_client);
@@ -50,6 +74,18 @@ where
         let _ = to_client.shutdown().await;
     };
     tokio::select! { () = up => {}, () = down => {} }
+}
+
+/// Until the user has closed both directions, which the event loop does not tell of what nobody reads or writes.
+async fn gone(client: &UnixStream) {
+    let is_there = || {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(client, PollFlags::empty())];
+        poll(&mut fds, Some(&now)).is_ok() && !fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+    };
+    while is_there() {
+        sleep(LOOK).await;
+    }
 }
 
 /// Passes the program's frames on, and before its exit what `ended` answers.
@@ -138,14 +174,35 @@ mod tests {
 
     /// The supervisor would keep the terminal of a program open for a user who only seems to be there.
     #[tokio::test]
-    async fn a_session_ends_with_its_user() {
-        let (user, client) = tokio::io::duplex(64);
+    async fn a_session_ends_with_its_user_also_while_its_input_waits() {
+        for input in [&b""[..], &[0; 300]] {
+            let (mut user, client) = UnixStream::pair().unwrap();
+            let (link, mut sandbox) = tokio::io::duplex(64);
+            let pumped = tokio::spawn(pump(client, Bytes::from_static(b"early"), Box::pin(link), None));
+            user.write_all(input).await.unwrap();
+            let mut early = [0; 5];
+            sandbox.read_exact(&mut early).await.unwrap();
+            assert_eq!(&early, b"early");
+            drop(user);
+            tokio::time::timeout(Duration::from_secs(5), pumped).await.unwrap().unwrap();
+            assert!(sandbox.write_all(b"x").await.is_err(), "nobody hears the program either");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_who_sends_no_more_still_listens() {
+        let (mut user, client) = UnixStream::pair().unwrap();
         let (link, mut sandbox) = tokio::io::duplex(64);
-        drop(user);
-        tokio::time::timeout(std::time::Duration::from_secs(5), pump(client, Box::pin(link), None))
-            .await
-            .unwrap();
+        let pumped = tokio::spawn(pump(client, Bytes::new(), Box::pin(link), None));
+        user.shutdown().await.unwrap();
         assert_eq!(sandbox.read(&mut [0; 8]).await.unwrap(), 0);
-        assert!(sandbox.write_all(b"x").await.is_err(), "nobody hears the program either");
+        sleep(LOOK * 2).await;
+        let said = frame(SessionKind::Stdout, b"x");
+        sandbox.write_all(&said).await.unwrap();
+        drop(sandbox);
+        let mut heard = Vec::new();
+        user.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, said);
+        pumped.await.unwrap();
     }
 }

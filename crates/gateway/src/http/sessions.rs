@@ -18,8 +18,8 @@ use chiton_driver::Link;
 use chiton_store::Record;
 use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use tokio::{net::UnixStream, sync::oneshot};
 
 use super::{
     extract::{Body, Named, Upgrade},
@@ -121,14 +121,19 @@ async fn going_on(
     attached: bool,
 ) -> Result<Started, GatewayError> {
     let (reply, answer) = oneshot::channel();
+    let (taken, is_taken) = oneshot::channel();
     tokio::spawn(async move {
-        if let Err(Ok(started)) = reply.send(starting.await)
-            && attached
-        {
-            started.live.stop(GRACE).await;
+        let started = starting.await;
+        let live = started.as_ref().ok().map(|started| Arc::clone(&started.live));
+        // It may be dropped unread.
+        let went = reply.send(started).is_ok() && is_taken.await.is_ok();
+        if let Some(live) = live.filter(|_| attached && !went) {
+            live.stop(GRACE).await;
         }
     });
-    answer.await.map_err(|_| GatewayError::Lost)?
+    let started = answer.await.map_err(|_| GatewayError::Lost)?;
+    let _ = taken.send(());
+    started
 }
 
 async fn answer(
@@ -162,13 +167,19 @@ enum Whose {
 /// The 101, and the task that copies from then on.
 fn session(record: &Record, upgrade: OnUpgrade, link: Link, whose: Whose) -> Response {
     tokio::spawn(async move {
-        match (upgrade.await, whose) {
-            (Ok(upgraded), Whose::Begun(main) | Whose::Joined(main)) => {
-                pump(TokioIo::new(upgraded), link, Some(main)).await;
-            }
-            (Ok(upgraded), Whose::Further) => pump(TokioIo::new(upgraded), link, None).await,
-            (Err(_gone), Whose::Begun(main)) => main.live.stop(GRACE).await,
-            (Err(error), _) => tracing::debug!(%error, "a session's user is gone"),
+        let upgraded = match (upgrade.await, whose) {
+            (Ok(upgraded), whose) => (upgraded, whose),
+            (Err(_gone), Whose::Begun(main)) => return main.live.stop(GRACE).await,
+            (Err(error), _) => return tracing::debug!(%error, "a session's user is gone"),
+        };
+        let (upgraded, main) = match upgraded {
+            (upgraded, Whose::Begun(main) | Whose::Joined(main)) => (upgraded, Some(main)),
+            (upgraded, Whose::Further) => (upgraded, None),
+        };
+        // What the listener accepts.
+        match downcast::<TokioIo<UnixStream>>(upgraded) {
+            Ok(parts) => pump(parts.io.into_inner(), parts.read_buf, link, main).await,
+            Err(_) => tracing::error!("a session came on what is no connection of ours"),
         }
     });
     let headers = [

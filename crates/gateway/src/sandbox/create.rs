@@ -1,9 +1,15 @@
 //! From a request to a running program: a new sandbox, or one that ended.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use chiton_api::{
-    http::{CreateRequest, Reason, Session, State},
+    http::{CreateRequest, Reason, Session},
     name::{SandboxId, SandboxName},
 };
 use chiton_driver::Link;
@@ -161,30 +167,31 @@ async fn undo(gateway: &Arc<Gateway>, record: &Record, error: &GatewayError, und
     gateway.secrets.forget_unheld();
     gateway.record_anyway(Told::of(record, "start").denied("start_failed"));
     let reason = Reason(one_line(&error.to_string()));
-    let Err(error) = undone(gateway, record, &reason, undo_by).await else { return };
+    let failed = AtomicBool::new(false);
+    let Err(error) = undone(gateway, (record, &reason), undo_by, &failed).await else { return };
     tracing::error!(%error, sandbox = %record.name, "something of a sandbox that did not start is left");
     if undo_by == Undo::Remove {
         let _ = fs::remove_dir_all(gateway.folder(&record.id));
     }
     let (gateway, record) = (Arc::clone(gateway), record.clone());
     tokio::spawn(async move {
-        let again = || undone(&gateway, &record, &reason, undo_by);
+        let again = || undone(&gateway, (&record, &reason), undo_by, &failed);
         if let Err(error) = until_kept(&record, again).await {
             tracing::error!(%error, sandbox = %record.name, "a sandbox that did not start was not removed");
         }
     });
 }
 
+/// `failed` says whether the record says that it failed: then its user may have started it again.
 async fn undone(
     gateway: &Gateway,
-    record: &Record,
-    reason: &Reason,
+    (record, reason): (&Record, &Reason),
     undo_by: Undo,
+    failed: &AtomicBool,
 ) -> Result<(), GatewayError> {
-    match settle_failed(gateway, record, reason).await {
-        // By the try before this one.
-        Err(GatewayError::Store(StoreError::WrongState { state: State::Failed, .. })) => {}
-        other => other?,
+    if !failed.load(Ordering::Relaxed) {
+        settle_failed(gateway, record, reason).await?;
+        failed.store(true, Ordering::Relaxed);
     }
     if undo_by == Undo::Remove {
         gateway.store.removed(&record.id).await?;

@@ -73,7 +73,10 @@ pub(crate) fn link(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         request.may_change(&object)?;
     }
     let number = Number::of(&object.fd)?;
-    let own = &request.shared.judge.own;
+    let judge = &request.shared.judge;
+    let own = &judge.own;
+    // No name moves out of the way of who looks for what can be written: a new one here, and the old one removed.
+    let _nobody_looks = judge.writable.begin();
     rustix::fs::linkat(own, number.as_c_str(), &entry.parent, &entry.name, AtFlags::SYMLINK_FOLLOW)?;
     Ok(Reply::Value(0))
 }

@@ -47,8 +47,13 @@ pub(crate) fn rename(request: &Request<'_>, shape: &Shape) -> Result<Reply> {
         move_below(request, &new, &old.path)?;
     }
     let judge = &request.shared.judge;
-    // No directory moves out of the way of who looks through the folders.
-    let _nobody_looks = (judge.several.begin(), judge.writable.begin());
+    // No directory moves out of the way of who looks through the folders, and none of several names.
+    let matters = |entry: &Entry| {
+        let stat = entry.object.as_ref().map(|object| &object.stat);
+        stat.is_some_and(|stat| stat.kind() == Kind::Directory || stat.links() > 1)
+    };
+    let _nobody_looks =
+        (matters(&old) || matters(&new)).then(|| (judge.several.begin(), judge.writable.begin()));
     rustix::fs::renameat_with(&old.parent, &old.name, &new.parent, &new.name, flags)?;
     Ok(Reply::Value(0))
 }

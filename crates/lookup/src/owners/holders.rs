@@ -21,6 +21,9 @@ use crate::{
     shared::Shared,
 };
 
+/// A process whose threads come and go for longer cannot be told.
+const ROUNDS: usize = 16;
+
 /// A socket, as `/proc` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Socket {
@@ -56,26 +59,39 @@ pub(super) fn which_run(shared: &Shared, socket: Socket, executable: Identity) -
     (!holders.is_empty()).then_some(holders)
 }
 
-/// What a process runs, where one of its threads has the socket.
+/// What a process runs, where one of its threads has the socket. A thread that executes a program takes its first
+/// thread's place: where some were passed over they are looked at again, until nothing has changed.
 fn what_holds(proc: &OwnedFd, process: u32, socket: Socket) -> Result<Option<Identity>> {
     let threads = directory(proc, &format!("{process}/task"))?;
-    for thread in numbers(&threads)? {
-        // What a process runs whose first thread has ended can be read from the others alone.
-        let runs = holds(&threads, thread, socket).and_then(|holds| match holds {
-            true => {
-                Ok(Some(Stat::of(openat(&threads, &*format!("{thread}/exe"), OFlags::PATH)?)?.identity()))
+    let mut before = None;
+    for _ in 0..ROUNDS {
+        let listed = numbers(&threads)?;
+        let mut passed_over = Vec::new();
+        for &thread in &listed {
+            // What a process runs whose first thread has ended can be read from the others alone.
+            let runs = holds(&threads, thread, socket).and_then(|holds| match holds {
+                true => {
+                    let exe = openat(&threads, &*format!("{thread}/exe"), OFlags::PATH)?;
+                    Ok(Some(Stat::of(exe)?.identity()))
+                }
+                false => Ok(None),
+            });
+            match runs {
+                Ok(Some(runs)) => return Ok(Some(runs)),
+                // It closed it meanwhile.
+                Ok(None) => {}
+                Err(Errno::NOENT | Errno::SRCH) => passed_over.push(thread),
+                Err(Errno::ACCESS) if is_ending(&threads, thread) => passed_over.push(thread),
+                Err(error) => return Err(error),
             }
-            false => Ok(None),
-        });
-        match runs {
-            Ok(Some(runs)) => return Ok(Some(runs)),
-            // The thread has ended, or closed it.
-            Ok(None) | Err(Errno::NOENT | Errno::SRCH) => {}
-            Err(Errno::ACCESS) if is_ending(&threads, thread) => {}
-            Err(error) => return Err(error),
         }
+        let now = Some((listed, passed_over));
+        if now.as_ref().is_some_and(|(_, passed_over)| passed_over.is_empty()) || now == before {
+            return Ok(None);
+        }
+        before = now;
     }
-    Ok(None)
+    Err(Errno::AGAIN)
 }
 
 /// Whether a thread runs nothing any more: it is on its way out, or waits for its parent to take notice. From the
