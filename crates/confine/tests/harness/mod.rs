@@ -334,7 +334,8 @@ fn copies<'a>(fds: impl IntoIterator<Item = &'a OwnedFd>) -> Vec<OwnedFd> {
 }
 
 fn wait(child: Pid) -> i32 {
-    let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
+    let waited = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+    let (_, status) = waited.unwrap().unwrap();
     status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s)).unwrap_or(255)
 }
 
