@@ -9,6 +9,8 @@ use chiton_testkit::{
 };
 use chiton_tests::{As, Chiton, World, containers, http_policy, roles_of, sandbox_of};
 
+use crate::p13_faults_fail_closed::kill_and_wait;
+
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n";
 
 #[test]
@@ -319,15 +321,9 @@ fn no_group_is_left_after_a_killed_gateway() {
     let one = groups_of(&chiton, "one");
     let two = groups_of(&chiton, "two");
     assert!(!one.is_empty() && !two.is_empty());
-    let kill = |role: &str| {
-        for id in roles_of(&chiton, role) {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    };
+    let kill = |role: &str| roles_of(&chiton, role).into_iter().for_each(kill_and_wait);
     kill("chiton supervisor");
     kill("gateway");
-    eventually(|| roles_of(&chiton, "gateway").is_empty());
     let states = chiton.run(&["ps", "--all", "--json"]).expect_success();
     eventually(|| !one.iter().chain(&two).any(|group| group.exists()));
     assert!(states.stdout.contains("failed"), "{states:?}");

@@ -29,7 +29,7 @@ fn kill(id: u32) {
 }
 
 /// Until it is gone its socket takes connections, which then end with it.
-fn kill_and_wait(id: u32) {
+pub(crate) fn kill_and_wait(id: u32) {
     let pid = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
     let Ok(held) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
     kill(id);
