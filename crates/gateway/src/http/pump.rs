@@ -81,7 +81,9 @@ async fn gone(client: &UnixStream) {
     let is_there = || {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut fds = [PollFd::new(client, PollFlags::empty())];
-        poll(&mut fds, Some(&now)).is_ok() && !fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+        // A look that failed, as one that a signal interrupts, has seen nothing.
+        let _ = poll(&mut fds, Some(&now));
+        !fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
     };
     while is_there() {
         sleep(LOOK).await;
