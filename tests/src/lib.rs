@@ -4,10 +4,14 @@ pub mod search;
 pub mod terminal;
 pub mod workloads;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 pub use chiton_testkit::harness::{As, Chiton, Outcome, TEST_USER, finish};
-use chiton_testkit::{ca::TestCa, engines, routes::Router, server::Upstream};
+use chiton_testkit::{ca::TestCa, engines, routes::Router, server::Upstream, soon};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 
 /// An installation and one upstream server that stands for every host of the test.
 pub struct World {
@@ -44,6 +48,30 @@ impl World {
     pub fn sh(&self, policy: &str, script: &str) -> Outcome {
         self.chiton.sandboxed(&self.chiton.policy(policy), &["sh", "-c", script])
     }
+}
+
+/// Kills a process, which may have ended.
+///
+/// # Panics
+/// When it is no process's number.
+pub fn kill(id: u32) {
+    let _ = kill_process(process(id), Signal::KILL);
+}
+
+/// Kills a process and waits until it is gone: until then a socket of its takes connections, which end with it.
+///
+/// # Panics
+/// When it does not end.
+pub fn kill_and_wait(id: u32) {
+    let Ok(held) = pidfd_open(process(id), PidfdFlags::NONBLOCK) else { return };
+    kill(id);
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ended = || matches!(poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&now)), Ok(1..));
+    assert!(soon(Duration::from_secs(30), ended), "a killed process does not end");
+}
+
+fn process(id: u32) -> Pid {
+    Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid")
 }
 
 /// A policy that lists the workspace and `/tmp`, with this as its `dynamic.network.http`, one rule a line.

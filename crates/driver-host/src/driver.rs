@@ -38,10 +38,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The status of a program that was killed.
 const KILLED: Exit = Exit::of(137);
 
-fn unread(source: std::io::Error) -> DriverError {
-    DriverError::Io { doing: "cannot read the sandbox's record", source }
-}
-
 /// Launches sandboxes of one platform on this host.
 #[derive(Debug)]
 pub struct HostDriver<P: Platform> {
@@ -68,14 +64,20 @@ impl<P: Platform> HostDriver<P> {
     }
 
     fn records(&self) -> Result<Vec<Record<P::Place>>> {
-        let ids = self.folders.all().map_err(unread)?;
-        ids.iter().filter_map(|id| self.folders.of(id).record().map_err(unread).transpose()).collect()
+        let ids = self.folders.all();
+        let ids = ids.map_err(|source| DriverError::Io { doing: "cannot list the sandboxes", source })?;
+        ids.iter().filter_map(|id| Self::record(&self.folders.of(id)).transpose()).collect()
+    }
+
+    fn record(folder: &Folder) -> Result<Option<Record<P::Place>>> {
+        folder
+            .record()
+            .map_err(|source| DriverError::Io { doing: "cannot read the sandbox's record", source })
     }
 
     fn of(&self, handle: &SandboxHandle) -> Result<(Folder, Record<P::Place>)> {
         let folder = self.folders.of(&handle.id);
-        let record = folder.record().map_err(unread)?;
-        let record = record.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
+        let record = Self::record(&folder)?.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
         Ok((folder, record))
     }
 
@@ -117,7 +119,7 @@ impl<P: Platform> HostDriver<P> {
         if let Ok(link) = folder.connect(whom.socket()) {
             return Ok(link);
         }
-        match folder.record::<P::Place>().map_err(unread)? {
+        match Self::record(&folder)? {
             Some(record) => self.platform.reach(&record.place, id, whom).await,
             None => Err(DriverError::NotRunning(id.clone())),
         }
@@ -138,7 +140,7 @@ impl<P: Platform> HostDriver<P> {
 
     /// Whether a connection that ended means that its sandbox has.
     async fn is_over(&self, id: &SandboxId) -> bool {
-        match self.folders.of(id).record::<P::Place>() {
+        match Self::record(&self.folders.of(id)) {
             Ok(Some(record)) if self.platform.is_apart(&record.place) => {
                 self.platform.is_over(&record.place).await
             }
@@ -320,7 +322,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         let handle = SandboxHandle { driver: self.name(), id: spec.id.clone() };
         let folder = self.folders.of(&spec.id);
         let one_at_a_time = self.clearing.lock().await;
-        if folder.record::<P::Place>().map_err(unread)?.is_some() {
+        if Self::record(&folder)?.is_some() {
             // A start that was cut short, or the last run of the same sandbox.
             self.destroy_sandbox(&handle).await?;
         }
@@ -341,7 +343,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     async fn destroy_sandbox(&self, handle: &SandboxHandle) -> Result<()> {
         self.captured().remove(&handle.id);
         let folder = self.folders.of(&handle.id);
-        if let Some(record) = folder.record().map_err(unread)? {
+        if let Some(record) = Self::record(&folder)? {
             let ended = self.end(&record).await;
             ended.inspect_err(|_| {
                 self.left().insert(handle.id.clone());

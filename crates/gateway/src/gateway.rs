@@ -107,10 +107,10 @@ impl Gateway {
 
     /// Takes the task of a sandbox away, where it is this one: the sandbox may have been started again since its record
     /// said that it had ended.
-    pub(crate) fn clear_live(&self, id: &SandboxId, live: &Arc<Live>) {
+    pub(crate) fn clear_live(&self, live: &Arc<Live>) {
         let mut all = self.lock();
-        if all.get(id).is_some_and(|now| Arc::ptr_eq(now, live)) {
-            all.remove(id);
+        if all.get(&live.handle.id).is_some_and(|now| Arc::ptr_eq(now, live)) {
+            all.remove(&live.handle.id);
         }
     }
 

@@ -6,7 +6,6 @@ use chiton_api::paths::{Paths, PathsError};
 use chiton_driver::ComputeDriver;
 use chiton_store::{Store, StoreError};
 use futures_util::future::join_all;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, timeout},
@@ -84,7 +83,8 @@ pub enum ServeError {
 pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
     // Values pass through this process: no core file, no other process's look into its memory.
     let _ = chiton_sys::process::set_undumpable();
-    allow_descriptors();
+    // Each sandbox takes some, and an ordinary shell allows 1,024.
+    let _ = chiton_sys::process::allow_descriptors(DESCRIPTORS);
     // Out of the session of the terminal that it was started from; a process that leads a group stays.
     let _ = rustix::process::setsid();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHITON_LOG");
@@ -104,15 +104,6 @@ pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
             let _ = writeln!(io::stderr(), "error: {}", one_line(&error.to_string()));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Each sandbox takes some, and an ordinary shell allows 1,024.
-fn allow_descriptors() {
-    let files = getrlimit(Resource::Nofile);
-    let most = files.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
-    if files.current.is_some_and(|now| now < most) {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..files });
     }
 }
 

@@ -133,7 +133,8 @@ impl Server {
             watching: Beside::new("waits", |shared| shared.waits.watch(shared.host_proc.as_fd())),
             watching_starts: Beside::new("starts", |shared| shared.starts.watch(shared)),
         };
-        raise_descriptor_limit();
+        // Many calls at once hold many descriptors. Where the limit stays low, callers see `EMFILE`.
+        let _lower = chiton_sys::process::allow_descriptors(u64::MAX);
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -166,11 +167,4 @@ impl Drop for Server {
         self.shared.waits.close();
         self.shared.throttle.close(&*self.shared.sink);
     }
-}
-
-/// Many calls at once hold many descriptors. Where the limit stays low, callers see `EMFILE`.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _lower = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

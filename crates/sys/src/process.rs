@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use rustix::process::{DumpableBehavior, Pid, Signal};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::{Errno, Result, check};
 
@@ -53,6 +53,16 @@ pub fn set_name(name: &CStr) -> Result<()> {
 /// No exec from here on can give the process more rights, in it and all it starts.
 pub fn set_no_new_privs() -> Result<()> {
     rustix::thread::set_no_new_privs(true)
+}
+
+/// Raises how many descriptors the process may have to `most`, as far as it may be raised. Never lowers it.
+pub fn allow_descriptors(most: u64) -> Result<()> {
+    let files = getrlimit(Resource::Nofile);
+    let most = files.maximum.map_or(most, |maximum| maximum.min(most));
+    if files.current.is_some_and(|now| now < most) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..files })?;
+    }
+    Ok(())
 }
 
 /// Whether the process has one thread only.

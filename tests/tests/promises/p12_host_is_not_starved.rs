@@ -7,9 +7,7 @@ use chiton_testkit::{
     engines::{self, Engine, Kind},
     soon,
 };
-use chiton_tests::{As, Chiton, World, containers, http_policy, roles_of, sandbox_of};
-
-use crate::p13_faults_fail_closed::kill_and_wait;
+use chiton_tests::{As, Chiton, World, containers, http_policy, kill_and_wait, roles_of, sandbox_of};
 
 const POLICY: &str = "static: {filesystem: {allowed_paths: [/workspace, /tmp]}}\n";
 

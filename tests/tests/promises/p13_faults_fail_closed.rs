@@ -3,11 +3,8 @@
 use std::{os::unix::process::CommandExt as _, time::Duration};
 
 use chiton_testkit::{engines, soon};
-use chiton_tests::{Outcome, TEST_USER, World, http_policy, roles};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
-};
+use chiton_tests::{Outcome, TEST_USER, World, http_policy, kill, kill_and_wait, roles};
+use rustix::process::Pid;
 
 fn started() -> World {
     let world = World::echo(&["api.example.com"]);
@@ -21,21 +18,6 @@ fn started() -> World {
 fn ask(world: &World) -> Outcome {
     let url = "https://api.example.com/";
     world.chiton.run(&["exec", "box", "curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url])
-}
-
-fn kill(id: u32) {
-    let pid = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
-    let _ = kill_process(pid, Signal::KILL);
-}
-
-/// Until it is gone its socket takes connections, which then end with it.
-pub(crate) fn kill_and_wait(id: u32) {
-    let pid = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
-    let Ok(held) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
-    kill(id);
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ended = || matches!(poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&now)), Ok(1..));
-    eventually(ended, "a killed process does not end");
 }
 
 fn eventually(condition: impl FnMut() -> bool, what: &str) {

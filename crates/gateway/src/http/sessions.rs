@@ -164,22 +164,30 @@ enum Whose {
     Further,
 }
 
+impl Whose {
+    fn main(self) -> Option<Main> {
+        match self {
+            Self::Begun(main) | Self::Joined(main) => Some(main),
+            Self::Further => None,
+        }
+    }
+}
+
 /// The 101, and the task that copies from then on.
 fn session(record: &Record, upgrade: OnUpgrade, link: Link, whose: Whose) -> Response {
     tokio::spawn(async move {
-        let upgraded = match (upgrade.await, whose) {
-            (Ok(upgraded), whose) => (upgraded, whose),
-            (Err(_gone), Whose::Begun(main)) => return main.live.stop(GRACE).await,
-            (Err(error), _) => return tracing::debug!(%error, "a session's user is gone"),
-        };
-        let (upgraded, main) = match upgraded {
-            (upgraded, Whose::Begun(main) | Whose::Joined(main)) => (upgraded, Some(main)),
-            (upgraded, Whose::Further) => (upgraded, None),
-        };
-        // What the listener accepts.
-        match downcast::<TokioIo<UnixStream>>(upgraded) {
-            Ok(parts) => pump(parts.io.into_inner(), parts.read_buf, link, main).await,
-            Err(_) => tracing::error!("a session came on what is no connection of ours"),
+        match upgrade.await {
+            // It is what the listener accepts.
+            Ok(upgraded) => match downcast::<TokioIo<UnixStream>>(upgraded) {
+                Ok(parts) => pump(parts.io.into_inner(), parts.read_buf, link, whose.main()).await,
+                Err(_) => tracing::error!("a session came on what is no connection of ours"),
+            },
+            Err(error) => {
+                tracing::debug!(%error, "a session's user is gone");
+                if let Whose::Begun(main) = whose {
+                    main.live.stop(GRACE).await;
+                }
+            }
         }
     });
     let headers = [

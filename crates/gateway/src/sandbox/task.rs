@@ -81,7 +81,7 @@ impl Task {
 /// Whoever waits for the end is told of it, also when the task ends by a fault of ours.
 impl Drop for Task {
     fn drop(&mut self) {
-        self.gateway.clear_live(&self.record.id, &self.live);
+        self.gateway.clear_live(&self.live);
         self.renewal.release(&self.gateway);
         self.live.set_ended();
     }

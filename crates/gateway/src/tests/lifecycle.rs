@@ -311,6 +311,6 @@ fn a_task_that_ends_takes_no_other_of_the_same_sandbox_away() {
     let first = served.gateway.live(&id).unwrap();
     served.must("POST", "/v1/sandboxes/demo/stop", json!({"grace_ms": 100}));
     served.must("POST", "/v1/sandboxes/demo/start", json!({}));
-    served.gateway.clear_live(&id, &first);
+    served.gateway.clear_live(&first);
     served.must("POST", "/v1/sandboxes/demo/stop", json!({"grace_ms": 100}));
 }

@@ -151,6 +151,13 @@ async fn in_front(ca: &TestCa, host: &str, says: Says, connections: usize, serve
     at
 }
 
+/// A proxy whose first connections to `api.test` process nothing.
+async fn behind(ca: &TestCa, says: Says, connections: usize, server: &Upstream) -> Bench {
+    let at = in_front(ca, "api.test", says, connections, server.address()).await;
+    let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
+    Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() })
+}
+
 async fn process_nothing(mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin, says: Says) {
     const HEADERS: u8 = 1;
     stream.read_exact(&mut [0; 24]).await.unwrap();
@@ -184,9 +191,7 @@ async fn what_a_server_did_not_process_is_asked_once_more_and_counted_once() {
     let ca = TestCa::new();
     for says in NOT_PROCESSED {
         let server = Upstream::tls(&ca, &["api.test"], Router::echo());
-        let at = in_front(&ca, "api.test", says, 1, server.address()).await;
-        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
-        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
+        let bench = behind(&ca, says, 1, &server).await;
         let asked = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let answer = bench.raw("api.test", asked).await;
         assert_eq!(parts(&answer).0, StatusCode::OK, "{answer}");
@@ -197,13 +202,86 @@ async fn what_a_server_did_not_process_is_asked_once_more_and_counted_once() {
 }
 
 #[tokio::test]
+async fn a_model_call_too() {
+    let ca = TestCa::new();
+    let host = "api.openai.com";
+    for says in NOT_PROCESSED {
+        let server = Upstream::tls(&ca, &[host], Router::new().any("/", openai::answer_request));
+        let at = in_front(&ca, host, says, 1, server.address()).await;
+        let bench = Bench::new(Setup {
+            policy: "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://key'}}",
+            resolve: vec![("api.openai.com:443", at)],
+            roots: vec![ca.pem().to_owned()],
+            credentials: vec![("local://key", SECRET, None)],
+            ..Setup::default()
+        });
+        let body = r#"{"model":"gpt-5","messages":[]}"#;
+        let asked = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = bench.raw(host, &asked).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(openai::GREETING), "{answer}");
+        assert_eq!(server.requests().iter().map(|seen| seen.body.len()).collect::<Vec<_>>(), [body.len()]);
+        let happened = happened(&bench, 3).await;
+        let actions: Vec<_> = happened.iter().map(|(action, _)| action.as_str()).collect();
+        assert_eq!(actions, ["request", "inject", "response"]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_which_nothing_was_read_goes_along() {
+    let ca = TestCa::new();
+    for says in NOT_PROCESSED {
+        let server = Upstream::tls(&ca, &["api.test"], Router::echo());
+        let bench = behind(&ca, says, 1, &server).await;
+        let mut agent = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
+        let head = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+        agent.write_all(head.as_bytes()).await.unwrap();
+        let log = server.log().clone();
+        tokio::task::spawn_blocking(move || log.await_request(|seen| seen.method == "POST")).await.unwrap();
+        agent.write_all(b"hi").await.unwrap();
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(parts(&answer).0, StatusCode::OK, "{answer}");
+        assert_eq!(server.requests()[0].body, b"hi");
+    }
+}
+
+/// A body that is on its way is the agent's to send again: where it can be told so, it is.
+#[tokio::test]
+async fn what_cannot_be_asked_again_from_here_is_the_agents_to_ask() {
+    let ca = TestCa::new();
+    for says in NOT_PROCESSED {
+        let server = Upstream::tls(&ca, &["api.test"], Router::echo());
+        let bench = behind(&ca, says, 2, &server).await;
+        let asked = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+        let answer = bench.raw("api.test", asked).await;
+        assert_eq!(parts(&answer).0, StatusCode::BAD_GATEWAY, "{answer}");
+        assert!(answer.contains("`api.test` did not process the request"), "{answer}");
+        let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
+        let mut ask =
+            || client.send_request(request(&Method::POST, "https://api.test/", Full::new(Bytes::from("hi"))));
+        let refused = ask().await.unwrap_err();
+        let reason = std::error::Error::source(&refused).and_then(|error| error.downcast_ref::<h2::Error>());
+        assert_eq!(reason.and_then(h2::Error::reason), Some(h2::Reason::REFUSED_STREAM), "{refused:?}");
+        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+        // It was no limit of ours that refused it.
+        let happened = happened(&bench, 6).await;
+        let responses = happened.iter().filter_map(|(_, status)| *status);
+        assert_eq!((happened.len(), responses.collect::<Vec<_>>()), (6, vec![502, 502, 200]), "{happened:?}");
+    }
+}
+
+const CLEAR: &str = "dynamic: {network: {http: [{host: plain.test, scheme: http, methods: ['*']}]}}";
+
+#[tokio::test]
 async fn a_connection_that_ended_says_nothing_of_how_many_share_the_next() {
     let ca = TestCa::new();
     for says in NOT_PROCESSED {
         let server = Upstream::tls(&ca, &["api.test"], endless());
-        let at = in_front(&ca, "api.test", says, 1, server.address()).await;
-        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
-        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
+        let bench = behind(&ca, says, 1, &server).await;
         let held = [begin(&bench, 1).await, begin(&bench, 11).await];
         assert_eq!(server.log().connections(), 1, "{held:?}");
     }
@@ -252,85 +330,6 @@ async fn a_request_is_repeated_once_however_many_connections_are_kept() {
     // On one that was kept, and on a new one.
     assert_eq!(seen.load(Ordering::Relaxed), 3 + 2);
 }
-
-#[tokio::test]
-async fn a_model_call_too() {
-    let ca = TestCa::new();
-    let host = "api.openai.com";
-    for says in NOT_PROCESSED {
-        let server = Upstream::tls(&ca, &[host], Router::new().any("/", openai::answer_request));
-        let at = in_front(&ca, host, says, 1, server.address()).await;
-        let bench = Bench::new(Setup {
-            policy: "dynamic: {llm_routing: {provider: openai, inject_backend_credential: 'local://key'}}",
-            resolve: vec![("api.openai.com:443", at)],
-            roots: vec![ca.pem().to_owned()],
-            credentials: vec![("local://key", SECRET, None)],
-            ..Setup::default()
-        });
-        let body = r#"{"model":"gpt-5","messages":[]}"#;
-        let asked = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = bench.raw(host, &asked).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(openai::GREETING), "{answer}");
-        assert_eq!(server.requests().iter().map(|seen| seen.body.len()).collect::<Vec<_>>(), [body.len()]);
-        let happened = happened(&bench, 3).await;
-        let actions: Vec<_> = happened.iter().map(|(action, _)| action.as_str()).collect();
-        assert_eq!(actions, ["request", "inject", "response"]);
-    }
-}
-
-#[tokio::test]
-async fn a_body_of_which_nothing_was_read_goes_along() {
-    let ca = TestCa::new();
-    for says in NOT_PROCESSED {
-        let server = Upstream::tls(&ca, &["api.test"], Router::echo());
-        let at = in_front(&ca, "api.test", says, 1, server.address()).await;
-        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
-        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
-        let mut agent = bench.connect_tls("api.test", "api.test", &["http/1.1"]).await;
-        let head = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
-        agent.write_all(head.as_bytes()).await.unwrap();
-        let log = server.log().clone();
-        tokio::task::spawn_blocking(move || log.await_request(|seen| seen.method == "POST")).await.unwrap();
-        agent.write_all(b"hi").await.unwrap();
-        let mut answer = String::new();
-        agent.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(parts(&answer).0, StatusCode::OK, "{answer}");
-        assert_eq!(server.requests()[0].body, b"hi");
-    }
-}
-
-/// A body that is on its way is the agent's to send again: where it can be told so, it is.
-#[tokio::test]
-async fn what_cannot_be_asked_again_from_here_is_the_agents_to_ask() {
-    let ca = TestCa::new();
-    for says in NOT_PROCESSED {
-        let server = Upstream::tls(&ca, &["api.test"], Router::echo());
-        let at = in_front(&ca, "api.test", says, 2, server.address()).await;
-        let (resolve, roots) = (vec![("api.test:443", at)], vec![ca.pem().to_owned()]);
-        let bench = Bench::new(Setup { policy: OPEN, resolve, roots, ..Setup::default() });
-        let asked = "POST / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
-        let answer = bench.raw("api.test", asked).await;
-        assert_eq!(parts(&answer).0, StatusCode::BAD_GATEWAY, "{answer}");
-        assert!(answer.contains("`api.test` did not process the request"), "{answer}");
-        let mut client = http2(bench.connect_tls("api.test", "api.test", &["h2"]).await).await;
-        let mut ask =
-            || client.send_request(request(&Method::POST, "https://api.test/", Full::new(Bytes::from("hi"))));
-        let refused = ask().await.unwrap_err();
-        let reason = std::error::Error::source(&refused).and_then(|error| error.downcast_ref::<h2::Error>());
-        assert_eq!(reason.and_then(h2::Error::reason), Some(h2::Reason::REFUSED_STREAM), "{refused:?}");
-        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
-        // It was no limit of ours that refused it.
-        let happened = happened(&bench, 6).await;
-        let responses = happened.iter().filter_map(|(_, status)| *status);
-        assert_eq!((happened.len(), responses.collect::<Vec<_>>()), (6, vec![502, 502, 200]), "{happened:?}");
-    }
-}
-
-const CLEAR: &str = "dynamic: {network: {http: [{host: plain.test, scheme: http, methods: ['*']}]}}";
 
 /// Asks by HTTP/2 in the clear; with a type, as gRPC does.
 async fn ask_in_the_clear(bench: &Bench, kinds: &[Option<&str>]) -> Vec<StatusCode> {
