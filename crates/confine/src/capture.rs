@@ -69,16 +69,21 @@ pub struct CaptureError {
 pub fn build() -> Result<CapturedListeners, CaptureError> {
     routes::bring_up()?;
     let listeners = listeners::open()?;
-    keep_marks().map_err(step("letting connections keep their mark (net.ipv4.tcp_fwmark_accept)"))?;
+    // An accepted connection has the mark of its first packet.
+    set("/proc/sys/net/ipv4/tcp_fwmark_accept", "1")
+        .map_err(step("letting connections keep their mark (net.ipv4.tcp_fwmark_accept)"))?;
+    // There is no network between the agent and the proxy to be careful with. Every kernel has `reno`; a server's own
+    // choice, as `bbr`, paces what it sends.
+    set("/proc/sys/net/ipv4/tcp_congestion_control", "reno")
+        .map_err(step("choosing how connections are paced (net.ipv4.tcp_congestion_control)"))?;
     nftables::program(listeners.ports)?;
     Ok(listeners)
 }
 
-/// An accepted connection has the mark of its first packet. For IPv6, too.
-fn keep_marks() -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let setting = rustix::fs::open("/proc/sys/net/ipv4/tcp_fwmark_accept", flags, Mode::empty())?;
-    rustix::io::write(&setting, b"1").map(drop)
+/// Sets something of this network namespace. What is called `ipv4` is for IPv6, too.
+fn set(path: &str, value: &str) -> Result<(), Errno> {
+    let setting = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&setting, value.as_bytes()).map(drop)
 }
 
 fn step(doing: &'static str) -> impl FnOnce(Errno) -> CaptureError {
