@@ -28,10 +28,8 @@ pub enum Question {
     Owner {
         /// The agent's own end.
         from: SocketAddr,
-        /// Where it was going, before it was turned to the proxy.
+        /// Where it was going.
         to: SocketAddr,
-        /// The proxy's end.
-        at: SocketAddr,
         /// The cookie of the socket that the proxy accepted.
         cookie: u64,
     },
