@@ -28,8 +28,10 @@ pub enum Question {
     Owner {
         /// The agent's own end.
         from: SocketAddr,
-        /// Where it was going.
+        /// Where it was going, before it was turned to the proxy.
         to: SocketAddr,
+        /// The proxy's end.
+        at: SocketAddr,
         /// The cookie of the socket that the proxy accepted.
         cookie: u64,
     },

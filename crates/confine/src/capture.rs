@@ -2,7 +2,7 @@
 //!
 //! In: a fresh network namespace, its capabilities, and nothing else: all of it is raw netlink. Out: the sockets
 //! that every outgoing connection and every DNS question of the namespace is turned to, and a socket that tells
-//! what was dropped. There is no device but loopback, every address is local to it, so nothing can leave.
+//! what was dropped. A connection that arrives with its own end as the agent has it is marked. There is no device but loopback, every address is local to it, so nothing can leave.
 
 mod listeners;
 mod message;
@@ -69,17 +69,21 @@ pub struct CaptureError {
 pub fn build() -> Result<CapturedListeners, CaptureError> {
     routes::bring_up()?;
     let listeners = listeners::open()?;
-    pace_nothing();
+    // An accepted connection has the mark of its first packet.
+    set("/proc/sys/net/ipv4/tcp_fwmark_accept", "1")
+        .map_err(step("letting connections keep their mark (net.ipv4.tcp_fwmark_accept)"))?;
+    // There is no network between the agent and the proxy to be careful with. Every kernel has `reno`; a server's own
+    // choice, as `bbr`, paces what it sends.
+    set("/proc/sys/net/ipv4/tcp_congestion_control", "reno")
+        .map_err(step("choosing how connections are paced (net.ipv4.tcp_congestion_control)"))?;
     nftables::program(listeners.ports)?;
     Ok(listeners)
 }
 
-/// There is no network between the agent and the proxy to be careful with. Every kernel has `reno`; what a host chose, as
-/// `bbr`, may pace what is sent. For speed alone: where it cannot be set, nothing else is lost. For IPv6, too.
-fn pace_nothing() {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let setting = rustix::fs::open("/proc/sys/net/ipv4/tcp_congestion_control", flags, Mode::empty());
-    let _ = setting.and_then(|setting| rustix::io::write(setting, b"reno"));
+/// Sets something of this network namespace. What is called `ipv4` is for IPv6, too.
+fn set(path: &str, value: &str) -> Result<(), Errno> {
+    let setting = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&setting, value.as_bytes()).map(drop)
 }
 
 fn step(doing: &'static str) -> impl FnOnce(Errno) -> CaptureError {

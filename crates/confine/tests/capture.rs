@@ -21,14 +21,13 @@ fn every_connection_arrives_with_where_it_was_going() {
             "169.254.169.254:80",
             "5.6.7.8:80",
         ];
-        let told: Vec<_> = out.text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
-        assert_eq!(told, expected, "{out:?}");
-        assert_eq!(out.text.matches("captured").count(), expected.len(), "{out:?}");
+        let expected: String = expected.iter().map(|at| format!("captured Ok({at})\n")).collect();
+        assert_eq!(out.text, expected);
     }
 }
 
 #[test]
-fn two_connections_of_one_end_arrive_as_they_are() {
+fn an_end_that_was_changed_on_the_way_is_told() {
     for who in kinds() {
         let out = Setup::new(who).run(&[
             PYTHON,
@@ -41,11 +40,11 @@ for family, own, to in ((socket.AF_INET, '127.0.0.1', '10.0.0.1'), (socket.AF_IN
     for other in (80, 81):
         s = socket.socket(family); s.settimeout(5); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((own, port)); s.connect((to, other)); port = s.getsockname()[1]; kept.append(s)
-        own_end = s.getsockname(); s.sendall(b'x'); _, told, _, came = s.recv(4096).decode().splitlines()[-1].split()
-        print(told, came == ('%s:%d' if family == socket.AF_INET else '[%s]:%d') % own_end[:2])
+        s.sendall(b'x'); print(s.recv(4096).decode().splitlines()[-1])
 ",
         ]);
-        let expected = "10.0.0.1:80 True\n10.0.0.1:81 True\n[2001:db8::1]:80 True\n[2001:db8::1]:81 True\n";
+        let expected = "captured Ok(10.0.0.1:80)\ncaptured Ok(10.0.0.1:81), with another end\n\
+                        captured Ok([2001:db8::1]:80)\ncaptured Ok([2001:db8::1]:81), with another end\n";
         assert_eq!(out.text, expected);
     }
 }
@@ -64,31 +63,6 @@ for family, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET, '127.9.9
     }
 }
 
-/// A server of the agent's own is not reached by a name, whatever it listens on.
-#[test]
-fn no_server_inside_takes_what_goes_elsewhere() {
-    for who in kinds() {
-        let out = Setup::new(who).run(&[
-            PYTHON,
-            "-c",
-            "
-import socket; socket.setdefaulttimeout(5)
-for family, address, to in ((socket.AF_INET, '0.0.0.0', '10.0.0.1'), (socket.AF_INET, '10.0.0.2', '10.0.0.2'),
-                            (socket.AF_INET6, '::', '2001:db8::1')):
-    server = socket.socket(family); server.bind((address, 0)); server.listen(); server.setblocking(False)
-    for _ in range(2):
-        client = socket.create_connection((to, server.getsockname()[1])); client.sendall(b'x')
-        print(client.recv(4096).decode().splitlines()[-1].split()[0])
-    try:
-        print(server.accept())
-    except BlockingIOError:
-        print('nobody came')
-",
-        ]);
-        assert_eq!(out.text, "captured\ncaptured\nnobody came\n".repeat(3));
-    }
-}
-
 #[test]
 fn dns_by_udp_and_by_tcp_is_answered_whoever_is_asked() {
     for who in kinds() {
@@ -99,11 +73,11 @@ for family, server in ((socket.AF_INET, '198.18.0.2'), (socket.AF_INET, '8.8.8.8
     s = socket.socket(family, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(question, (server, 53))
     answer, who = s.recvfrom(512)
     print(who[0] == server, answer[-4:].hex())
-s = socket.create_connection(('8.8.8.8', 53)); s.sendall(question); print(s.recv(4096).decode().splitlines()[-1].split(' from')[0])
+s = socket.create_connection(('8.8.8.8', 53)); s.sendall(question); print(s.recv(4096).decode().splitlines()[-1])
 print(socket.getaddrinfo('example.com', 80)[0][4][0])
 "]);
         let answer = "True c6120107\n".repeat(3);
-        assert_eq!(out.text, format!("{answer}dns 8.8.8.8:53\n198.18.1.7\n"));
+        assert_eq!(out.text, format!("{answer}dns Ok(8.8.8.8:53)\n198.18.1.7\n"));
     }
 }
 

@@ -34,13 +34,15 @@ use crate::{calls::interpreter, images::Started, request::Request, shared::Share
 /// Connections that nobody asked about are kept up to this number, the newest ones.
 const MOST: usize = 16 << 10;
 
-/// A connection that the proxy accepted, by its ends.
+/// A connection that was turned to the proxy, by its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     /// The agent's own.
     pub from: SocketAddr,
-    /// Where it was going, and the proxy's own.
+    /// Where it was going.
     pub to: SocketAddr,
+    /// The proxy's, where it was turned to.
+    pub at: SocketAddr,
     /// The cookie of the socket that the proxy accepted.
     pub cookie: u64,
 }

@@ -1,4 +1,4 @@
-//! Accepts what the sandbox's packet filter gave us. A connection's own end is where it was going.
+//! Accepts what the sandbox's packet filter turned to us, and asks the kernel where it was going.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,6 +10,9 @@ use crate::{owners::Ends, state::Proxy, workers::Workers};
 pub(crate) trait Origin: Send + Sync + 'static {
     /// The address that the agent connected to.
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr>;
+
+    /// Whether the agent's own end is as the agent has it.
+    fn shows_own_end(&self, stream: &TcpStream) -> bool;
 }
 
 /// A captured connection.
@@ -23,7 +26,8 @@ pub(crate) struct Arrived {
 impl Arrived {
     fn of(stream: &TcpStream, origin: &dyn Origin) -> io::Result<Self> {
         let to = origin.of(stream)?;
-        Ok(Self { to, ends: ends(stream, to).ok() })
+        let ends = if origin.shows_own_end(stream) { ends(stream, to).ok() } else { None };
+        Ok(Self { to, ends })
     }
 }
 
@@ -31,6 +35,7 @@ fn ends(stream: &TcpStream, to: SocketAddr) -> io::Result<Ends> {
     Ok(Ends {
         from: canonical(stream.peer_addr()?),
         to: canonical(to),
+        at: canonical(stream.local_addr()?),
         cookie: rustix::net::sockopt::socket_cookie(stream)?,
     })
 }
@@ -39,15 +44,24 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The packet filter changes no address.
+/// The kernel's own record of the redirection.
 #[derive(Debug)]
 pub(crate) struct KernelOrigin;
 
 impl Origin for KernelOrigin {
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
-        let origin = canonical(stream.local_addr()?);
+        let origin = canonical(chiton_sys::socket::original_destination(stream)?);
         // A connection straight to the listener was not captured: there is nowhere to bring it.
-        if origin.ip().is_loopback() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(origin) }
+        if origin.ip().is_loopback() || stream.local_addr().is_ok_and(|local| local == origin) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        Ok(origin)
+    }
+
+    /// The packet filter marks those. Two sockets may have the same end towards different places; the second one's is
+    /// changed on its way to us, to one that another connection may have.
+    fn shows_own_end(&self, stream: &TcpStream) -> bool {
+        chiton_sys::socket::mark(stream) == Ok(chiton_sys::socket::OWN_END)
     }
 }
 

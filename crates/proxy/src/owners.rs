@@ -28,13 +28,15 @@ use tokio::{
 
 use crate::{accept::Target, limits, revision::Revision, state::Proxy};
 
-/// The two ends of a connection, as the agent has them.
+/// The two ends of a connection, as the agent has them, and our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
     /// The agent's own.
     pub(crate) from: SocketAddr,
     /// Where it was going.
     pub(crate) to: SocketAddr,
+    /// Ours, where it was turned to.
+    pub(crate) at: SocketAddr,
     /// Our socket's cookie.
     pub(crate) cookie: u64,
 }
@@ -92,8 +94,8 @@ impl Owners {
     /// Whose a connection is. It is asked once for each: the owner is the one who connected.
     pub(crate) async fn owner_of<'a>(&self, connection: &'a Connection) -> Option<&'a Owner> {
         let ask = async {
-            let Ends { from, to, cookie } = connection.ends?;
-            match self.ask(Question::Owner { from, to, cookie }).await? {
+            let Ends { from, to, at, cookie } = connection.ends?;
+            match self.ask(Question::Owner { from, to, at, cookie }).await? {
                 Answer::Owner(owner) => owner,
                 Answer::LeadsTo(_) => None,
             }

@@ -78,8 +78,8 @@ impl Owners {
         let asked = buffer.get(..got).and_then(|packet| serde_json::from_slice::<Asked>(packet).ok());
         let Some(Asked { id, question }) = asked else { return true };
         let answer = match question {
-            Question::Owner { from, to, cookie } => {
-                let owner = ownership.owner_of(&Ends { from, to, cookie });
+            Question::Owner { from, to, at, cookie } => {
+                let owner = ownership.owner_of(&Ends { from, to, at, cookie });
                 Answer::Owner(owner.map(|owner| self.told(owner)))
             }
             Question::LeadsTo(paths) => {

@@ -1,30 +1,47 @@
-//! What the kernel knows about a connection, and lets a socket serve.
+//! What the kernel knows about a connection: where it was going, and who is at the other end.
 
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    os::fd::{AsFd, AsRawFd as _},
+};
 
 pub use rustix::net::UCred;
-use rustix::net::{AddressFamily, sockopt};
+use rustix::net::sockopt;
 
 use crate::{Errno, Result, check};
+
+/// The mark of a redirected connection whose other end the kernel shows as it is.
+pub const OWN_END: u32 = 1;
+
+/// Where a redirected connection was going before the packet filter turned it to us. `ENOENT` or the listener's
+/// own address mean that it was not redirected.
+pub fn original_destination(connection: impl AsFd) -> Result<SocketAddr> {
+    let local = rustix::net::getsockname(&connection)?;
+    if SocketAddrV4::try_from(local).is_ok() {
+        sockopt::ip_original_dst(connection).map(SocketAddr::V4)
+    } else {
+        sockopt::ipv6_original_dst(connection).map(SocketAddr::V6)
+    }
+}
 
 /// The process at the other end of a Unix connection, as it was when it connected.
 pub fn peer_credentials(connection: impl AsFd) -> Result<UCred> {
     sockopt::socket_peercred(connection)
 }
 
-/// Lets a socket of this family be given connections, and serve them, whose own end is any address. For a capability
-/// over the network (`IP_TRANSPARENT` in `ip(7)`).
-pub fn set_transparent(socket: impl AsFd, family: AddressFamily) -> Result<()> {
-    let (level, option) = match family {
-        AddressFamily::INET => (libc::SOL_IP, libc::IP_TRANSPARENT),
-        AddressFamily::INET6 => (libc::SOL_IPV6, libc::IPV6_TRANSPARENT),
-        _ => return Err(Errno::AFNOSUPPORT),
-    };
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the option is a number of as many bytes as `on` has, and the pointer is to a variable of ours.
-    let set = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const on).cast(), length)
-    };
-    check(libc::c_long::from(set)).map(drop)
+/// The mark of a connection: its first packet's, where the network namespace lets connections keep that.
+pub fn mark(connection: impl AsFd) -> Result<u32> {
+    let mut mark = 0_u32;
+    let mut length = libc::socklen_t::try_from(size_of_val(&mark)).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the option is a number of as many bytes as `mark` has, and both pointers are to variables of ours.
+    check(libc::c_long::from(unsafe {
+        libc::getsockopt(
+            connection.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MARK,
+            (&raw mut mark).cast(),
+            &raw mut length,
+        )
+    }))?;
+    Ok(mark)
 }

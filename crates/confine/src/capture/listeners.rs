@@ -8,7 +8,6 @@ use std::{
 use chiton_sys::{
     Errno,
     netlink::{Netlink, Subsystem},
-    socket::set_transparent,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
@@ -46,8 +45,6 @@ fn one(kind: SocketType, address: SocketAddr) -> Result<(OwnedFd, SocketAddr), E
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     bind(&socket, &address)?;
     if kind == SocketType::STREAM {
-        // It is given what was going to any address.
-        set_transparent(&socket, family)?;
         listen(&socket, BACKLOG)?;
     }
     let bound = SocketAddr::try_from(getsockname(&socket)?)?;

@@ -1,10 +1,14 @@
-//! The packet filter: one table, four chains, one transaction.
+//! The packet filter: one table, three chains, one transaction.
 //!
-//! TCP is given to the listeners as it is, whatever address it is for (`tproxy`): both ends stay what they are, and the
-//! kernel keeps no table of it. Questions by UDP have their destination changed, and so the source of their answers.
-//! Loopback is left alone. What is neither is logged and dropped.
+//! The first chain turns TCP and DNS to the listeners and leaves loopback alone; the second passes what is for
+//! loopback and the answers of what was turned, and logs and drops all else. The third marks connections that arrive
+//! at the listener with their own end as the agent has it: two with one end, to different places, would be the same
+//! connection once they are turned, so the kernel gives the second one another end.
 
-use chiton_sys::netlink::{Netlink, Subsystem};
+use chiton_sys::{
+    netlink::{Netlink, Subsystem},
+    socket::OWN_END,
+};
 
 use crate::capture::{
     CaptureError, LOG_GROUP, Ports,
@@ -13,13 +17,10 @@ use crate::capture::{
 };
 
 const TABLE: &str = "chiton";
-/// Before the kernel begins to track a connection.
-const UNTRACKED: Chain =
-    Chain { name: "untracked", kind: "filter", hook: LOCAL_OUT, priority: -300, policy: ACCEPT };
 const TURN: Chain = Chain { name: "turn", kind: "nat", hook: LOCAL_OUT, priority: -100, policy: ACCEPT };
 const DROP: Chain = Chain { name: "drop", kind: "filter", hook: LOCAL_OUT, priority: 0, policy: 0 };
-/// Where what was sent arrives again.
-const GIVE: Chain = Chain { name: "give", kind: "filter", hook: PREROUTING, priority: -150, policy: ACCEPT };
+/// Behind all changes of addresses.
+const MARK: Chain = Chain { name: "mark", kind: "filter", hook: LOCAL_IN, priority: 300, policy: ACCEPT };
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -28,7 +29,7 @@ const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const INET: u8 = 1;
-const PREROUTING: u32 = 0;
+const LOCAL_IN: u32 = 1;
 const LOCAL_OUT: u32 = 3;
 const ACCEPT: u32 = 1;
 
@@ -39,6 +40,8 @@ const UDP: &[u8] = &[17];
 const PORT_53: &[u8] = &[0, 53];
 /// Connections whose destination was changed.
 const TURNED: [u8; 4] = 0x20_u32.to_ne_bytes();
+/// Connections whose source was changed.
+const OTHER_END: [u8; 4] = 0x10_u32.to_ne_bytes();
 
 /// Rules in their order, and where packets come to them.
 #[derive(Clone, Copy)]
@@ -63,17 +66,17 @@ enum Is<'a> {
     Port(&'a [u8]),
     /// An answer on a connection that was turned.
     AnswerOfTurned,
+    /// On a connection whose source nobody changed.
+    OwnEnd,
 }
 
 /// What a rule does.
 #[derive(Clone, Copy)]
 enum Do {
     Accept,
-    Untrack,
     Turn(u16),
-    /// To whom it belongs, or else to the listener at this port.
-    Give(u16),
     Log,
+    Mark(u32),
 }
 
 /// Programs the filter of this network namespace.
@@ -91,22 +94,22 @@ pub(super) fn program(ports: Ports) -> Result<(), CaptureError> {
         header(body);
         body.string(1, TABLE);
     });
-    for one in [UNTRACKED, TURN, DROP, GIVE] {
+    for one in [TURN, DROP, MARK] {
         chain(&mut batch, one);
     }
-    rule(&mut batch, UNTRACKED, &[Is::Transport(TCP)], Do::Untrack);
     rule(&mut batch, TURN, &to_loopback, Do::Accept);
     rule(&mut batch, TURN, &to_loopback6, Do::Accept);
+    rule(&mut batch, TURN, &[Is::Transport(TCP), Is::Port(PORT_53)], Do::Turn(ports.dns_tcp));
+    rule(&mut batch, TURN, &[Is::Transport(TCP)], Do::Turn(ports.tcp));
     rule(&mut batch, TURN, &[Is::Transport(UDP), Is::Port(PORT_53)], Do::Turn(ports.dns_udp));
-    rule(&mut batch, DROP, &[Is::Transport(TCP)], Do::Accept);
     rule(&mut batch, DROP, &to_loopback, Do::Accept);
     rule(&mut batch, DROP, &to_loopback6, Do::Accept);
     rule(&mut batch, DROP, &[Is::AnswerOfTurned], Do::Accept);
     rule(&mut batch, DROP, &[], Do::Log);
-    rule(&mut batch, GIVE, &to_loopback, Do::Accept);
-    rule(&mut batch, GIVE, &to_loopback6, Do::Accept);
-    rule(&mut batch, GIVE, &[Is::Transport(TCP), Is::Port(PORT_53)], Do::Give(ports.dns_tcp));
-    rule(&mut batch, GIVE, &[Is::Transport(TCP)], Do::Give(ports.tcp));
+    let port = ports.tcp.to_be_bytes();
+    // A socket can bring a mark along.
+    rule(&mut batch, MARK, &[Is::Transport(TCP), Is::Port(&port)], Do::Mark(0));
+    rule(&mut batch, MARK, &[Is::Transport(TCP), Is::Port(&port), Is::OwnEnd], Do::Mark(OWN_END));
     let last_rule = batch.last();
     batch.add(BATCH_END, 0, |body| body.raw(&[0, 0, 0, 10]));
 
@@ -171,25 +174,36 @@ fn compare(list: &mut Body<'_>, is: Is<'_>) {
             masked(list, &TURNED);
             equals(list, &TURNED);
         }
+        Is::OwnEnd => {
+            track(list, 2);
+            masked(list, &OTHER_END);
+            equals(list, &[0; 4]);
+        }
     }
 }
 
 fn act(list: &mut Body<'_>, then: Do) {
     match then {
-        Do::Accept => accept(list),
-        Do::Untrack => expression(list, "notrack", |_| {}),
+        Do::Accept => expression(list, "immediate", |data| {
+            data.number(1, 0);
+            data.nested(2, |value| value.nested(2, |verdict| verdict.number(1, ACCEPT)));
+        }),
         Do::Turn(port) => {
-            load(list, port);
+            expression(list, "immediate", |data| {
+                data.number(1, 1);
+                data.nested(2, |value| value.attribute(1, &port.to_be_bytes()));
+            });
             expression(list, "redir", |data| data.number(1, 1));
         }
-        Do::Give(port) => {
-            load(list, port);
-            expression(list, "tproxy", |data| {
-                // Of either family, at loopback's own address.
-                data.number(1, 0);
+        Do::Mark(mark) => {
+            expression(list, "immediate", |data| {
+                data.number(1, 1);
+                data.nested(2, |value| value.attribute(1, &mark.to_ne_bytes()));
+            });
+            expression(list, "meta", |data| {
+                data.number(2, 3);
                 data.number(3, 1);
             });
-            accept(list);
         }
         Do::Log => {
             // 20 a second, at most 50 at once.
@@ -206,21 +220,6 @@ fn act(list: &mut Body<'_>, then: Do) {
             });
         }
     }
-}
-
-fn accept(list: &mut Body<'_>) {
-    expression(list, "immediate", |data| {
-        data.number(1, 0);
-        data.nested(2, |value| value.nested(2, |verdict| verdict.number(1, ACCEPT)));
-    });
-}
-
-/// Has a port ready for the next expression.
-fn load(list: &mut Body<'_>, port: u16) {
-    expression(list, "immediate", |data| {
-        data.number(1, 1);
-        data.nested(2, |value| value.attribute(1, &port.to_be_bytes()));
-    });
 }
 
 fn expression(list: &mut Body<'_>, name: &str, fill: impl FnOnce(&mut Body<'_>)) {

@@ -106,9 +106,10 @@ fn capture() -> Check {
         let _entered = enter()?;
         let listeners = capture::build()?;
         let families = if listeners.tcp.len() == 2 { "IPv4 and IPv6" } else { "IPv4; this host has no IPv6" };
-        Ok::<_, Failure>(format!("nftables and packet log, {families}"))
+        Ok::<_, Failure>(format!("nftables redirect and packet log, {families}"))
     });
-    let modules = "sudo modprobe -a nf_tables nft_tproxy nft_redir nft_chain_nat nft_ct nft_limit nft_log nfnetlink_log";
+    let modules = "sudo modprobe -a nf_tables nft_redir nft_chain_nat nft_ct nft_limit nft_log nfnetlink_log; \
+                   in a container, /proc/sys has to be writable (docker run --security-opt systempaths=unconfined)";
     let mend = (!tried.works).then(|| modules.to_owned());
     check(Layer::Capture, tried, mend)
 }

@@ -294,15 +294,16 @@ fn serve(init: &OwnedFd, listeners: &capture::CapturedListeners, plan: &Confinem
     }
 }
 
-/// Says where a connection was going, and where it came from.
 fn answer_tcp(listener: &TcpListener, listeners_port: u16) {
     if let Ok((mut stream, _)) = listener.accept() {
+        let meant = chiton_sys::socket::original_destination(&stream);
         stream.set_nonblocking(false).unwrap();
         let _ = stream.read(&mut [0; 4096]);
-        let meant = stream.local_addr().unwrap();
-        let is_capture = listener.local_addr().unwrap().port() == listeners_port;
-        let which = if is_capture { "captured" } else { "dns" };
-        let body = format!("{which} {meant} from {}\n", stream.peer_addr().unwrap());
+        let port = stream.local_addr().unwrap().port();
+        let which = if listeners_port == port { "captured" } else { "dns" };
+        let own_end = chiton_sys::socket::mark(&stream) == Ok(chiton_sys::socket::OWN_END);
+        let end = if own_end || which == "dns" { "" } else { ", with another end" };
+        let body = format!("{which} {meant:?}{end}\n");
         let answer = format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let _ = stream.write_all(answer.as_bytes());
     }

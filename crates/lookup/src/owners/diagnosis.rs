@@ -1,9 +1,9 @@
 //! Which socket has these two ends: the kernel's own answer (`SOCK_DIAG`), in the network namespace that we share
 //! with the agent.
 //!
-//! What always holds: what is found is connected to the socket that the proxy accepted, which has the same ends the
-//! other way around. Only one socket can have these ends, and none gets through to be connected while the proxy's lives:
-//! a connection that took another one's port finds the proxy with another socket, or with none.
+//! What always holds: what is found is connected to the socket that the proxy accepted. Only one socket can have these
+//! ends, and none gets through to be connected while the proxy's, with the same ends, lives: a connection that took
+//! another one's port finds the proxy with another socket, or with none.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,7 +30,7 @@ const COOKIE: usize = ENDS + 2 + 2 + 16 + 16 + 4;
 pub(super) fn cookie_of(ends: &Ends) -> Option<u64> {
     let cookie = find(ends.from, ends.to)?;
     // Asked after the other.
-    (find(ends.to, ends.from) == Some(ends.cookie)).then_some(cookie)
+    (find(ends.at, ends.from) == Some(ends.cookie)).then_some(cookie)
 }
 
 /// The cookie of the TCP socket whose own end is `from`; none where there is no such connection.
@@ -110,7 +110,7 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         let other = rustix::net::sockopt::socket_cookie(&accepted).unwrap();
         assert_eq!(find(to, from), Some(other));
-        assert_eq!(cookie_of(&Ends { from, to, cookie: other }), Some(own));
+        assert_eq!(cookie_of(&Ends { from, to, at: to, cookie: other }), Some(own));
         // Where only the listener has the end there is no connection.
         assert_eq!(find(to, "127.0.0.1:1".parse().unwrap()), None);
         assert_eq!(find("127.0.0.1:1".parse().unwrap(), to), None);
@@ -133,7 +133,7 @@ mod tests {
         let from = first.local_addr().unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let cookie = sockopt::socket_cookie(&accepted).unwrap();
-        let ends = Ends { from, to, cookie };
+        let ends = Ends { from, to, at: to, cookie };
         assert!(cookie_of(&ends).is_some());
         // What it sent can still be read when it is gone.
         sockopt::set_socket_linger(&first, Some(Duration::ZERO)).unwrap();

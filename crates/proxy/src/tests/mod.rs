@@ -1,5 +1,5 @@
 //! The proxy as a whole, in process: real sockets on loopback, real TLS on both sides, upstream servers of the test
-//! kit. Only where a connection was going is stood in for, because that needs a network namespace.
+//! kit. Only the kernel's record of a redirection is stood in for, because that needs a network namespace.
 
 mod addresses;
 mod applying;
@@ -92,6 +92,10 @@ struct Going(SocketAddr);
 impl Origin for Going {
     fn of(&self, _: &TcpStream) -> io::Result<SocketAddr> {
         Ok(self.0)
+    }
+
+    fn shows_own_end(&self, _: &TcpStream) -> bool {
+        true
     }
 }
 
