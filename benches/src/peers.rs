@@ -65,23 +65,75 @@ pub fn peers() {
         "{:<10}{:>12}{:>14}{:>14}{:>16}{:>16}",
         "", "requests/s", "median 1 conn", "p99 1 conn", "new TLS conns/s", "100 MiB, MB/s"
     );
-    // Three rounds of all of them, so that a machine whose speed drifts favours nobody.
-    for _ in 0..3 {
-        for (name, way) in &ways {
-            let many = way.wrk(&["-t1", "-c32", "-d4s"], "/small");
-            let one = way.wrk(&["-t1", "-c1", "-d2s", "--latency"], "/small");
-            let fresh = way.wrk(&["-t1", "-c16", "-d3s", "-H", "Connection: close"], "/small");
-            let large = way.wrk(&["-t1", "-c1", "-d4s", "--timeout", "20s"], "/large");
-            println!(
-                "{name:<10}{:>12}{:>14}{:>14}{:>16}{:>16}",
-                field(&many, "Requests/sec:"),
-                field(&one, "50%"),
-                field(&one, "99%"),
-                field(&fresh, "Requests/sec:"),
-                field(&large, "Transfer/sec:"),
-            );
-        }
+    // Many short rounds of all of them, so that a machine whose speed drifts favours nobody.
+    let rounds: Vec<Vec<Figures>> = (0..ROUNDS).map(|_| ways.iter().map(Figures::of).collect()).collect();
+    println!("beside nginx in the same round: the median of {ROUNDS} rounds, the least and the most");
+    for (at, (name, _)) in ways.iter().enumerate().skip(2) {
+        let beside = |compare: fn(&Figures, &Figures, &Figures) -> f64| {
+            let compared = |round: &Vec<Figures>| compare(&round[at], &round[1], &round[0]);
+            let mut all: Vec<f64> = rounds.iter().map(compared).collect();
+            all.sort_unstable_by(f64::total_cmp);
+            format!("{:.2} × ({:.2}–{:.2})", all[ROUNDS / 2], all[0], all[ROUNDS - 1])
+        };
+        println!("{name:<10}requests {}", beside(|own, nginx, _| own.many / nginx.many));
+        println!(
+            "{name:<10}added to the median {}",
+            beside(|own, nginx, direct| own.added(direct) / nginx.added(direct))
+        );
+        println!("{name:<10}p99 by its own median {}", beside(|own, _, _| own.p99 / own.median));
+        println!("{name:<10}new TLS connections {}", beside(|own, nginx, _| own.fresh / nginx.fresh));
+        println!("{name:<10}100 MiB {}", beside(|own, nginx, _| own.large / nginx.large));
     }
+}
+
+/// An odd number: one of them is the median.
+const ROUNDS: usize = 9;
+
+/// What one way came to in one round.
+struct Figures {
+    /// Requests a second, on 32 connections.
+    many: f64,
+    /// The median of one connection, in microseconds.
+    median: f64,
+    /// The 99th percentile of the same.
+    p99: f64,
+    /// New connections a second.
+    fresh: f64,
+    /// Of a large answer, megabytes a second.
+    large: f64,
+}
+
+impl Figures {
+    fn of((name, way): &(&str, Way<'_>)) -> Self {
+        let many = way.wrk(&["-t1", "-c32", "-d2s"], "/small");
+        let one = way.wrk(&["-t1", "-c1", "-d2s", "--latency"], "/small");
+        let fresh = way.wrk(&["-t1", "-c16", "-d2s", "-H", "Connection: close"], "/small");
+        let large = way.wrk(&["-t1", "-c1", "-d2s", "--timeout", "20s"], "/large");
+        let [many, median, p99, fresh, large] = [
+            field(&many, "Requests/sec:"),
+            field(&one, "50%"),
+            field(&one, "99%"),
+            field(&fresh, "Requests/sec:"),
+            field(&large, "Transfer/sec:"),
+        ];
+        println!("{name:<10}{many:>12}{median:>14}{p99:>14}{fresh:>16}{large:>16}");
+        let [many, median, p99, fresh, large] = [many, median, p99, fresh, large].map(|field| figure(&field));
+        Self { many, median, p99, fresh, large }
+    }
+
+    fn added(&self, direct: &Self) -> f64 {
+        self.median - direct.median
+    }
+}
+
+/// The number of a field: times in microseconds, sizes in megabytes.
+fn figure(field: &str) -> f64 {
+    let word = field.split(' ').next().unwrap_or_default();
+    let units =
+        [("us", 1.0), ("ms", 1e3), ("GB", 1024.0), ("MB", 1.0), ("KB", 1.0 / 1024.0), ("s", 1e6), ("", 1.0)];
+    let number =
+        units.iter().find_map(|(unit, times)| Some(word.strip_suffix(unit)?.parse::<f64>().ok()? * times));
+    number.unwrap_or_else(|| panic!("no figure: {field}"))
 }
 
 impl Way<'_> {

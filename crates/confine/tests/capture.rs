@@ -63,6 +63,31 @@ for family, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET, '127.9.9
     }
 }
 
+/// A server of the agent's own is not reached by a name, whatever it listens on.
+#[test]
+fn no_server_inside_takes_what_goes_elsewhere() {
+    for who in kinds() {
+        let out = Setup::new(who).run(&[
+            PYTHON,
+            "-c",
+            "
+import socket; socket.setdefaulttimeout(5)
+for family, address, to in ((socket.AF_INET, '0.0.0.0', '10.0.0.1'), (socket.AF_INET, '10.0.0.2', '10.0.0.2'),
+                            (socket.AF_INET6, '::', '2001:db8::1')):
+    server = socket.socket(family); server.bind((address, 0)); server.listen(); server.setblocking(False)
+    for _ in range(2):
+        client = socket.create_connection((to, server.getsockname()[1])); client.sendall(b'x')
+        print(client.recv(4096).decode().splitlines()[-1].split()[0])
+    try:
+        print(server.accept())
+    except BlockingIOError:
+        print('nobody came')
+",
+        ]);
+        assert_eq!(out.text, "captured\ncaptured\nnobody came\n".repeat(3));
+    }
+}
+
 #[test]
 fn dns_by_udp_and_by_tcp_is_answered_whoever_is_asked() {
     for who in kinds() {

@@ -61,6 +61,22 @@ allowed.kill()
     assert_eq!(attacked("", script), "passed");
 }
 
+/// Of two sockets of which one is bound to a device, both may have the same two ends.
+#[test]
+fn no_socket_is_bound_to_a_device() {
+    let script = r#"
+import struct
+for option, value in ((25, b"lo"), (62, struct.pack("i", 1))):
+    for family in (socket.AF_INET, socket.AF_INET6):
+        s = socket.socket(family)
+        try:
+            s.setsockopt(socket.SOL_SOCKET, option, value); print("bound", flush=True)
+        except PermissionError:
+            print("403", flush=True)
+"#;
+    assert_eq!(attacked("", script), "refused refused refused refused");
+}
+
 #[test]
 fn the_ends_of_either_family_are_told() {
     let world = World::echo(&["api.example.com"]);

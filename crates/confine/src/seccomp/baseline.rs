@@ -18,6 +18,7 @@ const CONDITIONS: &[(c_long, Condition)] = &[
     (libc::SYS_ioctl, Condition::SafeControl),
     (libc::SYS_socket, Condition::OrdinarySocket),
     (libc::SYS_socketpair, Condition::OrdinarySocketPair),
+    (libc::SYS_setsockopt, Condition::NoDevice),
     (libc::SYS_personality, Condition::HarmlessPersonality),
     (libc::SYS_prctl, Condition::LayoutStays),
     (libc::SYS_prlimit64, Condition::FirstProcessStays),

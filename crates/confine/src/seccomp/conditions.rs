@@ -22,6 +22,9 @@ pub enum Condition {
     OrdinarySocket,
     /// `socketpair`: Unix streams, for the same reason.
     OrdinarySocketPair,
+    /// `setsockopt`: refused where it binds a socket to a device. There is one, and of two sockets of which one is bound to
+    /// it the kernel lets both have the same ends: whose a connection is could not be told by them.
+    NoDevice,
     /// `personality`: asking, and what debuggers need.
     HarmlessPersonality,
     /// `prctl`: refused where a process would say something else of its memory's layout: where the stack begins
@@ -70,6 +73,9 @@ const TERMINAL: &[u32] = &[0x5412, 0x541C, 0x541D, 0x5423];
 /// FIDEDUPERANGE.
 const BTRFS: u32 = 0x9400;
 const CLONE_RANGES: &[u32] = &[0x4004_9409, 0x4020_940D, 0xC018_9436];
+const SOL_SOCKET: u32 = 1;
+/// SO_BINDTODEVICE, SO_BINDTOIFINDEX.
+const TO_DEVICE: &[u32] = &[25, 62];
 /// PER_LINUX, PER_LINUX32 and both without randomised addresses; the last only asks.
 const PERSONALITIES: &[u32] = &[0, 8, 0x0002_0000, 0x0002_0008, 0x0004_0000, 0xFFFF_FFFF];
 const PR_SET_MM: u32 = 35;
@@ -91,6 +97,12 @@ impl Condition {
                 let mut code = vec![bpf::load_low(0), bpf::jump_equal(1, 1, 0), bpf::ret(EPERM)];
                 code.extend([bpf::load_low(1), bpf::and(TYPE)]);
                 code.extend(bpf::any_of(STREAMS, ALLOW, EPERM));
+                code
+            }
+            Self::NoDevice => {
+                let mut code = vec![bpf::load_low(1), bpf::jump_equal(SOL_SOCKET, 1, 0), bpf::ret(ALLOW)];
+                code.push(bpf::load_low(2));
+                code.extend(bpf::any_of(TO_DEVICE, EPERM, ALLOW));
                 code
             }
             Self::HarmlessPersonality => {

@@ -49,7 +49,6 @@ pub(super) const ALLOW: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
-    libc::SYS_setsockopt,
     libc::SYS_getsockopt,
     libc::SYS_fork,
     libc::SYS_vfork,
