@@ -88,6 +88,40 @@ for family, address, to in ((socket.AF_INET, '0.0.0.0', '10.0.0.1'), (socket.AF_
     }
 }
 
+/// Where nothing turned it a connection could be made to itself. And two sockets that connect to each other's ends could
+/// meet: the second one's packets, which the kernel takes for answers on the first one's way, are dropped.
+#[test]
+fn no_socket_that_connects_takes_what_goes_elsewhere() {
+    for who in kinds() {
+        let out = Setup::new(who).run(&[
+            PYTHON,
+            "-c",
+            "
+import socket; socket.setdefaulttimeout(2)
+def told(s, to):
+    try:
+        s.connect(to); s.sendall(b'x'); return s.recv(4096).decode().splitlines()[-1].split()[0]
+    except OSError:
+        return 'nobody'
+def bound(*end):
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(end); return s
+print(told(bound('203.0.113.5', 5555), ('203.0.113.5', 5555)))
+full = bound('127.0.0.1', 7000); full.listen(0); kept = [socket.socket() for _ in range(4)]
+for s in kept: s.setblocking(False); s.connect_ex(('127.0.0.1', 7000))
+other = bound('203.0.113.5', 8443); other.setblocking(False); other.connect_ex(('127.0.0.1', 7000))
+full.close(); [s.close() for s in kept]
+one = bound('127.0.0.1', 7000); print(told(one, ('203.0.113.5', 8443)))
+try:
+    print('taken:', other.recv(4096))
+except OSError:
+    print('not taken')
+",
+        ]);
+        let told: Vec<_> = out.text.lines().filter(|line| !line.starts_with("dropped")).collect();
+        assert_eq!(told, ["captured", "nobody", "not taken"], "{out:?}");
+    }
+}
+
 #[test]
 fn dns_by_udp_and_by_tcp_is_answered_whoever_is_asked() {
     for who in kinds() {
