@@ -83,13 +83,18 @@ pub fn fork_into_pid_namespace() -> Result<Fork> {
     pid.map(Fork::Parent).ok_or(Errno::SRCH)
 }
 
-/// Starts `file` with these arguments, no variables, no signal blocked, `/dev/null` as 0, 1 and 2, and
+/// Starts `file` with these arguments and variables, no others, no signal blocked, `/dev/null` as 0, 1 and 2, and
 /// `descriptors` from 3 up in their order. Every other descriptor stays behind, also one that this process
 /// itself was started with. The process leads a session of its own, so that no terminal's signal reaches it.
 ///
 /// # Errors
 /// Those of `posix_spawn`, with `file` not there among them.
-pub fn spawn(file: &Path, arguments: &[&CStr], descriptors: &[BorrowedFd<'_>]) -> Result<Pid> {
+pub fn spawn(
+    file: &Path,
+    arguments: &[&CStr],
+    variables: &[&CStr],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<Pid> {
     let file = CString::new(file.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     let mut actions = Actions::new()?;
     let copies = copies_of(descriptors)?;
@@ -102,9 +107,7 @@ pub fn spawn(file: &Path, arguments: &[&CStr], descriptors: &[BorrowedFd<'_>]) -
     let next = RawFd::try_from(3 + copies.len()).map_err(|_| Errno::INVAL)?;
     actions.close_from(next)?;
     let attributes = Attributes::own_session()?;
-    let mut argv: Vec<*mut libc::c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
-    argv.push(ptr::null_mut());
-    let environment: [*mut libc::c_char; 1] = [ptr::null_mut()];
+    let (argv, environment) = (list(arguments), list(variables));
     let mut pid = 0;
     // SAFETY: every pointer is to a live value; both lists end with null; the strings are not written to.
     let error = unsafe {
@@ -119,6 +122,11 @@ pub fn spawn(file: &Path, arguments: &[&CStr], descriptors: &[BorrowedFd<'_>]) -
     };
     checked(error)?;
     Pid::from_raw(pid).ok_or(Errno::SRCH)
+}
+
+/// As C has it: pointers, and null after the last.
+fn list(strings: &[&CStr]) -> Vec<*mut libc::c_char> {
+    strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
 }
 
 fn copies_of(descriptors: &[BorrowedFd<'_>]) -> Result<Vec<OwnedFd>> {
@@ -226,7 +234,7 @@ mod tests {
     #[test]
     fn a_spawned_process_has_its_descriptors_and_no_others() {
         let (_ours, theirs) = std::io::pipe().unwrap();
-        let pid = spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[theirs.as_fd()]).unwrap();
+        let pid = spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[c"ONE=1"], &[theirs.as_fd()]).unwrap();
         let folder = format!("/proc/{}", pid.as_raw_nonzero());
         let open = || {
             let entries = std::fs::read_dir(format!("{folder}/fd")).unwrap();
@@ -246,7 +254,7 @@ mod tests {
         let session = rustix::process::getsid(Some(pid)).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
-        assert_eq!((open, variables, session), (wanted, vec![], pid));
+        assert_eq!((open, variables, session), (wanted, b"ONE=1\0".to_vec(), pid));
     }
 
     #[test]
