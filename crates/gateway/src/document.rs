@@ -25,7 +25,7 @@ impl Document {
         let policy = Policy::parse(text)
             .map_err(|diagnostics| GatewayError::PolicyInvalid(diagnostics.to_string()))?;
         let missing: Vec<String> =
-            chiton_policy::unsupported(&policy).iter().map(ToString::to_string).collect();
+            chiton_policy::unsupported(&policy).iter().map(|what| format!("`{}`", what.field())).collect();
         if !missing.is_empty() {
             return Err(GatewayError::NotSupported(missing.join(", ")));
         }

@@ -12,7 +12,8 @@ mod target;
 use std::{borrow::Cow, sync::Arc};
 
 pub use line::RequestLineError;
-pub(crate) use target::{Parameter, read_parameter};
+pub(crate) use loose::split_reading;
+pub(crate) use target::{Parameter, check_segment, read_parameter};
 
 use crate::{
     binary::Binary,

@@ -58,7 +58,8 @@ pub(crate) fn whole(policy: &Policy, root: &Node, sites: &Sites, notes: &mut Not
         let span = root.at(&["dynamic", "mode"]);
         notes.warning(span, "`mode: audit` lets pass what the rules refuse, and only records it");
     }
-    for item in unsupported(policy) {
+    // A document that extends others is joined with them before it is used.
+    for item in unsupported(policy).into_iter().filter(|item| item.field() != "extends") {
         let path: Vec<&str> = item.place.iter().map(String::as_str).collect();
         notes.warning(root.at(&path), item.to_string()).help =
             Some("`chiton run` and `chiton policy apply` refuse this policy until it is".to_owned());
@@ -147,13 +148,13 @@ fn has_many_names(glob: &FileGlob) -> bool {
 /// A folder that the agent can write and that the pattern reaches into. A path that is given to read, within one
 /// that is given to write, is none of that one's.
 fn writable_below<'a>(sites: &'a Sites, glob: &FileGlob) -> Option<&'a str> {
-    const PRIVATE_HOME: &str = "/home/agent";
+    const OWN: [&str; 2] = ["/home/agent", "/dev/shm"];
     let prefix = glob.literal_folders();
     let only_read = |writable: &str| {
         let within = |folder: &str| is_below(folder, writable) && is_below(&prefix, folder);
         sites.read_only.iter().any(|(path, _)| path.as_str() != writable && within(path.as_str()))
     };
-    let writable = sites.allowed.iter().map(|(path, _)| path.as_str()).chain([PRIVATE_HOME]);
+    let writable = sites.allowed.iter().map(|(path, _)| path.as_str()).chain(OWN);
     writable.into_iter().find(|folder| {
         // A file itself can be given to write, too.
         let reaches = glob.could_match_below(folder.as_bytes()) || glob.covers(folder.as_bytes());

@@ -78,7 +78,7 @@ impl ConnectIntent {
             None => (ConnectKind::Tls, text.strip_prefix("CONNECT tls://")?),
         };
         let (host, port) = authority.rsplit_once(':')?;
-        let host = Host::parse(host.trim_matches(['[', ']'])).ok()?;
+        let host = Host::parse(host).ok()?;
         Some(Self { kind, host, port: Port::new(port.parse().ok()?)?, binary: None })
     }
 
@@ -324,6 +324,8 @@ mod tests {
         let explained = crate::explain_connection(&policy, &other);
         assert_eq!(explained.reason, Some(Reason::PortNotAllowed));
         assert_eq!(explained.suggestion.as_deref(), Some("- host: a.db.test\n  ports: [22]"));
+        let intent = ConnectIntent::from_request_line("CONNECT tcp://[2001:db8::1]:5432").unwrap();
+        assert_eq!(intent.host(), &Host::parse("[2001:db8::1]").unwrap());
         for bad in
             ["CONNECT tcp://a.db.test", "CONNECT tcp://a.db.test:0", "GET tcp://a:1", "CONNECT tcp://:1"]
         {

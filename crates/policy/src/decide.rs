@@ -212,7 +212,16 @@ fn judge_routes(
         Some((route, opened)) => Led::new(route, opened, intent),
         None => Led::nowhere(first, intent),
     };
-    let led = led.map_err(Refusal::Firm)?;
+    let led = match led {
+        Ok(led) => led,
+        // What a deny says of the request comes before what the route says of its model.
+        Err(denial) => {
+            return Err(Refusal::Firm(match denying_rule(policy, intent, intent) {
+                Some(rule) => Denial::by_rule(Reason::DeniedByRule, Some(rule), intent),
+                None => denial,
+            }));
+        }
+    };
     if let Some(rule) = denying_rule(policy, intent, &led.target) {
         return Err(Refusal::Firm(Denial::by_rule(Reason::DeniedByRule, Some(rule), intent)));
     }

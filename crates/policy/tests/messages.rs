@@ -199,3 +199,22 @@ fn a_refusal_is_worded_as_promised() {
         assert!(!denial.detail().contains("secret"));
     }
 }
+
+#[test]
+fn what_many_do_not_expect_is_warned_of() {
+    let warns = |http: &str, tcp: &str| {
+        let text = format!("dynamic: {{network: {{http: [{http}], tcp: [{tcp}]}}}}");
+        Policy::parse(&text).unwrap().warnings.render("chiton.yaml", false)
+    };
+    let both = ["{host: h.test, paths: [/x]}", "{host: h.test}"];
+    for (order, covered) in [([0, 1], "http[0]"), ([1, 0], "http[1]")] {
+        let warned = warns(&order.map(|at| both[at]).join(", "), "");
+        assert!(warned.contains(&format!("`{covered}` is pointless")), "{warned}");
+    }
+    let denying = "{host: db.test, deny: [{paths: [/admin]}]}";
+    let warned = warns(denying, "{host: '*.test', ports: [5432]}");
+    assert!(warned.contains("what `http[0]` denies of this host cannot be seen there"), "{warned}");
+    assert_eq!(warns(denying, "{host: other.test, ports: [5432]}"), "");
+    // A document that extends others is no less whole: it is joined with them.
+    assert_eq!(Policy::parse("extends: [github-read]").unwrap().warnings.render("chiton.yaml", false), "");
+}

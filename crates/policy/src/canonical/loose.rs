@@ -2,14 +2,14 @@
 //!
 //! A deny reads the other way: what a server might make of the path counts, not only what it says. So each
 //! reading is decoded and in lower case, without its trailing slash; beside it stand the path with encoded
-//! slashes as slashes, with the parameters after `;` dropped, and decoded once more.
+//! slashes as slashes, with the parameters after `;` dropped, and decoded once more, dot segments resolved.
 
 use super::Ambiguity;
 use crate::patterns::loose_segment;
 
 /// The path with encoded slashes read as slashes, where there are any. That reading must itself be one that
 /// no two servers read differently.
-pub(super) fn split_reading(path: &str) -> Result<Option<String>, Ambiguity> {
+pub(crate) fn split_reading(path: &str) -> Result<Option<String>, Ambiguity> {
     if !path.contains("%2F") {
         return Ok(None);
     }
@@ -40,19 +40,44 @@ pub(super) fn readings(path: &str, split: Option<&str>) -> Vec<Vec<u8>> {
 
 fn push(path: &[u8], all: &mut Vec<Vec<u8>>) {
     let plain = loose(path);
+    let mut readings = Vec::with_capacity(1);
     if path.windows(3).any(|three| three == b"%25") {
         // Decoded twice: some servers sit behind another that decodes.
-        push_once(loose(&plain), all);
+        readings.push(loose(&plain));
         let slashes = plain.split(|byte| *byte == b'/').map(|segment| replace(segment, b"%2f", b"/"));
-        push_once(loose(&slashes.collect::<Vec<_>>().join(&b'/')), all);
+        readings.push(loose(&slashes.collect::<Vec<_>>().join(&b'/')));
     }
-    if plain.contains(&b';') {
-        let bare = plain
-            .split(|byte| *byte == b'/')
-            .map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
-        push_once(bare.collect::<Vec<_>>().join(&b'/'), all);
+    readings.push(plain);
+    for reading in readings {
+        let bare = reading.contains(&b';').then(|| {
+            let segments = reading.split(|byte| *byte == b'/');
+            let bare = segments.map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
+            bare.collect::<Vec<_>>().join(&b'/')
+        });
+        for reading in bare.into_iter().chain([reading]) {
+            if let Some(resolved) = resolved(&reading) {
+                push_once(resolved, all);
+            }
+            push_once(reading, all);
+        }
     }
-    push_once(plain, all);
+}
+
+/// Without dot segments, where there are any: only what was decoded twice has them.
+fn resolved(reading: &[u8]) -> Option<Vec<u8>> {
+    let is_dots = |segment: &[u8]| matches!(segment, b"." | b"..");
+    if !reading.split(|byte| *byte == b'/').any(is_dots) {
+        return None;
+    }
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for segment in reading.split(|byte| *byte == b'/') {
+        match segment {
+            b"." => {}
+            b".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    Some(kept.join(&b'/'))
 }
 
 fn push_once(reading: Vec<u8>, all: &mut Vec<Vec<u8>>) {

@@ -121,6 +121,10 @@ fn canonical_path(raw: &[u8]) -> Result<String, Ambiguity> {
         match text.get(start + 1..).unwrap_or_default() {
             dots @ ("." | "..") => {
                 let parent = if dots == ".." { ends.pop().unwrap_or(0) } else { start };
+                // Whoever decodes first takes back only what stands after that slash.
+                if text.get(parent..start).is_some_and(|taken_back| taken_back.contains("%2F")) {
+                    return Err(Ambiguity::EncodedSlash);
+                }
                 text.truncate(parent);
                 if last {
                     text.push('/');
@@ -136,7 +140,7 @@ fn canonical_path(raw: &[u8]) -> Result<String, Ambiguity> {
 }
 
 /// Refuses what servers read differently within one segment.
-fn check_segment(canonical: &str) -> Result<(), Ambiguity> {
+pub(crate) fn check_segment(canonical: &str) -> Result<(), Ambiguity> {
     let encoded = canonical.contains('%');
     if encoded && canonical.contains("%5C") {
         return Err(Ambiguity::Backslash);

@@ -18,6 +18,7 @@ pub(super) fn check(sites: &Sites, notes: &mut Notes) {
     if sites.http.len() <= MOST_COMPARED {
         covered_rules(&sites.http, notes);
     }
+    denied_beside(sites, notes);
     routes(sites, notes);
     files(sites, notes);
 }
@@ -56,15 +57,41 @@ fn one_segment(site: &SitedRule, notes: &mut Notes) {
 }
 
 fn covered_rules(rules: &[SitedRule], notes: &mut Notes) {
-    let mut by_host: HashMap<String, Vec<&HttpRule>> = HashMap::new();
+    let mut by_host: HashMap<String, Vec<&SitedRule>> = HashMap::new();
     for site in rules {
-        let earlier = by_host.entry(site.rule.host.to_string()).or_default();
-        let cover = earlier.iter().find(|cover| site.rule.deny.is_empty() && covers(cover, &site.rule));
-        if let Some(cover) = cover {
-            let message = format!("`{}` is pointless: `{}` allows all of it", site.rule.name, cover.name);
-            notes.warning(site.host.clone(), message);
+        let others = by_host.entry(site.rule.host.to_string()).or_default();
+        if let Some(cover) = others.iter().find(|cover| makes_pointless(cover, site)) {
+            pointless(site, cover, notes);
+        } else {
+            for covered in others.iter().filter(|other| makes_pointless(site, other)) {
+                pointless(covered, site, notes);
+            }
         }
-        earlier.push(&site.rule);
+        others.push(site);
+    }
+}
+
+fn makes_pointless(cover: &SitedRule, covered: &SitedRule) -> bool {
+    covered.rule.deny.is_empty() && covers(&cover.rule, &covered.rule)
+}
+
+fn pointless(covered: &SitedRule, cover: &SitedRule, notes: &mut Notes) {
+    let message = format!("`{}` is pointless: `{}` allows all of it", covered.rule.name, cover.rule.name);
+    notes.warning(covered.host.clone(), message);
+}
+
+/// A connection of `tcp` is not read: what it carries may be what a `deny` for its host is about.
+fn denied_beside(sites: &Sites, notes: &mut Notes) {
+    for (rule, span) in &sites.tcp {
+        let denying =
+            sites.http.iter().find(|site| !site.rule.deny.is_empty() && site.rule.host.overlaps(&rule.host));
+        if let Some(denying) = denying {
+            let message = format!(
+                "`{}` opens connections that nobody looks into: what `{}` denies of this host cannot be seen there",
+                rule.name, denying.rule.name
+            );
+            notes.warning(span.clone(), message);
+        }
     }
 }
 

@@ -11,9 +11,7 @@ use crate::{
 /// How far a rule came with a request: what stopped it, in the order in which the fields are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// The host is another.
-    Host,
-    /// The scheme is another.
+    /// The scheme is another, or nothing of it is read.
     Scheme,
     /// The port is another.
     Port,
@@ -32,7 +30,7 @@ pub(crate) enum Stage {
 impl Stage {
     pub(crate) const fn is_past_binary(self) -> bool {
         match self {
-            Stage::Host | Stage::Scheme | Stage::Port | Stage::Binary => false,
+            Stage::Scheme | Stage::Port | Stage::Binary => false,
             Stage::Method | Stage::Path | Stage::Query | Stage::Allowed => true,
         }
     }
@@ -40,7 +38,6 @@ impl Stage {
     /// What is said of a request that came this far.
     pub(crate) const fn reason(self) -> Reason {
         match self {
-            Stage::Host => Reason::HostNotAllowed,
             Stage::Scheme => Reason::SchemeNotAllowed,
             Stage::Port => Reason::PortNotAllowed,
             Stage::Binary => Reason::BinaryNotAllowed,
@@ -57,7 +54,7 @@ impl Stage {
 pub(crate) fn judge(rule: &HttpRule, intent: &Intent) -> Stage {
     if rule.tls == TlsMode::Passthrough {
         // It allows connections that nobody looks into, never a request that was read.
-        return Stage::Host;
+        return Stage::Scheme;
     }
     if rule.scheme != intent.scheme() {
         Stage::Scheme
@@ -79,7 +76,7 @@ pub(crate) fn judge(rule: &HttpRule, intent: &Intent) -> Stage {
 /// Whether a rule that could permit the request matches one of the two readings of an encoded slash.
 pub(crate) fn matches_either_reading(rule: &HttpRule, intent: &Intent) -> bool {
     match judge(rule, intent) {
-        Stage::Host | Stage::Scheme | Stage::Port | Stage::Binary | Stage::Method => false,
+        Stage::Scheme | Stage::Port | Stage::Binary | Stage::Method => false,
         Stage::Query | Stage::Allowed => true,
         Stage::Path => intent.target().split_path().is_some_and(|path| path_matches(rule, path)),
     }

@@ -26,26 +26,61 @@ const PREFIXES: [(&str, bool); 20] = [
     ("hvs.", true),
 ];
 
-/// Whether a text looks like a credential itself, and not like the name of one.
+/// Whether a text is a credential, or holds one: a URL with a password, a header's format, an assignment.
 pub(crate) fn looks_like_a_secret(text: &str) -> bool {
-    let text = text.trim();
-    let text = text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("Basic ")).unwrap_or(text);
+    !secrets(text).is_empty()
+}
+
+/// Where something in a text looks like a credential itself, and not like the name of one; in order, apart.
+fn secrets(text: &str) -> Vec<Range<usize>> {
     if text.contains("-----BEGIN") {
-        return true;
+        return Vec::from([0..text.len()]);
     }
+    let mut found = Vec::new();
+    for (at, word) in words(text, 0, BOUNDARIES) {
+        if is_secret(word) {
+            found.push(at..at + word.len());
+        } else {
+            // What is random may have slashes; a key has none.
+            let keys = words(word, at, "/").filter(|(_, part)| is_key(part));
+            found.extend(keys.map(|(at, part)| at..at + part.len()));
+        }
+    }
+    found
+}
+
+/// What ends a word, whatever it is.
+const BOUNDARIES: &str = "\"'`,[]{}()<>#&|;:@=?";
+
+/// The pieces of a text between these characters and white space, and where they begin.
+fn words<'a>(text: &'a str, offset: usize, boundaries: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let is_boundary = move |c: char| c.is_whitespace() || boundaries.contains(c);
+    let mut start = 0;
+    text.split(is_boundary).map(move |word| {
+        let at = start;
+        let after = text.get(at + word.len()..).and_then(|rest| rest.chars().next());
+        start = at + word.len() + after.map_or(0, char::len_utf8);
+        (offset + at, word)
+    })
+}
+
+fn is_secret(word: &str) -> bool {
     let body = |c: char| c.is_ascii_alphanumeric() || "-_.=+/".contains(c);
-    if text.len() < 12 || !text.chars().all(body) {
-        return false;
-    }
-    let jwt = text.starts_with("eyJ") && text.matches('.').count() == 2;
-    jwt || is_random(text)
-        || PREFIXES.iter().any(|(prefix, digit)| {
-            text.strip_prefix(prefix).is_some_and(|body| {
-                body.len() >= 8
-                    && !body.contains(['.', '/'])
-                    && (!digit || body.len() >= 20 || body.bytes().any(|b| b.is_ascii_digit()))
-            })
-        })
+    word.len() >= 12 && word.chars().all(body) && (is_random(word) || is_key(word))
+}
+
+/// Whether it begins like a key of a well-known service, or is a JSON web token.
+fn is_key(word: &str) -> bool {
+    let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2;
+    word.len() >= 12
+        && (jwt
+            || PREFIXES.iter().any(|(prefix, digit)| {
+                word.strip_prefix(prefix).is_some_and(|body| {
+                    body.len() >= 8
+                        && !body.contains(['.', '/'])
+                        && (!digit || body.len() >= 20 || body.bytes().any(|b| b.is_ascii_digit()))
+                })
+            }))
 }
 
 /// Long, in one piece, and of mixed characters: no word, path or host reads like this.
@@ -68,27 +103,22 @@ fn looks_like_base64(text: &str) -> bool {
 
 /// A text of the document as a message may show it.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    let one_line = || text.escape_debug().to_string();
-    if looks_like_a_secret(text) {
-        return Cow::Owned(format!("{}…", text.chars().take(4).collect::<String>().escape_debug()));
+    let mut safe = Cow::Borrowed(text);
+    for range in secrets(text).into_iter().rev() {
+        let first: String = text.get(range.clone()).unwrap_or_default().chars().take(4).collect();
+        safe.to_mut().replace_range(range, &format!("{first}…"));
     }
-    if text.chars().count() > 80 {
-        return Cow::Owned(format!("{}…", text.chars().take(80).collect::<String>().escape_debug()));
+    if safe.chars().count() > 80 {
+        return Cow::Owned(format!("{}…", safe.chars().take(80).collect::<String>().escape_debug()));
     }
-    if text.chars().any(char::is_control) { Cow::Owned(one_line()) } else { Cow::Borrowed(text) }
+    if safe.chars().any(char::is_control) { Cow::Owned(safe.escape_debug().to_string()) } else { safe }
 }
 
 /// The source as it may be shown: of what looks like a secret, and of `hidden`, everything after the first
 /// four characters is covered. Places stay where they are.
 pub(super) fn covered(source: &str, hidden: &[Range<usize>]) -> String {
     let mut cover: Vec<Range<usize>> = hidden.to_vec();
-    let mut start = 0;
-    let boundary = |c: char| c.is_whitespace() || "\"'`,[]{}()<>#&|;:@".contains(c);
-    for (at, separator) in source.match_indices(boundary) {
-        cover.extend(source.get(start..at).filter(|word| looks_like_a_secret(word)).map(|_| start..at));
-        start = at + separator.len();
-    }
-    cover.extend(source.get(start..).filter(|word| looks_like_a_secret(word)).map(|_| start..source.len()));
+    cover.extend(secrets(source));
     cover.sort_by_key(|range| (range.start, range.end));
     let mut shown = String::with_capacity(source.len());
     let mut done = 0;
@@ -142,6 +172,25 @@ mod tests {
 
     #[test]
     fn four_characters_at_most() {
+        for (text, safe) in [
+            ("GITHUB_TOKEN=ghp_abcdefghijklmnopqrst0123", "GITHUB_TOKEN=ghp_…"),
+            ("KEY=abcdef0123456789abcdef0123456789", "KEY=abcd…"),
+            ("postgres://u:ghp_abcdefghijklmnopqrst0123@h.test/db", "postgres://u:ghp_…@h.test/db"),
+            ("https://u:sk-proj-abcd1234efgh5678@llm.corp", "https://u:sk-p…@llm.corp"),
+            ("Token ghp_abcdefghijklmnopqrst0123 {}", "Token ghp_… {}"),
+            ("/x?key=AIzaSyA1234567890abcdefghijklmnopqrs", "/x?key=AIza…"),
+            ("/hooks/xoxb-1234567890-abcdef/x", "/hooks/xoxb…/x"),
+        ] {
+            assert!(looks_like_a_secret(text), "{text}");
+            assert_eq!(shown(text), safe);
+            let covered = covered(text, &[]);
+            assert_eq!(covered.len(), text.len());
+            assert!(!covered.contains("abcde"), "{covered}");
+        }
+        for text in ["/repos/x/commit/0123456789abcdef0123456789abcdef01234567", "a=b&c=d", "sha256=x", ""] {
+            assert!(!looks_like_a_secret(text), "{text}");
+            assert_eq!(shown(text), text);
+        }
         assert_eq!(shown("sk-live-0123456789abcdef"), "sk-l…");
         let text = "a: sk-live-0123456789abcdef # c";
         assert_eq!(covered(text, &[]), "a: sk-l******************** # c");

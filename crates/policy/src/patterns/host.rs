@@ -93,7 +93,9 @@ impl HostPattern {
             return Err(HostError::OddAddress.into());
         }
         let whole_label = matches!(label, "*" | "**");
-        if is_open_to_anyone(&rest, whole_label) {
+        // `*.ck` of the list: whatever stands there is one more suffix under which anyone may have a name.
+        let deeper = label == "**" && is_open_to_anyone(&format!("x.{rest}"), true);
+        if deeper || is_open_to_anyone(&rest, whole_label) {
             return Err(HostPatternError::PublicSuffix);
         }
         match label {
@@ -242,6 +244,9 @@ mod tests {
             ("**.co.uk", HostPatternError::PublicSuffix),
             ("*.github.io", HostPatternError::PublicSuffix),
             ("*x.com", HostPatternError::PublicSuffix),
+            ("**.ck", HostPatternError::PublicSuffix),
+            ("**.kawasaki.jp", HostPatternError::PublicSuffix),
+            ("**.compute.amazonaws.com", HostPatternError::PublicSuffix),
             ("::ffff:203.0.113.7", HostPatternError::Host(crate::names::HostError::OddAddress)),
             ("a**.example.com", HostPatternError::PartialDoubleStar),
             ("https://example.com", HostPatternError::MoreThanAHost),

@@ -9,7 +9,10 @@
 use std::{fmt, sync::Arc};
 
 use super::text::{Meeting, Stars, common_word};
-use crate::percent::{self, PercentError};
+use crate::{
+    canonical::{check_segment, split_reading},
+    percent::{self, PercentError},
+};
 
 /// A pattern over canonical request paths.
 #[derive(Clone, Debug)]
@@ -208,12 +211,12 @@ fn read_segment(segment: &str) -> Result<(Segment, Segment), PathPatternError> {
         strict.push(canonical.into_bytes().into());
     }
     if let [only] = strict.as_slice() {
-        let only: &[u8] = only;
-        match only.split(|byte| *byte == b';').next().unwrap_or_default() {
-            b"" if !only.is_empty() => return Err(PathPatternError::NeverAccepted),
-            b"." | b".." => return Err(PathPatternError::DotSegment),
-            _ => {}
+        let only = std::str::from_utf8(only).unwrap_or_default();
+        if matches!(only.split(';').next(), Some("." | "..")) {
+            return Err(PathPatternError::DotSegment);
         }
+        let read = check_segment(only).and_then(|()| split_reading(&format!("/x/{only}")));
+        read.map_err(|_| PathPatternError::NeverAccepted)?;
     }
     Ok((Segment::Text(Stars::new(strict, 0)), Segment::Text(Stars::new(loose, 0))))
 }
@@ -332,6 +335,11 @@ mod tests {
             ("/{a}b", PathPatternError::BadPlaceholder),
             ("/a\\b", PathPatternError::NeverAccepted),
             ("/a%zz", PathPatternError::BadPercent),
+            ("/a/%ff", PathPatternError::NeverAccepted),
+            ("/a/%c2%80", PathPatternError::NeverAccepted),
+            ("/a/%3Bx", PathPatternError::NeverAccepted),
+            ("/a%2F..%2Fb", PathPatternError::NeverAccepted),
+            ("/a/%2Fb", PathPatternError::NeverAccepted),
         ] {
             assert_eq!(PathPattern::parse(text), Err(error), "{text}");
         }
