@@ -276,6 +276,9 @@ pub enum ProxyRequest {
     /// The revision that is enforced, with its credentials as they are now; one without a value keeps the value that it
     /// had, and without `valid_ms` its time too. Reply: as to `Apply`.
     Refresh(Box<Revised>),
+    /// The host's names are others now. Its `/etc/resolv.conf` and its `/etc/hosts` come with it, open; an empty file in
+    /// the place of one that is not there. Reply: `Done`.
+    Names,
     /// Answer when a server has refused one of the credentials. Reply: `Rejected`.
     AwaitRejected,
     /// Where it stands. Reply: `Status`.

@@ -59,6 +59,10 @@ impl<P: Platform> HostDriver<P> {
     #[must_use]
     pub fn new(platform: P, folders: PathBuf, proxies: Arc<Proxies>) -> Self {
         let folders = Folders::new(folders);
+        // Where they cannot be listed the gateway will say so: it asks for the same.
+        for id in folders.all().unwrap_or_default() {
+            proxies.adopt(&folders.of(&id));
+        }
         let (captured, creating, left, clearing) = Default::default();
         Self { platform, folders, proxies, captured, creating, left, clearing }
     }

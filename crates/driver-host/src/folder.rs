@@ -63,7 +63,7 @@ pub(crate) struct Record<Place> {
 }
 
 /// The folder of one sandbox: its sockets, its record, and what its platform keeps there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Folder {
     path: PathBuf,
 }

@@ -8,6 +8,7 @@ mod driver;
 mod folder;
 mod limits;
 mod local;
+mod names;
 mod platform;
 mod process;
 mod proxy;

@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,6 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     folder::{self, Folder, PROXY},
+    names::{Told, Versions, versions},
     process::{self, Held, ProcessId},
     supervisor::Captured,
     wire,
@@ -27,17 +25,6 @@ use crate::{
 const BEGINNING: Duration = Duration::from_millis(15);
 /// By then who waited for the end of a sandbox that is gone has been told.
 const ENDING: Duration = Duration::from_millis(2);
-
-/// What a proxy reads of its host as it starts, and never again.
-const READ: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-
-/// Which files these were then: inode, length and time of the last change, where they are there.
-type Versions = [Option<(u64, u64, i64, i64)>; 2];
-
-fn versions() -> Versions {
-    let version = |found: fs::Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
-    READ.map(|path| fs::metadata(path).map(version).ok())
-}
 
 /// A proxy that waits for its sandbox.
 #[derive(Debug)]
@@ -59,6 +46,7 @@ pub struct Proxies {
     /// A folder for each spare; another gateway's leftovers are recognised by their records.
     spares: PathBuf,
     next: Mutex<Waiting>,
+    told: Arc<Told>,
 }
 
 #[derive(Debug, Default)]
@@ -93,12 +81,13 @@ impl Proxies {
         let proxies = Arc::new(Self::new(executable, runtime));
         proxies.clear_leftovers();
         proxies.refill_soon();
+        proxies.told.follow();
         proxies
     }
 
     fn new(executable: &Path, runtime: &Path) -> Self {
         let spares = runtime.join("spares");
-        Self { executable: executable.to_owned(), spares, next: Mutex::default() }
+        Self { executable: executable.to_owned(), spares, next: Mutex::default(), told: Arc::default() }
     }
 
     /// Starts the next proxy ahead, in the background. A failure shows when one is needed.
@@ -196,9 +185,17 @@ impl Proxies {
         config.listeners = listeners;
         let spare = self.take().map_err(io("cannot start the sandbox's proxy"))?;
         begun(spare.id())?;
+        let read = spare.read;
         let enforcing = spare.attach(sandbox, config, &descriptors).await;
         self.refill_after(BEGINNING);
-        Ok(enforcing?)
+        enforcing?;
+        self.told.knows(sandbox, Some(read));
+        Ok(())
+    }
+
+    /// The proxy of this sandbox was begun by an earlier gateway.
+    pub(crate) fn adopt(&self, sandbox: &Folder) {
+        self.told.knows(sandbox, None);
     }
 
     fn start(&self, name: &str) -> io::Result<Spare> {

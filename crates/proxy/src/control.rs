@@ -144,6 +144,7 @@ impl Control {
             ProxyRequest::Configure(config) => self.configure(*config, descriptors).await,
             ProxyRequest::Apply(revised) => self.apply(*revised, newer).await,
             ProxyRequest::Refresh(revised) => self.apply(*revised, refreshed).await,
+            ProxyRequest::Names => self.names(descriptors).await,
             ProxyRequest::AwaitRejected => self.rejected().await,
             ProxyRequest::Status => self.status().await,
             ProxyRequest::Shutdown => return Answer { reply: ProxyReply::Done, end: true },
@@ -181,6 +182,18 @@ impl Control {
             }
             Err(error) => failed(&error.to_string()),
         }
+    }
+
+    async fn names(&self, descriptors: Vec<OwnedFd>) -> ProxyReply {
+        let stage = self.stage.lock().await;
+        let Stage::Serving { proxy, .. } = &*stage else {
+            return failed("the proxy is not configured yet");
+        };
+        let Ok(files) = <[OwnedFd; 2]>::try_from(descriptors) else {
+            return failed("`Names` comes with two files");
+        };
+        proxy.upstream.dialler.resolver.follow(SystemNames::of(files.map(|file| Some(File::from(file)))));
+        ProxyReply::Done
     }
 
     async fn rejected(&self) -> ProxyReply {

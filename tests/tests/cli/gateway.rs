@@ -1,8 +1,8 @@
 //! `chiton gateway` and `doctor`: started on demand, once, and gone without a trace.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use chiton_testkit::{As, Chiton};
+use chiton_testkit::{As, Chiton, soon};
 
 #[test]
 fn many_at_once_start_one_gateway() {
@@ -101,4 +101,39 @@ fn a_gateway_keeps_nothing_of_its_callers_and_may_open_many_files() {
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
     let soft: u64 = files.split_whitespace().next().and_then(|soft| soft.parse().ok()).expect("a number");
     assert!(soft > 1000, "{files}");
+}
+
+#[test]
+fn a_running_sandbox_follows_the_names_of_its_host() {
+    let chiton = Chiton::new(As::Root);
+    let hosts = chiton.write("hosts", "127.0.0.1 localhost\n");
+    // A gateway on a machine whose table can be changed.
+    let other = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let (table, binary) = (hosts.display().to_string(), chiton_testkit::binary().display().to_string());
+    let begin = ["--mount", "sh", "-c", other, &table, &binary, "gateway", "start"];
+    let begun =
+        chiton.command_of(std::path::Path::new("/usr/bin/unshare"), &begin).output().expect("unshare");
+    assert!(begun.status.success(), "{begun:?}");
+    let policy =
+        chiton.policy("dynamic: {network: {http: [{host: moved.example, scheme: http, methods: ['*']}]}}\n");
+    let policy = policy.to_str().expect("UTF-8");
+    let _ = chiton.run(&["run", "-d", "-n", "box", "-p", policy, "--", "sleep", "600"]).expect_success();
+    let says = |wanted: &str| {
+        let ask = ["exec", "box", "curl", "-sS", "http://moved.example/"];
+        soon(Duration::from_secs(60), || chiton.run(&ask).stdout.contains(wanted))
+    };
+    assert!(says("cannot resolve"));
+    // Now it leads to where no rule lets it: it was resolved.
+    std::fs::write(&hosts, "127.0.0.1 localhost moved.example\n").expect("a table");
+    assert!(
+        says("address_not_allowed"),
+        "{:?}",
+        chiton.run(&["exec", "box", "curl", "-sS", "http://moved.example/"])
+    );
+    // The gateway after that one has the machine's own table, and tells it to proxies that it did not begin.
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+    let pid = rustix::process::Pid::from_raw(id).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    assert!(says("cannot resolve"));
 }

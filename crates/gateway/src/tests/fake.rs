@@ -215,7 +215,7 @@ impl Fake {
                         denied: 0,
                     })
                 }
-                ProxyRequest::Configure(_) | ProxyRequest::Shutdown => ProxyReply::Done,
+                ProxyRequest::Configure(_) | ProxyRequest::Names | ProxyRequest::Shutdown => ProxyReply::Done,
             };
             link.write_all(&frame::encode(&reply).unwrap()).await.unwrap();
         }

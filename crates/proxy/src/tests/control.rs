@@ -124,6 +124,9 @@ async fn configured_once_applied_often_and_ended() {
     assert!(matches!(reply, ProxyReply::Enforcing { revision: 4, cut: 0 }), "{reply:?}");
     let reply = link.ask(ProxyRequest::Status, &[]).await;
     assert!(matches!(reply, ProxyReply::Status(status) if status.revision == Some(4)));
+    let file = handed.events.as_fd();
+    assert!(matches!(link.ask(ProxyRequest::Names, &[file]).await, ProxyReply::Failed(_)));
+    assert!(matches!(link.ask(ProxyRequest::Names, &[file, file]).await, ProxyReply::Done));
     // Straight to the listener: not captured, so nowhere to bring it.
     // The reset may come before the connection is told.
     let straight = async { TcpStream::connect(handed.tcp.local_addr()?).await?.read(&mut [0; 8]).await };

@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
+    io::Read as _,
     net::{IpAddr, SocketAddr},
     pin::pin,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use chiton_policy::{Host, HostName};
@@ -19,7 +22,7 @@ use tokio::{sync::OnceCell, time::timeout};
 
 use crate::limits;
 
-/// What the host says about names, read before the proxy gives up its files.
+/// What the host says about names. The proxy reads it before it gives up its files, and is handed it open afterwards.
 #[derive(Debug, Default)]
 pub(crate) struct SystemNames {
     hosts: HashMap<String, Vec<IpAddr>>,
@@ -27,11 +30,22 @@ pub(crate) struct SystemNames {
 }
 
 impl SystemNames {
-    /// Reads `/etc/hosts` and `/etc/resolv.conf`. What is not there is empty.
+    /// Reads `/etc/resolv.conf` and `/etc/hosts`.
     pub(crate) fn read() -> Self {
-        let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        let servers = std::fs::read("/etc/resolv.conf").ok().and_then(|text| parse_resolv_conf(text).ok());
-        Self { hosts: parse_hosts(&hosts), servers }
+        Self::of(["/etc/resolv.conf", "/etc/hosts"].map(|path| File::open(path).ok()))
+    }
+
+    /// What these two files say. One that is not there, or cannot be read, is empty.
+    pub(crate) fn of(files: [Option<File>; 2]) -> Self {
+        let [servers, hosts] = files.map(|file| {
+            let mut text = Vec::new();
+            let read = file.and_then(|mut file| file.read_to_end(&mut text).ok());
+            read.map(|_| text).unwrap_or_default()
+        });
+        Self {
+            hosts: parse_hosts(&String::from_utf8_lossy(&hosts)),
+            servers: parse_resolv_conf(servers).ok(),
+        }
     }
 
     /// A name as the host's table would have it.
@@ -82,9 +96,29 @@ pub(crate) struct BadOverride {
 
 /// Resolves names.
 pub(crate) struct Resolver {
-    system: SystemNames,
+    host: RwLock<Arc<Known>>,
     overrides: HashMap<(Host, u16), SocketAddr>,
+}
+
+/// What the host says, and who is asked for what its table does not have.
+struct Known {
+    system: SystemNames,
     servers: OnceCell<TokioResolver>,
+}
+
+impl Known {
+    fn new(system: SystemNames) -> Arc<Self> {
+        Arc::new(Self { system, servers: OnceCell::new() })
+    }
+
+    fn build(&self) -> Result<TokioResolver, ResolveError> {
+        let (config, mut options) = self.system.servers.clone().ok_or(ResolveError::NoServers)?;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.cache_size = 256;
+        let builder =
+            Hickory::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+        builder.build().map_err(|_| ResolveError::NoServers)
+    }
 }
 
 impl Resolver {
@@ -98,7 +132,16 @@ impl Resolver {
             let port = port.parse().map_err(|_| bad())?;
             overrides.insert((host, port), value.parse().map_err(|_| bad())?);
         }
-        Ok(Self { system, overrides, servers: OnceCell::new() })
+        Ok(Self { host: RwLock::new(Known::new(system)), overrides })
+    }
+
+    /// Goes on with what the host says now. Nothing that was answered before is kept.
+    pub(crate) fn follow(&self, system: SystemNames) {
+        *self.host.write().unwrap_or_else(PoisonError::into_inner) = Known::new(system);
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.host.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The operator's own address for a host and port, trusted as it is.
@@ -111,16 +154,17 @@ impl Resolver {
 
     /// Whether the host's own table has this name.
     pub(crate) fn is_in_table(&self, name: &HostName) -> bool {
-        self.system.hosts.contains_key(name.as_str())
+        self.known().system.hosts.contains_key(name.as_str())
     }
 
     /// Every address of a name, asked once.
     pub(crate) async fn addresses(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
-        if let Some(addresses) = self.system.hosts.get(name.as_str()) {
+        let known = self.known();
+        if let Some(addresses) = known.system.hosts.get(name.as_str()) {
             return Ok(addresses.clone());
         }
         let failed = |why: String| ResolveError::Failed { name: name.as_str().to_owned(), why };
-        let servers = self.servers.get_or_try_init(|| async { self.build() }).await?;
+        let servers = known.servers.get_or_try_init(|| async { known.build() }).await?;
         // The final dot: no search domain of the host is ever tried.
         let question = format!("{}.", name.as_str());
         match timeout(limits::RESOLVE, both_kinds(servers, &question)).await {
@@ -129,15 +173,6 @@ impl Resolver {
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed("the name servers do not answer".to_owned())),
         }
-    }
-
-    fn build(&self) -> Result<TokioResolver, ResolveError> {
-        let (config, mut options) = self.system.servers.clone().ok_or(ResolveError::NoServers)?;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.cache_size = 256;
-        let builder =
-            Hickory::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
-        builder.build().map_err(|_| ResolveError::NoServers)
     }
 }
 
@@ -245,6 +280,25 @@ mod tests {
         assert_eq!(hosts["localhost"].len(), 2);
         assert_eq!(hosts["git.corp"], ["10.1.2.3".parse::<IpAddr>().unwrap()]);
         assert!(!hosts.contains_key("x"));
+    }
+
+    #[tokio::test]
+    async fn what_the_host_says_now_counts() {
+        let table = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            std::io::Seek::rewind(&mut file).unwrap();
+            SystemNames::of([None, Some(file)])
+        };
+        let resolver = Resolver::new(table("10.1.2.3 git.test\n"), &BTreeMap::new()).unwrap();
+        let Host::Name(name) = Host::parse("git.test").unwrap() else { panic!("no name") };
+        let address: IpAddr = "10.1.2.3".parse().unwrap();
+        assert_eq!(resolver.addresses(&name).await.unwrap(), [address]);
+        let address: IpAddr = "10.3.2.1".parse().unwrap();
+        resolver.follow(table("10.3.2.1 git.test\n"));
+        assert_eq!(resolver.addresses(&name).await.unwrap(), [address]);
+        resolver.follow(table(""));
+        assert!(matches!(resolver.addresses(&name).await, Err(ResolveError::NoServers)));
     }
 
     #[test]
