@@ -70,6 +70,7 @@ impl Engine {
     pub(crate) fn mend(&self) -> &'static str {
         match self.kind {
             Kind::Docker => "sudo systemctl start docker",
+            Kind::Podman if rustix::process::geteuid().is_root() => "systemctl enable --now podman.socket",
             Kind::Podman => "systemctl --user enable --now podman.socket",
         }
     }

@@ -119,6 +119,11 @@ impl Gateway {
         self.lock().values().cloned().collect()
     }
 
+    /// How many run, as far as their users know.
+    pub(crate) fn count_running(&self) -> u64 {
+        self.lock().values().filter(|live| !live.is_exiting()).fold(0, |count, _| count + 1)
+    }
+
     /// A sandbox's folder in the state folder.
     pub(crate) fn folder(&self, id: &SandboxId) -> PathBuf {
         self.paths.sandbox(id.as_str())

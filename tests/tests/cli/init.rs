@@ -19,7 +19,9 @@ fn init_knows_agents_and_says_what_they_need() {
         let chiton = Chiton::new(As::User);
         let wrote = chiton.run(&["init", "--agent", agent]).expect_status(0);
         assert!(
-            wrote.stdout.contains(&format!("chiton secret set {provider} && chiton run -- ")),
+            wrote.stdout.contains(&format!(
+                "chiton secret set {provider} --host api.{provider}.com && chiton run -- "
+            )),
             "{wrote:?}"
         );
         assert_eq!(chiton.run(&["policy", "check"]).status, 0);

@@ -52,16 +52,18 @@ impl Agent {
     }
 }
 
+/// The command that stores a provider's key, for its own host alone.
+fn secret_set(provider: &str) -> String {
+    format!("chiton secret set {provider} --host api.{provider}.com")
+}
+
 impl InitArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let path = self.folder.join(LOCAL_POLICY);
         write_new(&path, &template(self.agent, &home()?))?;
         let next = match self.agent {
             Some(agent) => {
-                vec![
-                    format!("chiton secret set {}", agent.provider()),
-                    format!("chiton run -- {}", agent.program()),
-                ]
+                vec![secret_set(agent.provider()), format!("chiton run -- {}", agent.program())]
             }
             None => vec!["chiton run -- sh".to_owned()],
         };
@@ -161,7 +163,7 @@ dynamic:
 
 const LLM: &str = "\
 \x20 # The agent's model calls: its own key is removed, and yours added outside of the sandbox.
-  # Store it once: chiton secret set PROVIDER
+  # Store it once: chiton secret set PROVIDER --host api.PROVIDER.com
   llm_routing:
     provider: PROVIDER
     inject_backend_credential: local://PROVIDER

@@ -36,7 +36,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<Status> 
             runtime: paths.runtime.clone(),
             config: paths.config_file(),
         },
-        running: count(gateway.all_live().len()),
+        running: gateway.count_running(),
         drivers: gateway.drivers.iter().map(|driver| driver_status(&**driver)).collect(),
         audit: AuditHealth { writable: fault.is_none(), events, fault },
     })
@@ -65,16 +65,12 @@ pub(super) async fn stop(
     State(gateway): State<Arc<Gateway>>,
     Body(request): Body<StopGateway>,
 ) -> Result<(StatusCode, Json<Stopping>), GatewayError> {
-    let all = gateway.all_live();
-    let stopped = if request.all { count(all.len()) } else { 0 };
+    let stopped = if request.all { gateway.count_running() } else { 0 };
     if request.all {
+        let all = gateway.all_live();
         join_all(all.iter().map(|live| live.stop(GRACE))).await;
     }
-    let running = count(gateway.all_live().len());
+    let running = gateway.count_running();
     gateway.ending.send_replace(true);
     Ok((StatusCode::ACCEPTED, Json(Stopping { running, stopped })))
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }

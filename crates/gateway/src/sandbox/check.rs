@@ -14,6 +14,7 @@ use chiton_api::{
 };
 use chiton_audit::Layer;
 use chiton_driver::{ComputeDriver, DriverError};
+use chiton_secret::SecretRef;
 use chiton_store::{Record, Spec};
 
 use super::{
@@ -108,9 +109,13 @@ pub(super) async fn resolved(
     record: &Record,
     document: &Document,
 ) -> Result<Vec<Credential>, GatewayError> {
-    let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&document.policy)).await;
-    tell_all(gateway, record, credentials.as_deref())?;
-    credentials
+    let mut credentials = Vec::new();
+    for reference in chiton_policy::secret_refs(&document.policy) {
+        let one = gateway.secrets.resolve(vec![reference.clone()]).await;
+        credentials.extend(one.inspect_err(|_| tell_missing(gateway, record, &reference))?);
+    }
+    tell(gateway, record, &credentials)?;
+    Ok(credentials)
 }
 
 /// The same for what the operator's settings name.
@@ -119,23 +124,18 @@ pub(super) async fn resolved_upstream(
     record: &Record,
     upstream: &Unresolved,
 ) -> Result<Upstream, GatewayError> {
-    let upstream = upstream.resolve(&gateway.secrets).await;
-    tell_all(gateway, record, upstream.as_ref().map(credentials_of))?;
-    upstream
+    let resolved = upstream.resolve(&gateway.secrets).await.inspect_err(|_| {
+        if let Some(reference) = upstream.credential() {
+            tell_missing(gateway, record, reference);
+        }
+    })?;
+    tell(gateway, record, credentials_of(&resolved))?;
+    Ok(resolved)
 }
 
-fn tell_all<E>(
-    gateway: &Gateway,
-    record: &Record,
-    credentials: Result<&[Credential], E>,
-) -> Result<(), GatewayError> {
-    match credentials {
-        Ok(credentials) => tell(gateway, record, credentials),
-        Err(_) => {
-            gateway.record_anyway(told(record).denied("credential_unavailable"));
-            Ok(())
-        }
-    }
+fn tell_missing(gateway: &Gateway, record: &Record, reference: &SecretRef) {
+    let reference = reference.to_string();
+    gateway.record_anyway(Told { rule: Some(&reference), ..told(record).denied("credential_unavailable") });
 }
 
 /// Writes an event for each value, before it is used.

@@ -57,6 +57,11 @@ impl Live {
         self.exiting.store(true, Ordering::Release);
     }
 
+    /// Whether its user has been told so: what is left is its end being written down.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::Acquire)
+    }
+
     /// Where its user was told so, waits until the record says so too. True when it did.
     pub(crate) async fn settle(&self) -> bool {
         self.ends_soon(&self.exiting).await

@@ -19,6 +19,11 @@ impl Unresolved {
         Ok(Self { upstream, credential })
     }
 
+    /// The credential of the forward proxy.
+    pub(super) const fn credential(&self) -> Option<&SecretRef> {
+        self.credential.as_ref()
+    }
+
     /// With the value, which is `user:password` and may go to that proxy.
     pub(super) async fn resolve(&self, secrets: &Secrets) -> Result<Upstream, GatewayError> {
         let mut upstream = self.upstream.clone();
