@@ -1,7 +1,10 @@
 //! What the command line says when it cannot go on: one line that says what and why, a hint that says what to
 //! do next, and the exit status. Every other error of the program ends here.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::text::Safe;
 
@@ -70,6 +73,11 @@ impl CliError {
     #[must_use]
     pub(crate) const fn exit(&self) -> Status {
         self.status
+    }
+
+    /// Says it on standard error. Where nobody can be told, the exit status still tells.
+    pub(crate) fn say(&self) {
+        let _ = io::stderr().lock().write_all(self.render().as_bytes());
     }
 
     /// The lines for standard error. What others wrote cannot steer the terminal.

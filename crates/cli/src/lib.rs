@@ -46,7 +46,7 @@ pub fn run(serve: Serve) -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             terminal::restore();
-            eprint!("{}", error.render());
+            error.say();
             error.exit().into()
         }
     }

@@ -204,7 +204,8 @@ fn pass_on(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(Errno::AGAIN) => await_that(to, PollFlags::OUT)?,
             Err(Errno::INTR) => {}
-            Err(Errno::PIPE) => return Ok(()),
+            // Its terminal is gone, or its file's disk full: as little of the program's doing.
+            Err(Errno::PIPE | Errno::IO | Errno::NOSPC) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

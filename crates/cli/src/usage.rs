@@ -31,7 +31,7 @@ pub(crate) fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         return if missing { Status::Failed.into() } else { ExitCode::SUCCESS };
     }
     let error = explain(error, arguments);
-    eprint!("{}", error.render());
+    error.say();
     error.exit().into()
 }
 

@@ -2,10 +2,11 @@
 
 use chiton_api::name::SandboxId;
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, Row};
+use sqlx::Row;
 
 use crate::{
     Store, StoreError,
+    open::whole,
     record::{from_word, number, signed, to_json},
 };
 
@@ -69,21 +70,20 @@ impl Store {
     /// Those of SQLite.
     pub async fn set_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let sources: Vec<_> = checkpoint.sources.iter().map(|source| source.as_row()).collect();
-        let mut connection = self.connection().await;
-        let mut transaction = connection.begin().await?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO audit_log (one, length, count, hash) VALUES (1, ?1, ?2, ?3); \
+        let statements = sqlx::query(
+            "BEGIN IMMEDIATE; \
+             INSERT OR REPLACE INTO audit_log (one, length, count, hash) VALUES (1, ?1, ?2, ?3); \
              DELETE FROM audit_sources; \
              INSERT INTO audit_sources (sandbox, kind, position) \
-             SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?4)",
+             SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?4); \
+             COMMIT",
         )
         .bind(signed(checkpoint.length))
         .bind(signed(checkpoint.count))
         .bind(&checkpoint.hash)
-        .bind(to_json(&sources)?)
-        .execute(&mut *transaction)
-        .await?;
-        Ok(transaction.commit().await?)
+        .bind(to_json(&sources)?);
+        whole(&mut *self.connection().await, statements).await?;
+        Ok(())
     }
 
     /// The last moment that was kept.

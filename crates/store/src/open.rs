@@ -7,8 +7,11 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    ConnectOptions, Connection, Row, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteQueryResult, SqliteSynchronous,
+    },
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -56,6 +59,22 @@ impl Store {
     pub(crate) async fn connection(&self) -> MutexGuard<'_, SqliteConnection> {
         self.connection.lock().await
     }
+}
+
+/// Runs statements that begin with `BEGIN` and end with `COMMIT`: all of them are done, or none. To be polled to its end.
+///
+/// Not by transactions of `sqlx`: where the disk is full SQLite takes back what was begun by itself, which the count of
+/// those that are open does not learn, so that nothing would ever be committed any more.
+pub(crate) async fn whole(
+    connection: &mut SqliteConnection,
+    statements: Query<'_, Sqlite, SqliteArguments>,
+) -> sqlx::Result<SqliteQueryResult> {
+    let done = statements.execute(&mut *connection).await;
+    if done.is_err() {
+        // An error here says that it was taken back already.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+    }
+    done
 }
 
 /// Makes the file with mode 0600 before SQLite would make it with the umask's; its companions follow it.

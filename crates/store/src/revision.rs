@@ -4,10 +4,11 @@ use std::path::Path;
 
 use chiton_api::{http::Push, name::SandboxId};
 use jiff::Timestamp;
-use sqlx::{Connection, Row};
+use sqlx::Row;
 
 use crate::{
     Store, StoreError,
+    open::whole,
     record::{from_word, number, signed, time, to_json},
 };
 
@@ -39,7 +40,8 @@ impl Store {
         digest: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        let row = sqlx::query(
+        // All of its rows are asked for: what is not stepped to its end does not say that it was not committed.
+        let rows = sqlx::query(
             "INSERT INTO revisions (sandbox, revision, policy, digest, created, push) \
              SELECT ?1, 1 + max(revision), ?2, ?3, ?4, 'pending' FROM revisions WHERE sandbox = ?1 RETURNING revision",
         )
@@ -47,9 +49,9 @@ impl Store {
         .bind(policy)
         .bind(digest)
         .bind(at.as_microsecond())
-        .fetch_one(&mut *self.connection().await)
+        .fetch_all(&mut *self.connection().await)
         .await?;
-        number(&row, "revision")
+        number(rows.first().ok_or(sqlx::Error::RowNotFound)?, "revision")
     }
 
     /// The proxy enforces it: it is the sandbox's revision from now on.
@@ -57,19 +59,16 @@ impl Store {
     /// # Errors
     /// Those of SQLite.
     pub async fn enforced(&self, id: &SandboxId, revision: u64) -> Result<(), StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = connection.begin().await?;
-        sqlx::query("UPDATE revisions SET push = 'enforced' WHERE sandbox = ? AND revision = ?")
-            .bind(id.as_str())
-            .bind(signed(revision))
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("UPDATE sandboxes SET revision = ? WHERE id = ?")
-            .bind(signed(revision))
-            .bind(id.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction.commit().await?)
+        let statements = sqlx::query(
+            "BEGIN IMMEDIATE; \
+             UPDATE revisions SET push = 'enforced' WHERE sandbox = ?1 AND revision = ?2; \
+             UPDATE sandboxes SET revision = ?2 WHERE id = ?1; \
+             COMMIT",
+        )
+        .bind(id.as_str())
+        .bind(signed(revision));
+        whole(&mut *self.connection().await, statements).await?;
+        Ok(())
     }
 
     /// The proxy refused it or did not answer; the one before stays.

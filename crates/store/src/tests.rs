@@ -175,3 +175,33 @@ async fn hostile_texts_are_only_texts() {
     }
     assert!(store.find("demo").await.is_ok());
 }
+
+#[tokio::test]
+async fn a_full_disk_is_over_when_there_is_room_again() {
+    let (folder, store) = store().await;
+    store.create(new(1, "demo")).await.unwrap();
+    let limit = |pages: &str| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+    let limited = |pages: &'static str| {
+        let store = &store;
+        async move { sqlx::raw_sql(limit(pages)).execute(&mut *store.connection().await).await.unwrap() }
+    };
+    let moment = Timestamp::from_microsecond(1).unwrap();
+    // As many as there are: SQLite answers as on a full disk.
+    limited("1").await;
+    let source = |position| Source { sandbox: id(1), kind: SourceKind::Proxy, position };
+    let large = Checkpoint { hash: "h".repeat(1 << 20), sources: vec![source(1)], ..Checkpoint::default() };
+    for _ in 0..3 {
+        let full = store.set_checkpoint(&large).await.unwrap_err();
+        assert!(full.to_string().contains("full"), "{full}");
+        assert!(store.add_revision(&id(1), &"#".repeat(1 << 20), "d", moment).await.is_err());
+    }
+    limited("1000000").await;
+    let kept = Checkpoint { length: 7, ..Checkpoint::default() };
+    store.set_checkpoint(&kept).await.unwrap();
+    let revision = store.add_revision(&id(1), "version: 1", "d", moment).await.unwrap();
+    store.enforced(&id(1), revision).await.unwrap();
+    // What others see is what was committed.
+    let other = Store::open(&folder.path().join("chiton.db")).await.unwrap();
+    assert_eq!(other.checkpoint().await.unwrap(), kept);
+    assert_eq!(other.find("demo").await.unwrap().revision, revision);
+}

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use chiton_testkit::{As, Chiton, soon};
+use chiton_testkit::{As, Chiton, harness::binary, soon};
 
 #[test]
 fn many_at_once_start_one_gateway() {
@@ -109,8 +109,8 @@ fn a_running_sandbox_follows_the_names_of_its_host() {
     let hosts = chiton.write("hosts", "127.0.0.1 localhost\n");
     // A gateway on a machine whose table can be changed.
     let other = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    let (table, binary) = (hosts.display().to_string(), chiton_testkit::binary().display().to_string());
-    let begin = ["--mount", "sh", "-c", other, &table, &binary, "gateway", "start"];
+    let (table, program) = (hosts.display().to_string(), binary().display().to_string());
+    let begin = ["--mount", "sh", "-c", other, &table, &program, "gateway", "start"];
     let begun =
         chiton.command_of(std::path::Path::new("/usr/bin/unshare"), &begin).output().expect("unshare");
     assert!(begun.status.success(), "{begun:?}");
@@ -126,7 +126,7 @@ fn a_running_sandbox_follows_the_names_of_its_host() {
     // Now it leads to where no rule lets it: it was resolved.
     std::fs::write(&hosts, "127.0.0.1 localhost moved.example\n").expect("a table");
     assert!(
-        says("address_not_allowed"),
+        says("private_address"),
         "{:?}",
         chiton.run(&["exec", "box", "curl", "-sS", "http://moved.example/"])
     );

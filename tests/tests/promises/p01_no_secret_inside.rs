@@ -59,7 +59,7 @@ for coding in codings:
                 forms.append(base64.urlsafe_b64encode(b"x" * pad + secret)[4 if pad else 0:-4])
             decoded = data + urllib.parse.unquote_to_bytes(data)
             if any(f in decoded for f in forms): leaks.append((coding, version, split))
-            if raw.returncode != 0 or not data: leaks.append((coding, version, split, raw.returncode, raw.stderr))
+            if raw.returncode != 0 or not data: leaks.append((coding, version, split, raw.returncode, raw.stderr, data[:500]))
 print(leaks)
 "#;
     world.chiton.write_workspace("ask.py", script);

@@ -50,17 +50,22 @@ impl Task {
         let revised = Revised { revision, policy: document.text.to_string(), credentials };
         match self.network.push(revised).await {
             Ok(cut) => {
-                self.gateway.store.enforced(id, revision).await?;
+                if let Err(error) = self.gateway.store.enforced(id, revision).await {
+                    // Nobody would know of it: the one before is enforced again, by another proxy.
+                    return Err(self.not_applied(revision, PushError::Unknown(error.to_string())).await);
+                }
                 self.gateway.record_anyway(Told { action: "enforced", ..told }.allowed());
                 self.record.revision = revision;
                 Ok(ApplyReply { revision, digest: document.digest, cut, recreated: false })
             }
-            Err(error) => Err(self.not_applied(revision, error).await?),
+            Err(error) => Err(self.not_applied(revision, error).await),
         }
     }
 
-    async fn not_applied(&mut self, revision: u64, error: PushError) -> Result<GatewayError, GatewayError> {
-        self.gateway.store.push_failed(&self.record.id, revision).await?;
+    async fn not_applied(&mut self, revision: u64, error: PushError) -> GatewayError {
+        if let Err(error) = self.gateway.store.push_failed(&self.record.id, revision).await {
+            tracing::error!(%error, sandbox = %self.record.name, revision, "a revision that failed stays pending");
+        }
         let told = Told::of(&self.record, "enforced").policy(revision);
         self.gateway.record_anyway(told.denied("not_enforced"));
         let why = match error {
@@ -70,7 +75,7 @@ impl Task {
                 format!("{why}; its proxy was replaced")
             }
         };
-        Ok(GatewayError::NotApplied(one_line(&why)))
+        GatewayError::NotApplied(one_line(&why))
     }
 }
 
