@@ -3,8 +3,6 @@
 //! *In*: arguments, the environment, a terminal or pipes. *Out*: what the promised interface says, and an exit
 //! status. Whatever goes wrong ends as one line on standard error and a hint.
 
-#![expect(clippy::print_stderr, reason = "the command line is what talks to people")]
-
 mod attach;
 mod cli;
 mod client;
