@@ -168,9 +168,9 @@ pub(super) async fn sweep(gateway: &Gateway, record: &Record) -> Result<(), Gate
     Ok(())
 }
 
-/// Ends whatever runs of a sandbox, at once, and removes it.
+/// Ends whatever runs of a sandbox, at once, and removes it. One that is being made is waited for.
 pub(crate) async fn remove_by_force(gateway: &Gateway, record: &Record) -> Result<(), GatewayError> {
-    if let Some(live) = gateway.live(&record.id) {
+    if let Ok(live) = gateway.running(record).await {
         live.force();
         // The task sees its supervisor go, and writes the end down.
         live.driver.destroy_sandbox(&handle(record)).await?;
