@@ -1,5 +1,7 @@
 //! Sandboxes as a Docker user expects them: `ps show stop start rm wait logs exec`.
 
+use std::process::Stdio;
+
 use chiton_testkit::{As, Chiton};
 
 use crate::POLICY;
@@ -119,4 +121,19 @@ print("found")
 "#;
     let outcome = chiton.sandboxed(&policy, &["/usr/bin/python3", "-c", script]);
     assert_eq!(outcome.stdout, "found\n", "{outcome:?}");
+}
+
+#[test]
+fn one_that_is_being_made_can_be_removed_by_force() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(POLICY);
+    let run = ["run", "-d", "-n", "box", "-p", policy.to_str().expect("UTF-8"), "--", "sleep", "600"];
+    for _ in 0..10 {
+        let mut making = chiton.command(&run);
+        let mut making = making.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("chiton");
+        while chiton.run(&["ps", "-aq"]).stdout.is_empty() {}
+        let _ = chiton.run(&["rm", "-f", "box"]).expect_success();
+        let _ = making.wait().expect("its end");
+        assert_eq!(chiton.run(&["ps", "-aq"]).stdout, "");
+    }
 }

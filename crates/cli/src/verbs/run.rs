@@ -151,7 +151,7 @@ fn environment(policy: &Policy, given: Vec<Assignment>, folders: &[PathBuf]) -> 
 
 fn attached(client: &Client, request: &CreateRequest, session: &Session) -> Result<Status, CliError> {
     let since = Timestamp::now();
-    let upgraded = client.session("/v1/sandboxes", Some(encode(request)?));
+    let upgraded = client.session("/v1/sandboxes", Some(encode(request).before_start()?));
     let upgraded = upgraded.map_err(|error| absence(error, request)).before_start()?;
     let (name, identity) = (upgraded.sandbox.clone().unwrap_or_default(), upgraded.identity.clone());
     let Attended { status, refused } = attend_main(client, upgraded, session, &name)?;

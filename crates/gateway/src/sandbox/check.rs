@@ -28,7 +28,7 @@ use crate::{
     gateway::{Gateway, Told},
 };
 
-/// More arguments or variables than any program is started with.
+/// The most arguments and variables together that a program is started with.
 const MOST_WORDS: usize = 16_384;
 
 /// A request that can be fulfilled.
@@ -205,7 +205,7 @@ pub(crate) fn check_words(argv: &[String], env: &BTreeMap<String, String>) -> Re
         return bad("there is no program to start");
     }
     if argv.len() + env.len() > MOST_WORDS {
-        return bad("there are more arguments and variables than a program can get");
+        return bad(&format!("there are more than {MOST_WORDS} arguments and variables"));
     }
     if argv.iter().chain(env.values()).any(|word| word.contains('\0')) {
         return bad("an argument or a variable holds a NUL");
