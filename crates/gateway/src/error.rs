@@ -98,6 +98,9 @@ pub(crate) enum GatewayError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It runs no more, and its record cannot say so.
+    #[error("sandbox `{0}` has ended, and that waits to be written down: the database does not take it")]
+    EndNotKept(String),
     /// A task of ours ended in its midst.
     #[error("the gateway dropped the task; its log says why")]
     Lost,
@@ -119,7 +122,9 @@ impl GatewayError {
             Self::Config(_) => ProblemKind::Configuration,
             Self::Audit(_) => ProblemKind::Audit,
             Self::Driver(_) | Self::NotApplied(_) => ProblemKind::Driver,
-            Self::Store(_) | Self::Tls(_) | Self::Io { .. } | Self::Lost => ProblemKind::Internal,
+            Self::Store(_) | Self::Tls(_) | Self::Io { .. } | Self::EndNotKept(_) | Self::Lost => {
+                ProblemKind::Internal
+            }
         }
     }
 
@@ -138,7 +143,9 @@ impl GatewayError {
                 "`chiton ps --all` says where each sandbox stands"
             }
             Self::PolicyInvalid(_) => "`chiton policy check FILE` shows every error with its place",
-            Self::Audit(AuditError::Write(_)) => "free space on the disk of the state folder",
+            Self::Audit(AuditError::Write(_)) | Self::EndNotKept(_) => {
+                "free space on the disk of the state folder"
+            }
             Self::Audit(AuditError::ChainerEnded) => {
                 "it is begun anew by itself; what happened is in the gateway's log, `gateway.log` in the state folder"
             }

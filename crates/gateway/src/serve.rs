@@ -90,7 +90,8 @@ pub fn run(options: &Options, drivers: MakeDrivers) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHITON_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
-    let _ = log.try_init();
+    // What cannot be logged would be told on standard error, which is the same full disk: whoever logs would panic.
+    let _ = log.log_internal_errors(false).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|source| ServeError::Io { doing: "cannot start the runtime", source });
     let served = runtime.and_then(|runtime| {

@@ -1,6 +1,9 @@
 //! `chiton gateway` and `doctor`: started on demand, once, and gone without a trace.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use chiton_testkit::{As, Chiton, harness::binary, soon};
 
@@ -91,7 +94,7 @@ fn a_gateway_keeps_nothing_of_its_callers_and_may_open_many_files() {
     let chiton = Chiton::new(As::User);
     let lock = chiton.write("lock", "");
     let take = format!("exec 9>'{}'; flock -n 9 || exit 99; ulimit -Sn 100", lock.display());
-    let finish = |mut command: std::process::Command| command.output().expect("a command");
+    let finish = |mut command: Command| command.output().expect("a command");
     let started = finish(chiton.command_after(&take, &["gateway", "start", "--json"]));
     assert!(started.status.success(), "{started:?}");
     let again = finish(chiton.command_after(&take, &["gateway", "status", "--json"]));
@@ -136,4 +139,73 @@ fn a_running_sandbox_follows_the_names_of_its_host() {
     let pid = rustix::process::Pid::from_raw(id).expect("an id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
     assert!(says("cannot resolve"));
+}
+
+/// A small disk in the place of a folder; it goes with this.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn at(folder: std::path::PathBuf) -> Self {
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=12m,mode=700", "disk"]).arg(&folder);
+        assert!(mount.status().expect("mount").success());
+        Self(folder)
+    }
+
+    /// Leaves no byte.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("fill")).expect("a file");
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("fill")).expect("a file");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_over_when_there_is_room_again() {
+    let chiton = Chiton::new(As::Root);
+    let disk = SmallDisk::at(chiton.path("state"));
+    let policy = chiton.policy("dynamic: {network: {http: [{host: one.example}]}}\n");
+    let wider = chiton.policy("dynamic: {network: {http: [{host: one.example}, {host: two.example}]}}\n");
+    let [policy, wider] = [&policy, &wider].map(|path| path.to_str().expect("UTF-8"));
+    for name in ["one", "two"] {
+        let _ = chiton.run(&["run", "-d", "-n", name, "-p", policy, "--", "sleep", "600"]).expect_success();
+    }
+    disk.fill();
+    // What it is told, and what it does again every second, is logged on the same disk.
+    let stopped = chiton.run(&["stop", "-t", "1", "one"]).expect_status(1);
+    assert!(stopped.stderr.contains("waits to be written down"), "{stopped:?}");
+    let _ = chiton.run(&["policy", "apply", "two", wider]).expect_status(1);
+    disk.make_room();
+    let states = || {
+        let listed = chiton.run(&["ps", "-a", "--json"]).json();
+        let listed = listed.as_array().expect("a list").iter();
+        let mut all: Vec<_> = listed.map(|one| format!("{} {}", one["name"], one["state"])).collect();
+        all.sort();
+        all
+    };
+    let wanted = ["\"one\" \"stopped\"", "\"two\" \"running\""];
+    assert!(soon(Duration::from_secs(30), || states() == wanted), "{:?}", states());
+    let shown = chiton.run(&["policy", "show", "two"]).expect_success();
+    assert!(!shown.stdout.contains("two.example"), "{shown:?}");
+    let _ = chiton.run(&["policy", "apply", "two", wider]).expect_success();
+    // What was answered was committed: the next gateway knows it too.
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+    let pid = rustix::process::Pid::from_raw(id).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    assert_eq!(states(), wanted);
+    let shown = chiton.run(&["policy", "show", "two"]).expect_success();
+    assert!(shown.stdout.contains("two.example"), "{shown:?}");
+    let _ = chiton.run(&["audit", "verify"]).expect_success();
+    let _ = chiton.run(&["rm", "-f", "one", "two"]).expect_success();
 }

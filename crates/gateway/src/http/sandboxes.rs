@@ -128,6 +128,9 @@ pub(super) async fn stop(
     let live = gateway.running(&record).await?;
     live.stop(Duration::from_millis(request.grace_ms)).await;
     let ended = gateway.store.find_also_removed(record.id.as_str()).await?;
+    if ended.state.is_live() {
+        return Err(GatewayError::EndNotKept(record.name.to_string()));
+    }
     Ok(Json(sandbox(ended)))
 }
 

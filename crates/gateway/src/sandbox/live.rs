@@ -87,11 +87,16 @@ impl Live {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Ends it, and waits until its record says so.
+    /// Ends it, and waits until its record says so; not for a disk that does not take that.
     pub(crate) async fn stop(&self, grace: Duration) {
         // Where the task is gone, or busy ending for another reason, the end is what is waited for anyway.
         let _ = self.commands.send(Command::Stop(grace)).await;
-        self.until_ended().await;
+        loop {
+            let finishing = self.finishing.load(Ordering::Acquire);
+            if timeout(SETTLING, self.until_ended()).await.is_ok() || finishing {
+                return;
+            }
+        }
     }
 
     /// Has its proxy enforce another revision.

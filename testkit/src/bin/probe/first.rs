@@ -68,7 +68,8 @@ impl First {
     }
 
     fn tell(&mut self, name: &str, tried: Tried) -> io::Result<()> {
-        writeln!(self.found, "{}", line_of(name, tried))
+        // In one call: whoever watches sees whole lines.
+        self.found.write_all(format!("{}\n", line_of(name, tried)).as_bytes())
     }
 
     /// Asks for the papers, twice at once, and again when they are there.
