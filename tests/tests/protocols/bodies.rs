@@ -107,9 +107,11 @@ fn a_server_that_says_100_continue_and_early_hints() {
     let mut chiton = Chiton::new(As::User);
     chiton.trust(&ca).resolve("api.example.com:443", server.address());
     let policy = chiton.policy(&http_policy(OPEN));
-    for version in ["--http1.1", "--http2"] {
-        let outcome =
-            chiton.sandboxed(&policy, &["curl", "-sS", version, "-d", "x", "https://api.example.com/"]);
+    // No body by HTTP/2: this server answers before it has read one, and curl 7.88 ends with 92 where it has not sent its
+    // body yet when the answer is whole.
+    for options in [&["--http1.1", "-d", "x"][..], &["--http2"]] {
+        let curl = [&["curl", "-sS"], options, &["https://api.example.com/"]].concat();
+        let outcome = chiton.sandboxed(&policy, &curl);
         assert_eq!(outcome.stdout, "ok", "{outcome:?}");
     }
 }
