@@ -70,6 +70,19 @@ pub fn kill_and_wait(id: u32) {
     assert!(soon(Duration::from_secs(30), ended), "a killed process does not end");
 }
 
+/// Kills the gateway and waits until what it was just starting is a program of its own: until then that has the
+/// gateway's lock and its socket.
+///
+/// # Panics
+/// When there is none.
+pub fn kill_gateway(chiton: &Chiton) {
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
+    kill_process(Pid::from_raw(id).expect("an id"), Signal::KILL).expect("a signal");
+    let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
+}
+
 fn process(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid")
 }

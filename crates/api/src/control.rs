@@ -265,6 +265,9 @@ pub struct LayerReport {
     pub detail: String,
 }
 
+/// What a proxy reads of its host's names as it starts, and is handed when they change, in this order.
+pub const NAME_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
 /// What the gateway asks of a proxy. `Configure` comes first and once.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -276,8 +279,8 @@ pub enum ProxyRequest {
     /// The revision that is enforced, with its credentials as they are now; one without a value keeps the value that it
     /// had, and without `valid_ms` its time too. Reply: as to `Apply`.
     Refresh(Box<Revised>),
-    /// The host's names are others now. Its `/etc/resolv.conf` and its `/etc/hosts` come with it, open; an empty file in
-    /// the place of one that is not there. Reply: `Done`.
+    /// The host's names are others now. Its [`NAME_FILES`] come with it, open; an empty file in the place of one that is
+    /// not there. Reply: `Done`.
     Names,
     /// Answer when a server has refused one of the credentials. Reply: `Rejected`.
     AwaitRejected,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use chiton_api::control::{ProxyReply, ProxyRequest};
+use chiton_api::control::{NAME_FILES, ProxyReply, ProxyRequest};
 
 use crate::{
     folder::{Folder, PROXY},
@@ -24,16 +24,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a proxy may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a proxy reads of its host, in the order in which it is handed over.
-const READ: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-
 /// Which files these are: inode, length and time of the last change, where they are there.
 pub(crate) type Versions = [Option<(u64, u64, i64, i64)>; 2];
 
 /// Which they are now.
 pub(crate) fn versions() -> Versions {
     let version = |found: fs::Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
-    READ.map(|path| fs::metadata(path).map(version).ok())
+    NAME_FILES.map(|path| fs::metadata(path).map(version).ok())
 }
 
 /// What each sandbox's proxy knows; nothing where an earlier gateway told it.
@@ -94,20 +91,17 @@ impl Told {
 
 async fn tell(sandbox: &Folder) -> io::Result<()> {
     let mut link = sandbox.connect(PROXY)?;
-    let [servers, hosts] = READ.map(|path| File::open(path).or_else(|_| File::open("/dev/null")));
+    let [servers, hosts] = NAME_FILES.map(|path| File::open(path).or_else(|_| File::open("/dev/null")));
     let (servers, hosts) = (servers?, hosts?);
-    let exchange = async {
-        wire::send(&mut link, &ProxyRequest::Names, &[servers.as_fd(), hosts.as_fd()]).await?;
-        Ok(wire::receive(&mut link).await?.0)
-    };
-    match tokio::time::timeout(PATIENCE, exchange).await {
-        Ok(Ok(ProxyReply::Done)) => Ok(()),
-        Ok(Ok(ProxyReply::Failed(failure))) => Err(io::Error::other(failure)),
-        Ok(Ok(ProxyReply::Enforcing { .. } | ProxyReply::Status(_) | ProxyReply::Rejected(_))) => {
+    let files = [servers.as_fd(), hosts.as_fd()];
+    let exchange = wire::hand_over(&mut link, &ProxyRequest::Names, &files);
+    let answer = tokio::time::timeout(PATIENCE, exchange).await;
+    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?.0 {
+        ProxyReply::Done => Ok(()),
+        ProxyReply::Failed(failure) => Err(io::Error::other(failure)),
+        ProxyReply::Enforcing { .. } | ProxyReply::Status(_) | ProxyReply::Rejected(_) => {
             Err(io::ErrorKind::InvalidData.into())
         }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -141,7 +135,7 @@ mod tests {
             files
         };
         let (files, ()) = tokio::join!(proxy, told.look());
-        for (file, path) in files.into_iter().zip(READ) {
+        for (file, path) in files.into_iter().zip(NAME_FILES) {
             let mut handed = Vec::new();
             File::from(file).read_to_end(&mut handed).unwrap();
             assert_eq!(handed, fs::read(path).unwrap_or_default());

@@ -11,7 +11,6 @@ use std::{
 use chiton_api::control::{ProxyConfig, ProxyReply, ProxyRequest};
 use chiton_driver::DriverError;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use tokio::net::UnixStream;
 
 use crate::{
     folder::{self, Folder, PROXY},
@@ -258,24 +257,16 @@ async fn configure(
     let reach = |e| AttachError::Io("cannot reach the sandbox's proxy", e);
     let mut link = sandbox.connect(PROXY).map_err(reach)?;
     let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let exchange = exchange(&mut link, config, &borrowed);
+    let request = ProxyRequest::Configure(Box::new(config));
+    let exchange = wire::hand_over(&mut link, &request, &borrowed);
     let answer = tokio::time::timeout(wire::PATIENCE, exchange).await;
-    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(reach)? {
+    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(reach)?.0 {
         ProxyReply::Enforcing { .. } => Ok(()),
         ProxyReply::Failed(failure) => Err(AttachError::Refused(failure)),
         ProxyReply::Status(_) | ProxyReply::Rejected(_) | ProxyReply::Done => {
             Err(reach(io::ErrorKind::InvalidData.into()))
         }
     }
-}
-
-async fn exchange(
-    link: &mut UnixStream,
-    config: ProxyConfig,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<ProxyReply> {
-    wire::send(link, &ProxyRequest::Configure(Box::new(config)), descriptors).await?;
-    Ok(wire::receive(link).await?.0)
 }
 
 impl Drop for Proxies {

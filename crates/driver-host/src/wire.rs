@@ -62,7 +62,19 @@ pub async fn ask<T: Serialize, R: DeserializeOwned>(
     link: &mut UnixStream,
     message: &T,
 ) -> io::Result<(R, Vec<OwnedFd>)> {
-    send(link, message, &[]).await?;
+    hand_over(link, message, &[]).await
+}
+
+/// [`ask`], with descriptors beside the message.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn hand_over<T: Serialize, R: DeserializeOwned>(
+    link: &mut UnixStream,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<(R, Vec<OwnedFd>)> {
+    send(link, message, descriptors).await?;
     receive(link).await
 }
 

@@ -108,12 +108,20 @@ impl Secrets {
         })
     }
 
-    /// One value for every reference, or why not.
-    pub(crate) async fn resolve(&self, references: Vec<SecretRef>) -> Result<Vec<Credential>, GatewayError> {
+    /// A reference's value, or why there is none.
+    pub(crate) async fn resolve(&self, reference: &SecretRef) -> Result<Credential, GatewayError> {
+        let resolved = self.one(reference, Freshness::Kept).await.map_err(unresolved)?;
+        Ok(credential(reference.clone(), resolved))
+    }
+
+    /// The same of each of them.
+    pub(crate) async fn resolve_all(
+        &self,
+        references: &[SecretRef],
+    ) -> Result<Vec<Credential>, GatewayError> {
         let mut credentials = Vec::new();
         for reference in references {
-            let resolved = self.one(&reference, Freshness::Kept).await.map_err(unresolved)?;
-            credentials.push(credential(reference, resolved));
+            credentials.push(self.resolve(reference).await?);
         }
         Ok(credentials)
     }

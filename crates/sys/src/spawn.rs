@@ -243,18 +243,19 @@ mod tests {
             open.sort();
             open
         };
-        let wanted = ["0", "1", "2", "3"].map(String::from).to_vec();
-        // While its libraries are loaded it has their files open too; what it was started with stays.
+        let seen = || (open(), std::fs::read(format!("{folder}/environ")).unwrap());
+        let wanted = (["0", "1", "2", "3"].map(String::from).to_vec(), b"ONE=1\0".to_vec());
+        // Its variables are told once it is laid out; while its libraries are loaded it has their files open too. What it
+        // was started with stays.
         let began = std::time::Instant::now();
-        while open() != wanted && began.elapsed() < std::time::Duration::from_secs(10) {
+        while seen() != wanted && began.elapsed() < std::time::Duration::from_secs(10) {
             std::thread::yield_now();
         }
-        let open = open();
-        let variables = std::fs::read(format!("{folder}/environ")).unwrap();
+        let seen = seen();
         let session = rustix::process::getsid(Some(pid)).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
-        assert_eq!((open, variables, session), (wanted, b"ONE=1\0".to_vec(), pid));
+        assert_eq!((seen, session), (wanted, pid));
     }
 
     #[test]

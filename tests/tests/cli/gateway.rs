@@ -6,6 +6,7 @@ use std::{
 };
 
 use chiton_testkit::{As, Chiton, harness::binary, soon};
+use chiton_tests::kill_gateway;
 
 #[test]
 fn many_at_once_start_one_gateway() {
@@ -78,10 +79,7 @@ fn a_killed_gateway_ends_the_session_and_nothing_else() {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chiton");
     let mut ready = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut ready).expect("a line");
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-    let pid = rustix::process::Pid::from_raw(id).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    kill_gateway(&chiton);
     let output = child.wait_with_output().expect("its end");
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint: chiton attach box"), "{output:?}");
@@ -134,10 +132,7 @@ fn a_running_sandbox_follows_the_names_of_its_host() {
         chiton.run(&["exec", "box", "curl", "-sS", "http://moved.example/"])
     );
     // The gateway after that one has the machine's own table, and tells it to proxies that it did not begin.
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-    let pid = rustix::process::Pid::from_raw(id).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    kill_gateway(&chiton);
     assert!(says("cannot resolve"));
 }
 
@@ -199,10 +194,7 @@ fn a_full_disk_is_over_when_there_is_room_again() {
     assert!(!shown.stdout.contains("two.example"), "{shown:?}");
     let _ = chiton.run(&["policy", "apply", "two", wider]).expect_success();
     // What was answered was committed: the next gateway knows it too.
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-    let pid = rustix::process::Pid::from_raw(id).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    kill_gateway(&chiton);
     assert_eq!(states(), wanted);
     let shown = chiton.run(&["policy", "show", "two"]).expect_success();
     assert!(shown.stdout.contains("two.example"), "{shown:?}");

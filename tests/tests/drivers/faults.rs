@@ -108,7 +108,7 @@ fn a_container_that_is_paused() {
         let unpause = format!("`{} unpause chiton-box-", engine.driver());
         refused(&chiton.run(&["exec", "box", "true"]), &["is paused", &unpause]);
         assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n");
-        crate::life::kill_gateway(&chiton);
+        chiton_tests::kill_gateway(&chiton);
         assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n", "{kind:?}");
         engine.pause(&id, false);
         assert_eq!(chiton.run(&["exec", "box", "echo", "on"]).stdout, "on\n", "{kind:?}");
@@ -185,7 +185,7 @@ fn an_examination_that_is_cut_short() {
             continue;
         }
         let mut doctor = begun();
-        crate::life::kill_gateway(&chiton);
+        chiton_tests::kill_gateway(&chiton);
         doctor.wait().expect("its end");
         let _ = chiton.run(&["doctor", "--driver", engine.driver()]).expect_success();
         assert!(!are_there(), "{kind:?} {:?}", engine.containers());

@@ -1,11 +1,10 @@
 //! A sandbox in a container from its start to its removal, as under every driver.
 
 use chiton_testkit::{
-    Chiton,
     engines::{Kind, images},
     harness::TEST_USER,
 };
-use chiton_tests::terminal::Terminal;
+use chiton_tests::{kill_gateway, terminal::Terminal};
 
 use crate::{KINDS, chiton, nothing_left, refused, run, shared};
 
@@ -107,16 +106,6 @@ fn the_container_has_no_network_no_capability_and_no_root() {
         assert!(inside.stdout.ends_with("\n3\n"), "{inside:?}");
         let _ = chiton.run(&["rm", "-f", "box"]).expect_success();
     }
-}
-
-pub(crate) fn kill_gateway(chiton: &Chiton) {
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-    let pid = rustix::process::Pid::from_raw(id).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
-    // What it was just starting has its lock and its socket until it is a program of its own.
-    let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
 }
 
 #[test]

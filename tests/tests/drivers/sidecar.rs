@@ -9,10 +9,10 @@ use chiton_testkit::{
     harness::binary,
     soon,
 };
-use chiton_tests::{World, http_policy};
+use chiton_tests::{World, http_policy, kill_gateway};
 use serde_json::Value;
 
-use crate::{life::kill_gateway, refused, run_under};
+use crate::{refused, run_under};
 
 const KEY: &str = "sk-needle-5b8d0e6fa92c4173";
 const HOST: &str = "api.example.com";

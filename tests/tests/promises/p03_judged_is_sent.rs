@@ -52,6 +52,7 @@ odd = {
     "folded": crlf("GET /ok/x HTTP/1.1", host, "X-A: b", " c"),
     "dot dot": crlf("GET /ok/../admin HTTP/1.1", host), "encoded dots": crlf("GET /ok/%2e%2e/admin HTTP/1.1", host),
     "double slash": crlf("GET /ok//x HTTP/1.1", host), "encoded slash": crlf("GET /ok/a%2f..%2fb HTTP/1.1", host),
+    "taken back": crlf("GET /ok/a%2Fb/../x HTTP/1.1", host), "taken back in escapes": crlf("GET /ok/%2e%2e%2f/../x HTTP/1.1", host),
     "backslash": crlf("GET /ok/..\\admin HTTP/1.1", host), "encoded NUL": crlf("GET /ok/%00 HTTP/1.1", host),
     "params": crlf("GET /ok/..;x=1/admin HTTP/1.1", host), "override": crlf("POST /ok/x HTTP/1.1", host, "X-HTTP-Method-Override: DELETE", "Content-Length: 0"),
     "absolute other": crlf("GET https://other.example/ok/x HTTP/1.1", host),

@@ -52,18 +52,16 @@ impl Agent {
     }
 }
 
-/// The command that stores a provider's key, for its own host alone.
-fn secret_set(provider: &str) -> String {
-    format!("chiton secret set {provider} --host api.{provider}.com")
-}
-
 impl InitArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let path = self.folder.join(LOCAL_POLICY);
         write_new(&path, &template(self.agent, &home()?))?;
         let next = match self.agent {
             Some(agent) => {
-                vec![secret_set(agent.provider()), format!("chiton run -- {}", agent.program())]
+                vec![
+                    format!("chiton secret set {0} --host api.{0}.com", agent.provider()),
+                    format!("chiton run -- {}", agent.program()),
+                ]
             }
             None => vec!["chiton run -- sh".to_owned()],
         };

@@ -111,8 +111,8 @@ pub(super) async fn resolved(
 ) -> Result<Vec<Credential>, GatewayError> {
     let mut credentials = Vec::new();
     for reference in chiton_policy::secret_refs(&document.policy) {
-        let one = gateway.secrets.resolve(vec![reference.clone()]).await;
-        credentials.extend(one.inspect_err(|_| tell_missing(gateway, record, &reference))?);
+        let resolved = gateway.secrets.resolve(&reference).await;
+        credentials.push(resolved.inspect_err(|_| tell_missing(gateway, record, &reference))?);
     }
     tell(gateway, record, &credentials)?;
     Ok(credentials)

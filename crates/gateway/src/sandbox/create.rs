@@ -46,7 +46,8 @@ pub(crate) struct Started {
 /// Makes a sandbox and starts its program.
 pub(crate) async fn create(gateway: &Arc<Gateway>, request: CreateRequest) -> Result<Started, GatewayError> {
     let checked = check(gateway, &request)?;
-    let credentials = gateway.secrets.resolve(chiton_policy::secret_refs(&checked.document.policy)).await?;
+    let credentials =
+        gateway.secrets.resolve_all(&chiton_policy::secret_refs(&checked.document.policy)).await?;
     let upstream = checked.upstream.resolve(&gateway.secrets).await?;
     let record = claim(gateway, &request, &checked).await?;
     let Checked { document, driver, session, .. } = checked;

@@ -28,11 +28,9 @@ impl Unresolved {
     pub(super) async fn resolve(&self, secrets: &Secrets) -> Result<Upstream, GatewayError> {
         let mut upstream = self.upstream.clone();
         if let (Some(forward), Some(reference)) = (&mut upstream.forward, &self.credential) {
-            let credential = secrets.resolve(vec![reference.clone()]).await?.pop();
-            if let Some(credential) = &credential {
-                check(credential, forward.url.host())?;
-            }
-            forward.credential = credential;
+            let credential = secrets.resolve(reference).await?;
+            check(&credential, forward.url.host())?;
+            forward.credential = Some(credential);
         }
         Ok(upstream)
     }

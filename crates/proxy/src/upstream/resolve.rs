@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use chiton_api::control::NAME_FILES;
 use chiton_policy::{Host, HostName};
 use futures_util::future::select;
 use hickory_proto::rr::RecordType;
@@ -30,12 +31,12 @@ pub(crate) struct SystemNames {
 }
 
 impl SystemNames {
-    /// Reads `/etc/resolv.conf` and `/etc/hosts`.
+    /// Reads [`NAME_FILES`].
     pub(crate) fn read() -> Self {
-        Self::of(["/etc/resolv.conf", "/etc/hosts"].map(|path| File::open(path).ok()))
+        Self::of(NAME_FILES.map(|path| File::open(path).ok()))
     }
 
-    /// What these two files say. One that is not there, or cannot be read, is empty.
+    /// What these files, which are [`NAME_FILES`], say. One that is not there, or cannot be read, is empty.
     pub(crate) fn of(files: [Option<File>; 2]) -> Self {
         let [servers, hosts] = files.map(|file| {
             let mut text = Vec::new();
