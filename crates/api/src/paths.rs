@@ -238,6 +238,12 @@ impl Paths {
         self.state.join("sandboxes").join(id)
     }
 
+    /// What drivers write down about what runs.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.state.join("running")
+    }
+
     /// The configuration file to read, where there is one.
     #[must_use]
     pub fn config_file(&self) -> Option<PathBuf> {

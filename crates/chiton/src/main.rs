@@ -25,12 +25,13 @@ fn serve(config: Option<PathBuf>) -> ExitCode {
     let make: MakeDrivers = Box::new(|paths, sockets| {
         // Still this very program after a newer one took its name.
         let executable = Path::new("/proc/self/exe");
-        let runtime = &paths.runtime;
+        let (runtime, records) = (&paths.runtime, &paths.records());
         let proxies = Proxies::ahead(executable, runtime);
-        let container =
-            |engine| Arc::new(chiton_driver_container::driver(engine, runtime, Arc::clone(&proxies)));
+        let container = |engine| {
+            Arc::new(chiton_driver_container::driver(engine, runtime, records, Arc::clone(&proxies)))
+        };
         vec![
-            Arc::new(chiton_driver_native::driver(runtime, executable, Arc::clone(&proxies))),
+            Arc::new(chiton_driver_native::driver(runtime, records, executable, Arc::clone(&proxies))),
             container(Engine::docker(sockets.docker).with_sidecar(sockets.docker_sidecar)),
             container(Engine::podman(sockets.podman)),
         ]

@@ -38,10 +38,12 @@ pub use crate::{
 /// Launches sandboxes in an engine's containers.
 pub type ContainerDriver = HostDriver<Container>;
 
-/// A driver whose records are in this runtime directory (mode 0700), for this engine. The engine is asked when a
+/// A driver whose sockets are in this runtime directory and whose records are in this folder (mode 0700, both), for this
+/// engine. The engine is asked when a
 /// sandbox is made or ended, not before.
 #[must_use]
-pub fn driver(engine: Engine, runtime: &Path, proxies: Arc<Proxies>) -> ContainerDriver {
-    let folders = runtime.join(engine.name().as_str());
-    HostDriver::new(Container::new(engine, folders.clone()), folders.join("sandboxes"), proxies)
+pub fn driver(engine: Engine, runtime: &Path, records: &Path, proxies: Arc<Proxies>) -> ContainerDriver {
+    let name = engine.name();
+    let (folders, records) = (runtime.join(name.as_str()), records.join(name.as_str()));
+    HostDriver::new(Container::new(engine, folders.clone()), folders.join("sandboxes"), records, proxies)
 }

@@ -20,11 +20,13 @@ use futures_util::future::join_all;
 use tokio::{net::UnixStream, sync::mpsc};
 
 use crate::{
-    folder::{Folder, Folders, Record, Whom},
+    folder::{Folder, Folders, Whom},
     limits,
     platform::{Platform, Starting},
     process::ProcessId,
     proxy::Proxies,
+    records::{Record, Records},
+    sockets::Sockets,
     supervisor::{self, Captured},
     wire,
 };
@@ -43,6 +45,8 @@ const KILLED: Exit = Exit::of(137);
 pub struct HostDriver<P: Platform> {
     platform: P,
     folders: Folders,
+    records: Records,
+    sockets: Sockets,
     proxies: Arc<Proxies>,
     /// Listeners of sandboxes that wait for their first proxy.
     captured: Mutex<HashMap<SandboxId, Captured>>,
@@ -55,43 +59,45 @@ pub struct HostDriver<P: Platform> {
 }
 
 impl<P: Platform> HostDriver<P> {
-    /// A driver whose sandboxes have their folders in `folders`, which is this driver's alone.
+    /// A driver whose sandboxes have their folders in `folders`, with their sockets, and their records in `records`; both
+    /// are this driver's alone.
     #[must_use]
-    pub fn new(platform: P, folders: PathBuf, proxies: Arc<Proxies>) -> Self {
-        let folders = Folders::new(folders);
+    pub fn new(platform: P, folders: PathBuf, records: PathBuf, proxies: Arc<Proxies>) -> Self {
+        let (folders, records) = (Folders::new(folders), Records::new(records));
         // Where they cannot be listed the gateway will say so: it asks for the same.
-        for id in folders.all().unwrap_or_default() {
+        for id in records.all().unwrap_or_default() {
             proxies.adopt(&folders.of(&id));
         }
-        let (captured, creating, left, clearing) = Default::default();
-        Self { platform, folders, proxies, captured, creating, left, clearing }
+        let (sockets, captured, creating, left, clearing) = Default::default();
+        Self { platform, folders, records, sockets, proxies, captured, creating, left, clearing }
     }
 
     fn records(&self) -> Result<Vec<Record<P::Place>>> {
-        let ids = self.folders.all();
+        let ids = self.records.all();
         let ids = ids.map_err(|source| DriverError::Io { doing: "cannot list the sandboxes", source })?;
-        ids.iter().filter_map(|id| Self::record(&self.folders.of(id)).transpose()).collect()
+        ids.iter().filter_map(|id| self.record(id).transpose()).collect()
     }
 
-    fn record(folder: &Folder) -> Result<Option<Record<P::Place>>> {
-        folder
-            .record()
-            .map_err(|source| DriverError::Io { doing: "cannot read the sandbox's record", source })
+    fn record(&self, id: &SandboxId) -> Result<Option<Record<P::Place>>> {
+        let record = self.records.read(id);
+        record.map_err(|source| DriverError::Io { doing: "cannot read the sandbox's record", source })
     }
 
-    fn of(&self, handle: &SandboxHandle) -> Result<(Folder, Record<P::Place>)> {
-        let folder = self.folders.of(&handle.id);
-        let record = Self::record(&folder)?.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
-        Ok((folder, record))
+    fn write(&self, record: &Record<P::Place>) -> Result<()> {
+        let written = self.records.write(record);
+        written.map_err(|source| DriverError::Io { doing: "cannot write the sandbox's record", source })
+    }
+
+    fn of(&self, handle: &SandboxHandle) -> Result<Record<P::Place>> {
+        self.record(&handle.id)?.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))
     }
 
     /// Changes what is written down about a sandbox; one change at a time.
     fn update(&self, handle: &SandboxHandle, change: impl FnOnce(&mut Record<P::Place>)) -> Result<()> {
         let _one_at_a_time = self.captured();
-        let (folder, mut record) = self.of(handle)?;
+        let mut record = self.of(handle)?;
         change(&mut record);
-        let io = |source| DriverError::Io { doing: "cannot write the sandbox's record", source };
-        folder.write_record(&record).map_err(io)
+        self.write(&record)
     }
 
     fn captured(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Captured>> {
@@ -104,10 +110,8 @@ impl<P: Platform> HostDriver<P> {
         let others: Vec<_> = self.records()?.into_iter().map(|record| record.place).collect();
         let place = self.platform.place(spec, &others).await?;
         folder.make().map_err(io("cannot make the sandbox's folder"))?;
-        let write = |place: &P::Place| {
-            let record = Record { spec: spec.clone(), proxy: None, place: place.clone() };
-            folder.write_record(&record).map_err(io("cannot write the sandbox's record"))
-        };
+        let write =
+            |place: &P::Place| self.write(&Record { spec: spec.clone(), proxy: None, place: place.clone() });
         write(&place)?;
         let identity = self.platform.identity(&place);
         drop(one_at_a_time);
@@ -119,11 +123,10 @@ impl<P: Platform> HostDriver<P> {
 
     /// Nearly all have their sockets here, and no record is read for them.
     async fn connect(&self, id: &SandboxId, whom: Whom) -> Result<UnixStream> {
-        let folder = self.folders.of(id);
-        if let Ok(link) = folder.connect(whom.socket()) {
+        if let Ok(link) = self.sockets.connect(id, &self.folders.of(id), whom) {
             return Ok(link);
         }
-        match Self::record(&folder)? {
+        match self.record(id)? {
             Some(record) => self.platform.reach(&record.place, id, whom).await,
             None => Err(DriverError::NotRunning(id.clone())),
         }
@@ -144,7 +147,7 @@ impl<P: Platform> HostDriver<P> {
 
     /// Whether a connection that ended means that its sandbox has.
     async fn is_over(&self, id: &SandboxId) -> bool {
-        match Self::record(&self.folders.of(id)) {
+        match self.record(id) {
             Ok(Some(record)) if self.platform.is_apart(&record.place) => {
                 self.platform.is_over(&record.place).await
             }
@@ -157,7 +160,7 @@ impl<P: Platform> HostDriver<P> {
     async fn attach_here(
         &self,
         handle: &SandboxHandle,
-        (folder, mut record): (Folder, Record<P::Place>),
+        mut record: Record<P::Place>,
         config: ProxyConfig,
     ) -> Result<()> {
         let kept = self.captured().remove(&handle.id);
@@ -169,6 +172,11 @@ impl<P: Platform> HostDriver<P> {
             let io = |source| DriverError::Io { doing: "cannot end the sandbox's old proxy", source };
             old.end().await.map_err(io)?;
         }
+        let folder = self.folders.of(&handle.id);
+        // It may have been taken away.
+        folder
+            .make()
+            .map_err(|source| DriverError::Io { doing: "cannot make the sandbox's folder", source })?;
         // Written down before it knows anything: a gateway after this one ends it.
         let begun = |id| self.update(handle, |record| record.proxy = Some(id));
         self.proxies.enforce(&folder, captured, (&record.spec.proxy_events, config), begun).await
@@ -228,7 +236,7 @@ impl<P: Platform> HostDriver<P> {
         if let Ok(answer) = tokio::time::timeout(SILENCE, &mut asked).await {
             return answer;
         }
-        let place = self.of(handle)?.1.place;
+        let place = self.of(handle)?.place;
         match self.platform.halted(&place).await {
             Some(why) => Err(DriverError::Halted(why)),
             None => asked.await,
@@ -237,7 +245,7 @@ impl<P: Platform> HostDriver<P> {
 
     /// A request that is answered by the end of the main program, or by what is written about it.
     async fn until_exit(&self, handle: &SandboxHandle, request: &SupervisorRequest) -> Result<Exit> {
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         let mut answer = self.ask_for_exit(handle, &record, request).await;
         while matches!(answer, Err(DriverError::NotRunning(_) | DriverError::Halted(_)))
             && self.goes_on(handle, &record).await
@@ -326,7 +334,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         let handle = SandboxHandle { driver: self.name(), id: spec.id.clone() };
         let folder = self.folders.of(&spec.id);
         let one_at_a_time = self.clearing.lock().await;
-        if Self::record(&folder)?.is_some() {
+        if self.record(&spec.id)?.is_some() {
             // A start that was cut short, or the last run of the same sandbox.
             self.destroy_sandbox(&handle).await?;
         }
@@ -346,8 +354,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
 
     async fn destroy_sandbox(&self, handle: &SandboxHandle) -> Result<()> {
         self.captured().remove(&handle.id);
-        let folder = self.folders.of(&handle.id);
-        if let Some(record) = Self::record(&folder)? {
+        if let Some(record) = self.record(&handle.id)? {
             let ended = self.end(&record).await;
             ended.inspect_err(|_| {
                 self.left().insert(handle.id.clone());
@@ -356,18 +363,20 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
             self.platform.forget(&record.place).await?;
         }
         self.left().remove(&handle.id);
-        let removed = folder.remove();
+        // Its record last: whatever is left is found by it.
+        let removed = self.folders.of(&handle.id).remove().and_then(|()| self.records.remove(&handle.id));
+        self.sockets.forget(&handle.id);
         self.proxies.refill_after_end();
         removed.map_err(|source| DriverError::Io { doing: "cannot remove the sandbox's folder", source })
     }
 
     async fn attach_network_proxy(&self, handle: &SandboxHandle, config: ProxyConfig) -> Result<()> {
-        let (folder, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         if self.platform.is_apart(&record.place) {
             self.captured().remove(&handle.id);
             self.platform.attach_proxy(&record.place, config).await?;
         } else {
-            self.attach_here(handle, (folder, record), config).await?;
+            self.attach_here(handle, record, config).await?;
         }
         match self.simple(handle, &SupervisorRequest::ProxyAttached).await? {
             SupervisorReply::Done => Ok(()),
@@ -376,7 +385,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn inject_filesystem_policy(&self, handle: &SandboxHandle, policy: FilesystemPolicy) -> Result<()> {
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         let policy = self.platform.seen_from(&record.place, policy)?;
         let SupervisorReply::Viewed(_) =
             self.simple(handle, &SupervisorRequest::View(Box::new(policy))).await?
@@ -389,7 +398,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn start(&self, handle: &SandboxHandle, launch: &Launch) -> Result<Link> {
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         let launch = self.platform.launched(&record.place, launch);
         self.session(handle, &SupervisorRequest::Launch(launch)).await
     }
@@ -409,7 +418,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
         if let Ok(answer) = asked.await {
             return answer;
         }
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         self.platform.end(&record.place).await?;
         Ok(self.ended(&record, None).await.unwrap_or(KILLED))
     }
@@ -422,7 +431,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn report(&self, handle: &SandboxHandle) -> Result<EnforcementReport> {
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         let report = self.status(handle).await?.report;
         let mut report = report.ok_or_else(|| DriverError::NotRunning(handle.id.clone()))?;
         report.layers.splice(0..0, self.platform.layer(&record.place));
@@ -432,7 +441,7 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn limits_hit(&self, handle: &SandboxHandle) -> Result<LimitsHit> {
-        let (_, record) = self.of(handle)?;
+        let record = self.of(handle)?;
         Ok(self.platform.limits_hit(&record.place).await)
     }
 
@@ -449,8 +458,11 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn list(&self) -> Result<Vec<SandboxHandle>> {
-        let io = |source| DriverError::Io { doing: "cannot read the runtime directory", source };
-        let all = self.folders.all().map_err(io)?.into_iter();
+        let io = |doing| move |source| DriverError::Io { doing, source };
+        let mut all = self.records.all().map_err(io("cannot list the sandboxes"))?;
+        // A folder without a record is only to be removed.
+        all.extend(self.folders.all().map_err(io("cannot read the runtime directory"))?);
+        let all = all.into_iter().collect::<BTreeSet<_>>().into_iter();
         let handles: Vec<_> = all.map(|id| SandboxHandle { driver: self.name(), id }).collect();
         // All at once: one that says nothing is not waited for by the others.
         let statuses = join_all(handles.iter().map(|handle| self.status(handle))).await;
@@ -533,7 +545,7 @@ mod tests {
         let runtime = tempfile::tempdir().unwrap();
         let sandboxes = runtime.path().join("sandboxes");
         let proxies = Proxies::ahead(Path::new("/bin/true"), runtime.path());
-        let driver = HostDriver::new(Stuck, sandboxes.clone(), proxies);
+        let driver = HostDriver::new(Stuck, sandboxes.clone(), runtime.path().join("records"), proxies);
         let mut runs = None;
         for n in 0..8 {
             let id = SandboxId::try_from(format!("01jdx0000000000000000000{n:02}")).unwrap();
@@ -551,7 +563,7 @@ mod tests {
                 resources: Resources::default(),
                 gpu: chiton_driver::Gpu::None,
             };
-            folder.write_record(&Record { spec, proxy: None, place: HashMap::<String, u8>::new() }).unwrap();
+            driver.write(&Record { spec, proxy: None, place: HashMap::new() }).unwrap();
             if n == 4 {
                 let listener = folder.listen(crate::folder::SUPERVISOR).unwrap();
                 listener.set_nonblocking(true).unwrap();

@@ -1,5 +1,4 @@
-//! A sandbox's folder in the runtime directory: its two sockets, and the record by which another gateway
-//! finds its processes.
+//! A sandbox's folder in the runtime directory: its two sockets, and what its platform keeps there.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -14,15 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chiton_driver::{SandboxId, SandboxSpec};
+use chiton_driver::SandboxId;
 use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::process::ProcessId;
+use crate::{process::ProcessId, records::ids};
 
 /// The supervisor's socket.
 pub(crate) const SUPERVISOR: &str = "supervisor.sock";
@@ -31,7 +29,7 @@ pub(crate) const PROXY: &str = "proxy.sock";
 const RECORD: &str = "record.json";
 
 /// Who is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Whom {
     /// The sandbox's supervisor.
     Supervisor,
@@ -50,19 +48,7 @@ impl Whom {
     }
 }
 
-/// What is written down about a running sandbox.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record<Place> {
-    /// What it was made from.
-    pub(crate) spec: SandboxSpec,
-    /// Its proxy.
-    pub(crate) proxy: Option<ProcessId>,
-    /// What its platform says of it.
-    #[serde(flatten)]
-    pub(crate) place: Place,
-}
-
-/// The folder of one sandbox: its sockets, its record, and what its platform keeps there.
+/// The folder of one sandbox: its sockets, and what its platform keeps there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Folder {
     path: PathBuf,
@@ -87,12 +73,7 @@ impl Folders {
 
     /// Every sandbox that has a folder.
     pub(crate) fn all(&self) -> io::Result<Vec<SandboxId>> {
-        let entries = match fs::read_dir(&self.path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| SandboxId::try_from(name).ok()).collect())
+        ids(&self.path)
     }
 }
 
@@ -134,32 +115,21 @@ impl Folder {
         UnixListener::bind(path)
     }
 
-    /// A connection to one of its sockets. A local listener takes it at once, or not at all: the event loop, which would
-    /// have to take a turn to say so, is not asked.
+    /// A connection to one of its sockets.
     ///
     /// # Errors
     /// Where nobody listens, or too many wait already.
     pub fn connect(&self, name: &str) -> io::Result<UnixStream> {
-        let (_held, path) = self.short(name)?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        UnixStream::from_std(socket.into())
+        connect(&self.hold(name)?)
     }
 
-    /// What is written down; none where nothing is, or nothing that can be read as one. That it cannot be looked at is
-    /// an error: what runs would be left running.
-    pub(crate) fn record<Place: DeserializeOwned>(&self) -> io::Result<Option<Record<Place>>> {
-        match fs::read(self.file(RECORD)) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes it down, whole or not at all.
-    pub(crate) fn write_record(&self, record: &Record<impl Serialize>) -> io::Result<()> {
-        self.write_json(record)
+    /// One of its sockets, held: it is reached whatever becomes of its name.
+    pub(crate) fn hold(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::open(
+            self.file(name),
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
     }
 
     /// The proxy that waits here.
@@ -169,14 +139,7 @@ impl Folder {
 
     /// Writes down which proxy waits here.
     pub(crate) fn write_spare_record(&self, proxy: ProcessId) -> io::Result<()> {
-        self.write_json(&proxy)
-    }
-
-    fn write_json(&self, record: &impl Serialize) -> io::Result<()> {
-        let fresh = self.file("record.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
-        fs::rename(fresh, self.file(RECORD))
+        write_anew(&self.file(RECORD))?.write_all(&serde_json::to_vec(&proxy)?)
     }
 
     /// A socket's path has 107 bytes at most: by the descriptor of its folder every folder is short enough.
@@ -186,6 +149,16 @@ impl Folder {
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
         Ok((folder, path))
     }
+}
+
+/// A connection to a socket that is held. A local listener takes it at once, or not at all: the event loop, which would
+/// have to take a turn to say so, is not asked.
+pub(crate) fn connect(held: &OwnedFd) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str())?)?;
+    UnixStream::from_std(socket.into())
 }
 
 /// Opens a file that lines or frames are appended to. Readable too: a chained one is resumed.

@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -21,11 +22,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a killed process may take until it is gone.
 const DEATH: Duration = Duration::from_secs(10);
 
-/// A process: its number, and when it started, which no other process of this number shares.
+/// A process: its number, and when it started in which run of the machine, which no other process of this number shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
     pid: i32,
     started: u64,
+    boot: u64,
 }
 
 /// A process that is held: its number cannot be used again for another one meanwhile.
@@ -51,7 +53,7 @@ pub fn start(
 ) -> io::Result<(ProcessId, Held)> {
     let pid = chiton_sys::spawn::spawn(executable, &[c"chiton", role], &[COPIES], descriptors)?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-    let id = ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid)? };
+    let id = ProcessId::read(pid)?;
     let watched = watch(&pidfd)?;
     tokio::spawn(async move {
         // Ready whatever it says: either the process has ended, or there is nothing to wait for.
@@ -67,8 +69,11 @@ impl ProcessId {
     /// # Errors
     /// Where there is none.
     pub fn of(pid: i32) -> io::Result<Self> {
-        let number = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { pid, started: started(number)? })
+        Self::read(Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    fn read(pid: Pid) -> io::Result<Self> {
+        Ok(Self { pid: pid.as_raw_nonzero().get(), started: started(pid)?, boot: boot()? })
     }
 
     /// Its number. Only of one that is held, or that cannot have been reaped.
@@ -83,7 +88,7 @@ impl ProcessId {
         let pid = Pid::from_raw(self.pid)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
         // Compared after it is held: from here on the number stays this process's.
-        (started(pid).ok()? == self.started).then_some(Held { pidfd })
+        (Self::read(pid).ok()? == self).then_some(Held { pidfd })
     }
 
     /// Its children at this moment.
@@ -92,10 +97,7 @@ impl ProcessId {
         let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
         let pids = listed.unwrap_or_default();
         let pids = pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-        pids.filter_map(|pid| {
-            Some(ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid).ok()? })
-        })
-        .collect()
+        pids.filter_map(|pid| Self::read(pid).ok()).collect()
     }
 }
 
@@ -169,6 +171,19 @@ fn started(pid: Pid) -> io::Result<u64> {
     field.and_then(|field| field.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// Which run of the machine this is, by the first half of its random name (`random(4)`): what is written down stays after
+/// its end.
+fn boot() -> io::Result<u64> {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let half: String = name.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let boot = u64::from_str_radix(&half, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(*BOOT.get_or_init(|| boot))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
@@ -181,8 +196,9 @@ mod tests {
         let pid =
             chiton_sys::spawn::spawn(Path::new("/bin/sleep"), &[c"sleep", c"60"], &[], &[theirs.as_fd()]);
         let pid = pid.unwrap();
-        let id = ProcessId { pid: pid.as_raw_nonzero().get(), started: started(pid).unwrap() };
+        let id = ProcessId::read(pid).unwrap();
         assert!(ProcessId { started: id.started + 1, ..id }.hold().is_none());
+        assert!(ProcessId { boot: id.boot + 1, ..id }.hold().is_none(), "of another run of the machine");
         let held = id.hold().unwrap();
         assert!(!held.has_ended());
         held.end().await.unwrap();

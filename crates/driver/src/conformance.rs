@@ -16,7 +16,7 @@ mod sandbox;
 mod sessions;
 mod walls;
 
-use std::{pin::Pin, sync::Arc};
+use std::{path::PathBuf, pin::Pin, sync::Arc};
 
 pub use sandbox::{POLICY, Sandbox, Session, exec, in_terminal, program, proxy_config, shell};
 
@@ -31,6 +31,9 @@ pub trait Fixture: Sync {
 
     /// The driver of another gateway, which knows of this sandbox by its files alone.
     fn again(&self, sandbox: &Sandbox) -> Arc<dyn ComputeDriver>;
+
+    /// The runtime folder of both.
+    fn runtime(&self, sandbox: &Sandbox) -> PathBuf;
 }
 
 /// A case that is being tried.

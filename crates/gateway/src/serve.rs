@@ -26,6 +26,8 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// So long another gateway is waited for that neither answers nor is gone: one that ends takes what is ending along.
 const ANOTHER: Duration = Duration::from_secs(15);
+/// So long a gateway is waited for that has the state folder, but not this runtime folder.
+const MOVING: Duration = Duration::from_secs(3);
 /// So many descriptors, where that is allowed. Not all that are: what is started inherits it, and some programs close
 /// each by its number.
 const DESCRIPTORS: u64 = 65_536;
@@ -118,7 +120,7 @@ async fn serve(options: &Options, drivers: MakeDrivers) -> Result<(), ServeError
     let made = drivers(&paths, config.engine_sockets());
     let gateway = open(paths, made).await?;
     reconcile(&gateway).await.map_err(|error| ServeError::Reconcile(error.to_string()))?;
-    let listener = socket::listen(&gateway.paths.socket())?;
+    let listener = socket::listen(&gateway.paths)?;
     let tailing = tokio::spawn(tail(Arc::clone(&gateway.audit), Arc::clone(&gateway.store)));
     ready()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "serving");
@@ -169,8 +171,12 @@ async fn keep(gateway: &Arc<Gateway>) {
 async fn turn(paths: &Paths) -> Result<Option<Locks>, ServeError> {
     let began = Instant::now();
     loop {
-        if let Some(locks) = socket::lock(paths)? {
-            return Ok(Some(locks));
+        match socket::lock(paths) {
+            Ok(Some(locks)) => return Ok(Some(locks)),
+            // One whose runtime folder was taken away is about to answer.
+            Err(SocketError::StateInUse(_)) if began.elapsed() < MOVING => {}
+            Ok(None) => {}
+            Err(error) => return Err(error.into()),
         }
         if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
             return Ok(None);
@@ -245,7 +251,7 @@ mod tests {
         });
         let held = turn(&paths).await.unwrap();
         assert!(held.is_some());
-        let listener = socket::listen(&paths.socket()).unwrap();
+        let listener = socket::listen(&paths).unwrap();
         assert!(turn(&paths).await.unwrap().is_none(), "there is one that answers");
         drop((listener, held));
     }

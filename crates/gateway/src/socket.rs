@@ -2,22 +2,30 @@
 //!
 //! A lock (`flock`) in the runtime folder is held as long as a gateway lives, another in the state folder keeps
 //! a second one with other sockets from the same store. Who holds them may replace a socket that is left.
+//! A session manager takes the runtime folder away when its user leaves, though this process stays: both are made anew.
 //! The folder has mode 0700, the socket 0600, and each connection's other end is asked for: it is the
 //! gateway's own user, or root.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use chiton_api::paths::Paths;
+use chiton_api::paths::{Paths, PathsError};
 use rustix::{
     fs::{FlockOperation, flock},
     process::geteuid,
 };
-use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
+use tokio::{
+    net::{UnixListener, UnixStream, unix::SocketAddr},
+    time::sleep,
+};
+
+/// How often a gateway that nobody calls looks whether it can be found.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why this process cannot be the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +71,12 @@ fn try_lock(path: &Path) -> Result<Option<File>, SocketError> {
 }
 
 /// Listens, in place of a socket that a gateway left which is gone.
-pub(crate) fn listen(path: &Path) -> Result<Listener, SocketError> {
+pub(crate) fn listen(paths: &Paths) -> Result<Listener, SocketError> {
+    let (listener, inode) = bind(&paths.socket())?;
+    Ok(Listener { listener, inode, paths: paths.clone(), lock: None, lost: false })
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, u64), SocketError> {
     let failed = |doing| move |source| SocketError::Io { doing, path: path.to_path_buf(), source };
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("replace")(error)),
@@ -72,12 +85,61 @@ pub(crate) fn listen(path: &Path) -> Result<Listener, SocketError> {
     // The folder's mode keeps others out until the socket's own does.
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed("close"))?;
-    Ok(Listener(listener))
+    let inode = fs::symlink_metadata(path).map_err(failed("find"))?.ino();
+    Ok((listener, inode))
 }
 
 /// Accepts connections of those who may connect.
 #[derive(Debug)]
-pub(crate) struct Listener(UnixListener);
+pub(crate) struct Listener {
+    listener: UnixListener,
+    /// Which file its name is.
+    inode: u64,
+    paths: Paths,
+    /// The lock of a runtime folder that was made anew.
+    lock: Option<File>,
+    /// Its name was taken away, and could not be given again yet.
+    lost: bool,
+}
+
+impl Listener {
+    /// Sees to it that it can be found.
+    fn stay_found(&mut self) {
+        if fs::symlink_metadata(self.paths.socket()).is_ok_and(|found| found.ino() == self.inode) {
+            return;
+        }
+        match self.listen_again() {
+            Ok(()) => {
+                self.lost = false;
+                tracing::warn!("the runtime folder was taken away: it is made anew");
+            }
+            Err(error) if !self.lost => {
+                self.lost = true;
+                tracing::error!(%error, "the runtime folder was taken away: it is made anew once it can be");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn listen_again(&mut self) -> Result<(), Lost> {
+        self.paths.prepare()?;
+        // Whoever holds it for a moment looks whether there is another gateway, and finds that there is.
+        self.lock = Some(try_lock(&self.paths.lock())?.ok_or(Lost::Locked)?);
+        (self.listener, self.inode) = bind(&self.paths.socket())?;
+        Ok(())
+    }
+}
+
+/// Why a socket is not made anew yet.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("another gateway holds its lock")]
+    Locked,
+}
 
 impl axum::serve::Listener for Listener {
     type Io = UnixStream;
@@ -85,7 +147,13 @@ impl axum::serve::Listener for Listener {
 
     async fn accept(&mut self) -> (UnixStream, SocketAddr) {
         loop {
-            let accepted = axum::serve::Listener::accept(&mut self.0).await;
+            let accepted = tokio::select! {
+                accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
+                () = sleep(LOOK) => {
+                    self.stay_found();
+                    continue;
+                }
+            };
             match accepted.0.peer_cred() {
                 Ok(peer) if may_connect(peer.uid(), geteuid().as_raw()) => return accepted,
                 Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
@@ -95,7 +163,7 @@ impl axum::serve::Listener for Listener {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -126,11 +194,28 @@ mod tests {
         let elsewhere = Paths { runtime: folder.path().join("r2"), ..paths.clone() };
         elsewhere.prepare().unwrap();
         assert!(matches!(lock(&elsewhere), Err(SocketError::StateInUse(_))));
-        drop(listen(&paths.socket()).unwrap());
-        let listener = listen(&paths.socket()).unwrap();
+        drop(listen(&paths).unwrap());
+        let listener = listen(&paths).unwrap();
         let mode = fs::metadata(paths.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(UnixStream::connect(paths.socket()).await.is_ok());
         drop((listener, first));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_folder_that_was_taken_away_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, runtime) = (folder.path().join("s"), folder.path().join("r"));
+        let paths = Paths { state, runtime, config: ConfigPlaces::Usual(vec![]) };
+        paths.prepare().unwrap();
+        let first = lock(&paths).unwrap().unwrap();
+        let mut listener = listen(&paths).unwrap();
+        let accepting = tokio::spawn(async move { axum::serve::Listener::accept(&mut listener).await });
+        fs::remove_dir_all(&paths.runtime).unwrap();
+        while UnixStream::connect(paths.socket()).await.is_err() {
+            sleep(LOOK / 50).await;
+        }
+        accepting.await.unwrap();
+        drop(first);
     }
 }

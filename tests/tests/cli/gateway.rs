@@ -201,3 +201,38 @@ fn a_full_disk_is_over_when_there_is_room_again() {
     let _ = chiton.run(&["audit", "verify"]).expect_success();
     let _ = chiton.run(&["rm", "-f", "one", "two"]).expect_success();
 }
+
+#[test]
+fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
+    let chiton = Chiton::new(As::User);
+    let gateway = || chiton.run(&["gateway", "status", "--json"]).expect_success().json()["pid"].clone();
+    let policy = chiton.policy("dynamic: {network: {http: []}}\n");
+    let policy = policy.to_str().expect("UTF-8");
+    let run = |name| {
+        let _ = chiton.run(&["run", "-d", "-n", name, "-p", policy, "--", "sleep", "600"]).expect_success();
+    };
+    run("stays");
+    let first = gateway();
+    std::fs::remove_dir_all(chiton.path("run")).expect("the runtime folder");
+    // What needs a gateway finds the one that there is.
+    assert_eq!(chiton.run(&["ps", "-q"]).expect_success().stdout, "stays\n");
+    assert_eq!(gateway(), first);
+    let _ = chiton.run(&["exec", "stays", "true"]).expect_success();
+    let wider = chiton.write("wider.yaml", "dynamic: {network: {http: [{host: api.example}]}}\n");
+    let _ = chiton.run(&["policy", "apply", "stays", wider.to_str().expect("UTF-8")]).expect_success();
+    run("later");
+    let _ = chiton.run(&["exec", "later", "true"]).expect_success();
+    let _ = chiton.run(&["stop", "-t", "1", "stays"]).expect_success();
+    // With the gateway gone too nobody can reach what runs: the next one ends it.
+    run("lost");
+    kill_gateway(&chiton);
+    std::fs::remove_dir_all(chiton.path("run")).expect("the runtime folder");
+    let all = chiton.run(&["ps", "-a", "--json"]).expect_success().json();
+    for name in ["later", "lost"] {
+        let shown = all.as_array().expect("a list").iter().find(|shown| shown["name"] == name);
+        assert_eq!(shown.expect("it is listed")["state"], "failed", "{all:#}");
+        let _ = chiton.run(&["rm", name]).expect_success();
+    }
+    let _ = chiton.run(&["gateway", "stop"]).expect_success();
+    assert!(soon(Duration::from_secs(5), || chiton.processes().is_empty()), "{:?}", chiton.processes());
+}

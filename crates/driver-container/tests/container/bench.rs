@@ -44,7 +44,12 @@ impl Containers {
     /// A driver with its runtime directory in this folder.
     fn driver(&self, folder: &Path) -> ContainerDriver {
         let (runtime, this) = (folder.join("run"), Path::new("/proc/self/exe"));
-        chiton_driver_container::driver(self.0.clone(), &runtime, Proxies::ahead(this, &runtime))
+        chiton_driver_container::driver(
+            self.0.clone(),
+            &runtime,
+            &folder.join("records"),
+            Proxies::ahead(this, &runtime),
+        )
     }
 }
 
@@ -66,6 +71,10 @@ impl Fixture for Containers {
     fn again(&self, sandbox: &Sandbox) -> Arc<dyn ComputeDriver> {
         Arc::new(self.driver(folder(sandbox)))
     }
+
+    fn runtime(&self, sandbox: &Sandbox) -> PathBuf {
+        folder(sandbox).join("run")
+    }
 }
 
 /// The folder that holds a sandbox's files.
@@ -79,10 +88,16 @@ pub(crate) fn runtime_folder(sandbox: &Sandbox) -> PathBuf {
     driver.join("sandboxes").join(sandbox.spec.id.as_str())
 }
 
-/// Its first process and its proxy, as they are written down.
-pub(crate) fn recorded(folder: &Path) -> Vec<Pid> {
-    let text = std::fs::read(folder.join("record.json")).unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+/// Where a sandbox is written down.
+pub(crate) fn record_file(sandbox: &Sandbox) -> PathBuf {
+    folder(sandbox).join("records").join(sandbox.handle.driver.as_str()).join(sandbox.spec.id.as_str())
+}
+
+/// Its first process and its proxy, as they are written down: in the last line of its file.
+pub(crate) fn recorded(file: &Path) -> Vec<Pid> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
     let pids = ["process", "proxy"].iter().filter_map(|role| record.get(role)?.get("pid")?.as_i64());
     pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }
@@ -93,8 +108,8 @@ struct Leftovers(TempDir);
 impl Drop for Leftovers {
     fn drop(&mut self) {
         for driver in ["docker", "podman"] {
-            let folders = std::fs::read_dir(self.0.path().join("run").join(driver).join("sandboxes"));
-            for entry in folders.into_iter().flatten().flatten() {
+            let records = std::fs::read_dir(self.0.path().join("records").join(driver));
+            for entry in records.into_iter().flatten().flatten() {
                 for pid in recorded(&entry.path()) {
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }

@@ -3,7 +3,7 @@
 use chiton_driver::conformance::{Case, Fixture, POLICY, Sandbox, shell};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{recorded, runtime_folder};
+use crate::bench::{record_file, recorded, runtime_folder};
 
 pub(crate) const FIRST: &str = "with its first process everything dies";
 
@@ -22,7 +22,7 @@ async fn first(fixture: &dyn Fixture) {
     let sandbox = Sandbox::ready(fixture).await;
     let mut session = sandbox.session(shell("echo up; read x")).await.unwrap();
     session.until("up").await;
-    let processes = recorded(&runtime_folder(&sandbox));
+    let processes = recorded(&record_file(&sandbox));
     assert_eq!(processes.len(), 2);
     // It belongs to the workspace's user, whoever the gateway is.
     for first in processes.iter().take(1) {
@@ -33,7 +33,7 @@ async fn first(fixture: &dyn Fixture) {
     for process in processes {
         assert!(is_dead(process), "{process:?} lives");
     }
-    assert!(!runtime_folder(&sandbox).exists());
+    assert!(!runtime_folder(&sandbox).exists() && !record_file(&sandbox).exists());
 }
 
 async fn refused(fixture: &dyn Fixture) {

@@ -27,12 +27,16 @@ impl Fixture for Native {
     fn again(&self, sandbox: &Sandbox) -> Arc<dyn ComputeDriver> {
         Arc::new(driver(folder(sandbox)))
     }
+
+    fn runtime(&self, sandbox: &Sandbox) -> PathBuf {
+        folder(sandbox).join("run")
+    }
 }
 
 /// A driver with its runtime directory in this folder.
 pub(crate) fn driver(folder: &Path) -> NativeDriver {
     let (runtime, this) = (folder.join("run"), Path::new("/proc/self/exe"));
-    chiton_driver_native::driver(&runtime, this, Proxies::ahead(this, &runtime))
+    chiton_driver_native::driver(&runtime, &folder.join("records"), this, Proxies::ahead(this, &runtime))
 }
 
 /// The folder that holds a sandbox's files.
@@ -45,14 +49,29 @@ pub(crate) fn runtime_folder(sandbox: &Sandbox) -> PathBuf {
     folder(sandbox).join("run/sandboxes").join(sandbox.spec.id.as_str())
 }
 
+/// Where drivers in this folder write down what runs.
+fn records(folder: &Path) -> PathBuf {
+    folder.join("records/native")
+}
+
+/// Where a sandbox is written down.
+pub(crate) fn record_file(sandbox: &Sandbox) -> PathBuf {
+    records(folder(sandbox)).join(sandbox.spec.id.as_str())
+}
+
+/// What is written down about a sandbox: the last line of its file.
+pub(crate) fn record(file: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    serde_json::from_str(text.trim_end().lines().last().unwrap_or_default()).unwrap_or_default()
+}
+
 /// A test that failed leaves nothing behind either.
 struct Leftovers(TempDir);
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.0.path().join("run/sandboxes")).into_iter().flatten().flatten() {
-            let Ok(text) = std::fs::read(entry.path().join("record.json")) else { continue };
-            let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        for entry in std::fs::read_dir(records(self.0.path())).into_iter().flatten().flatten() {
+            let record = record(&entry.path());
             let pids = ["supervisor", "proxy"].iter().filter_map(|role| record[role]["pid"].as_i64());
             for pid in pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

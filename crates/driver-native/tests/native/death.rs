@@ -11,21 +11,21 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Test,
-    bench::{self, Native, runtime_folder},
+    bench::{self, Native, record, record_file, runtime_folder},
 };
 
 pub(crate) const TESTS: &[Test] = &[
     ("with the outer supervisor everything dies", outer),
     ("with init everything dies", init),
     ("another gateway finds what runs and removes what does not", adoption),
+    ("what another gateway cannot reach it ends", taken_away),
     ("a proxy that died is replaced", proxy),
     ("how long a sandbox takes", speed),
 ];
 
 /// The pids in the sandbox's record, outer supervisor first.
 pub(crate) fn recorded(sandbox: &Sandbox) -> Vec<i32> {
-    let text = std::fs::read(runtime_folder(sandbox).join("record.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let record = record(&record_file(sandbox));
     ["supervisor", "proxy"].iter().map(|role| record[role]["pid"].as_i64().unwrap() as i32).collect()
 }
 
@@ -69,7 +69,7 @@ fn dies_with(runtime: &Runtime, victim: fn(i32, i32) -> i32) {
         for pid in [vec![outer, init], inside].concat() {
             assert!(is_dead(pid), "{pid} lives");
         }
-        assert!(!runtime_folder(&sandbox).exists());
+        assert!(!runtime_folder(&sandbox).exists() && !record_file(&sandbox).exists());
     });
 }
 
@@ -86,7 +86,23 @@ fn adoption(runtime: &Runtime) {
         assert!(second.wait(&sandbox.handle).await.is_err());
         assert!(second.list().await.unwrap().is_empty());
         assert!(is_dead(proxy));
-        assert!(!runtime_folder(&sandbox).exists());
+        assert!(!runtime_folder(&sandbox).exists() && !record_file(&sandbox).exists());
+    });
+}
+
+fn taken_away(runtime: &Runtime) {
+    runtime.block_on(async {
+        let sandbox = Sandbox::ready(&Native).await;
+        let mut session = sandbox.session(shell("echo up; read x; exit 2")).await.unwrap();
+        session.until("up").await;
+        let processes = recorded(&sandbox);
+        std::fs::remove_dir_all(bench::folder(&sandbox).join("run")).unwrap();
+        let second = bench::driver(bench::folder(&sandbox));
+        assert!(second.list().await.unwrap().is_empty());
+        for pid in processes {
+            assert!(is_dead(pid), "{pid} lives");
+        }
+        assert!(!record_file(&sandbox).exists());
     });
 }
 

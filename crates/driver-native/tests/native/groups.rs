@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Test,
-    bench::{self, Native, runtime_folder},
+    bench::{self, Native},
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -33,7 +33,7 @@ async fn limited() -> Option<Sandbox> {
 }
 
 fn record(sandbox: &Sandbox) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(runtime_folder(sandbox).join("record.json")).unwrap()).unwrap()
+    bench::record(&bench::record_file(sandbox))
 }
 
 fn groups(record: &serde_json::Value) -> Vec<PathBuf> {

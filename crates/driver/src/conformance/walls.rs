@@ -5,7 +5,7 @@ use chiton_api::frame::SessionKind;
 
 use super::{
     Case, Fixture,
-    sandbox::{Sandbox, Session, exec, script, shell},
+    sandbox::{Sandbox, Session, exec, proxy_config, script, shell},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -19,6 +19,10 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "another gateway finds a sandbox and carries on",
         run: |fixture| Box::pin(another_gateway(fixture)),
+    },
+    Case {
+        name: "a runtime folder that is taken away takes nothing along",
+        run: |fixture| Box::pin(taken_away(fixture)),
     },
 ];
 
@@ -81,4 +85,25 @@ async fn another_gateway(fixture: &dyn Fixture) {
     assert_eq!(second.wait(&sandbox.handle).await.unwrap().code, 6);
     second.destroy_sandbox(&sandbox.handle).await.unwrap();
     assert!(second.list().await.unwrap().is_empty());
+}
+
+async fn taken_away(fixture: &dyn Fixture) {
+    let sandbox = Sandbox::ready(fixture).await;
+    let mut main = sandbox.session(shell("echo up; read x; exit 3")).await.unwrap();
+    main.until("up").await;
+    std::fs::remove_dir_all(fixture.runtime(&sandbox)).unwrap();
+    let driver = &sandbox.driver;
+    assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&sandbox.handle));
+    assert!(!driver.report(&sandbox.handle).await.unwrap().layers.is_empty());
+    let (output, errors, _) = sandbox.session(exec(shell("echo here"))).await.unwrap().end().await;
+    assert_eq!(output, "here\n", "{errors}");
+    driver.attach_network_proxy(&sandbox.handle, proxy_config()).await.unwrap();
+    let _ = driver.proxy_link(&sandbox.handle).await.unwrap();
+    // Another gateway finds it, or ends it: it lets nothing run that it does not reach.
+    let _ = std::fs::remove_dir_all(fixture.runtime(&sandbox));
+    let second = fixture.again(&sandbox);
+    for found in second.list().await.unwrap() {
+        second.destroy_sandbox(&found).await.unwrap();
+    }
+    assert!(driver.list().await.unwrap().is_empty());
 }
