@@ -272,6 +272,39 @@ const AT_ONCE: usize = 4096;
 const ROOM: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(10);
 
+/// So long one that comes before the session waits for it.
+const BEGINNING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Signals that come before there is a session, and would end us: the program may have been started, and nobody would
+/// know. They wait for the session, which passes them on, or for a moment where it does not begin: then they end us, and
+/// the gateway, whose answer nobody takes, ends what it has begun.
+pub(crate) struct Early(SignalFd);
+
+impl Early {
+    /// They wait from here on. Before there is another thread.
+    pub(crate) fn hold() -> io::Result<Self> {
+        let deadly = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(Signal::as_raw);
+        let numbers: Vec<_> = deadly.into_iter().filter(|number| !signal::is_ignored(*number)).collect();
+        Ok(Self(SignalFd::new(&numbers)?))
+    }
+
+    /// Waits for the gateway's answer.
+    pub(crate) fn until_answered(&self, stream: &UnixStream) -> io::Result<()> {
+        let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        let answered = || {
+            rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&BEGINNING)))
+        };
+        if fds[0].revents().is_empty()
+            && answered()? == 0
+            && let Some(arrived) = self.0.next()?
+        {
+            std::process::exit(arrived.number.saturating_add(128));
+        }
+        Ok(())
+    }
+}
+
 /// Signals that were sent to us.
 struct Signals {
     /// None where a thread passes them on.

@@ -47,6 +47,7 @@ fn lists_and_facts_as_tables_and_as_json() {
     assert!(!table.contains('\u{1b}'), "no colour in a pipe");
     let list = chiton.run(&["ps", "--json"]).json();
     assert_eq!((&list[0]["name"], &list[0]["state"]), (&"box".into(), &"running".into()));
+    assert_eq!(chiton.run(&["ps", "-q", "--json"]).json(), serde_json::json!(["box"]));
     let shown = chiton.run(&["show", "box", "--json"]).json();
     let layers = shown["report"]["layers"].as_array().expect("layers");
     assert!(!layers.is_empty() && layers.iter().all(|layer| layer["enforced"] == true), "{shown:#}");

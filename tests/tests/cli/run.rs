@@ -6,6 +6,7 @@ use std::{
 };
 
 use chiton_testkit::{As, Chiton, Outcome, soon};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::POLICY;
 
@@ -361,4 +362,53 @@ fn streams_that_do_not_wait_are_waited_for() {
     assert_eq!(child.wait().expect("its end").code(), Some(0));
     assert!(all.starts_with("typed late\n") && all.ends_with("and 19999\n"), "{} bytes", all.len());
     assert_eq!(all.lines().count(), 20_001);
+}
+
+#[test]
+fn a_signal_before_the_session_is_the_programs() {
+    let chiton = Chiton::new(As::User);
+    let _ = chiton.run(&["gateway", "start"]).expect_success();
+    let policy = chiton.policy(POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let script = "echo begun >begun; exec sleep 600";
+    let mut command = chiton.command(&["run", "-n", "box", "-p", policy, "--", "sh", "-c", script]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chiton");
+    let id = Pid::from_child(&child);
+    // Between its request and the answer it stands still: until the program runs, of which it does not know.
+    let is_asked =
+        || std::fs::read_dir(chiton.path("state/sandboxes")).is_ok_and(|mut all| all.next().is_some());
+    while !is_asked() {
+        std::hint::spin_loop();
+    }
+    kill_process(id, Signal::STOP).expect("it runs");
+    let begun = chiton.workspace().join("begun");
+    assert!(soon(Duration::from_secs(20), || begun.exists()));
+    kill_process(id, Signal::INT).expect("it is there");
+    kill_process(id, Signal::CONT).expect("it is there");
+    let status = child.wait().expect("its end");
+    assert_eq!(status.code(), Some(130));
+    assert!(soon(Duration::from_secs(5), || chiton.run(&["ps", "-q"]).stdout.is_empty()));
+}
+
+#[test]
+fn a_signal_ends_who_waits_for_a_session_that_does_not_begin() {
+    let chiton = Chiton::new(As::User);
+    let _ = chiton.run(&["gateway", "start"]).expect_success();
+    let status = chiton.run(&["gateway", "status", "--json"]).json();
+    let gateway =
+        status["pid"].as_i64().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).expect("a process");
+    let policy = chiton.policy(POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    kill_process(gateway, Signal::STOP).expect("it runs");
+    let mut command = chiton.command(&["run", "-n", "box", "-p", policy, "--", "sleep", "600"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("chiton");
+    std::thread::sleep(Duration::from_millis(100));
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is there");
+    let ended = child.wait().expect("its end");
+    kill_process(gateway, Signal::CONT).expect("it is there");
+    // Held until then, or not yet: it ends by it.
+    let by = std::os::unix::process::ExitStatusExt::signal(&ended);
+    assert!(ended.code() == Some(130) || by == Some(2), "{ended:?}");
+    assert!(soon(Duration::from_secs(5), || chiton.run(&["ps", "-q"]).stdout.is_empty()));
 }

@@ -10,7 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::start::{connect, connect_running};
 use self::wire::{Request, Response, exchange};
-use crate::error::{CliError, Status};
+use crate::{
+    error::{CliError, Status},
+    session::Early,
+};
 
 /// The gateway of this user.
 #[derive(Debug)]
@@ -70,7 +73,9 @@ impl Client {
     /// Asks for a session.
     pub(crate) fn session(&self, target: &str, body: Option<Vec<u8>>) -> Result<Upgraded, CliError> {
         let request = Request { method: "POST", target, body, upgrade: Some(SESSION_PROTOCOL) };
-        let response = self.exchange(&request)?;
+        let stream = self.start.dial()?;
+        let early = Early::hold()?;
+        let response = answered(exchange(stream, &request, |stream| early.until_answered(stream)))?;
         if response.status != 101 {
             return Err(CliError::new("the gateway did not open a session")
                 .hint("another version of chiton may be running: chiton gateway stop")
@@ -96,11 +101,16 @@ impl Client {
     }
 
     fn exchange(&self, request: &Request<'_>) -> Result<Response, CliError> {
-        let response = exchange(self.start.dial()?, request).map_err(|e| lost(&e))?;
-        match response.status {
-            101 | 200..=299 => Ok(response),
-            status => Err(refusal(status, &response.bytes().map_err(|e| lost(&e))?)),
-        }
+        answered(exchange(self.start.dial()?, request, |_| Ok(())))
+    }
+}
+
+/// An answer that is no refusal.
+fn answered(response: io::Result<Response>) -> Result<Response, CliError> {
+    let response = response.map_err(|e| lost(&e))?;
+    match response.status {
+        101 | 200..=299 => Ok(response),
+        status => Err(refusal(status, &response.bytes().map_err(|e| lost(&e))?)),
     }
 }
 

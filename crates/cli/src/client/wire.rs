@@ -40,8 +40,12 @@ enum Framing {
     UntilClose,
 }
 
-/// Sends a request and reads the answer's head.
-pub(crate) fn exchange(stream: UnixStream, request: &Request<'_>) -> io::Result<Response> {
+/// Sends a request and reads the answer's head, once `until_answered` has waited for that.
+pub(crate) fn exchange(
+    stream: UnixStream,
+    request: &Request<'_>,
+    until_answered: impl FnOnce(&UnixStream) -> io::Result<()>,
+) -> io::Result<Response> {
     let mut head = format!("{} {} HTTP/1.1\r\nhost: chiton\r\n", request.method, request.target);
     match request.upgrade {
         Some(protocol) => head.push_str(&format!("connection: upgrade\r\nupgrade: {protocol}\r\n")),
@@ -57,6 +61,7 @@ pub(crate) fn exchange(stream: UnixStream, request: &Request<'_>) -> io::Result<
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     (&stream).write_all(&bytes)?;
+    until_answered(&stream)?;
     read_response(BufReader::new(stream))
 }
 
@@ -190,7 +195,7 @@ mod tests {
             seen
         });
         let request = Request { method: "POST", target: "/x", body: None, upgrade: None };
-        let response = exchange(ours, &request).unwrap();
+        let response = exchange(ours, &request, |_| Ok(())).unwrap();
         (response, server.join().unwrap())
     }
 

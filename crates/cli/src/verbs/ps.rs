@@ -25,11 +25,12 @@ impl PsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let target = if self.all { "/v1/sandboxes?all=true" } else { "/v1/sandboxes" };
         let sandboxes: Vec<Sandbox> = context.client()?.get(target)?;
-        if self.quiet {
-            return sandboxes.iter().try_for_each(|s| context.output.line(s.name.as_str()));
-        }
-        if context.output.json {
-            return context.output.document(&sandboxes);
+        let names = || sandboxes.iter().map(|sandbox| sandbox.name.as_str());
+        match (self.quiet, context.output.json) {
+            (true, true) => return context.output.document(&names().collect::<Vec<_>>()),
+            (true, false) => return names().try_for_each(|name| context.output.line(name)),
+            (false, true) => return context.output.document(&sandboxes),
+            (false, false) => {}
         }
         let rows = sandboxes.iter().map(row).collect();
         context.output.table(&["NAME", "STATE", "DRIVER", "CREATED", "COMMAND", "POLICY"], rows)
