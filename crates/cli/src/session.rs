@@ -272,6 +272,12 @@ const AT_ONCE: usize = 4096;
 const ROOM: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(10);
 
+/// These wait. One that our caller had ignored is not for the program either; blocked it would arrive nevertheless.
+fn held(signals: impl Iterator<Item = Signal>) -> io::Result<SignalFd> {
+    let numbers: Vec<_> = signals.map(Signal::as_raw).filter(|number| !signal::is_ignored(*number)).collect();
+    Ok(SignalFd::new(&numbers)?)
+}
+
 /// So long one that comes before the session waits for it.
 const BEGINNING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -283,9 +289,7 @@ pub(crate) struct Early(SignalFd);
 impl Early {
     /// They wait from here on. Before there is another thread.
     pub(crate) fn hold() -> io::Result<Self> {
-        let deadly = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(Signal::as_raw);
-        let numbers: Vec<_> = deadly.into_iter().filter(|number| !signal::is_ignored(*number)).collect();
-        Ok(Self(SignalFd::new(&numbers)?))
+        Ok(Self(held(FORWARDED.into_iter())?))
     }
 
     /// Waits for the gateway's answer.
@@ -316,10 +320,7 @@ impl Signals {
     /// Those that are passed on wait from here on. Before there is another thread.
     fn of(writer: Writer, terminal: bool, aside: Aside) -> io::Result<Self> {
         let resized = terminal.then_some(Signal::WINCH);
-        let all = FORWARDED.into_iter().chain(resized).map(Signal::as_raw);
-        // One that our caller had ignored is not for the program either; blocked it would arrive nevertheless.
-        let numbers: Vec<_> = all.filter(|number| !signal::is_ignored(*number)).collect();
-        Ok(Self { here: Some((SignalFd::new(&numbers)?, aside)), writer })
+        Ok(Self { here: Some((held(FORWARDED.into_iter().chain(resized))?, aside)), writer })
     }
 
     /// Waits for the connection, and for a signal: the first that comes begins the thread.

@@ -63,7 +63,8 @@ impl<P: Platform> HostDriver<P> {
     /// are this driver's alone.
     #[must_use]
     pub fn new(platform: P, folders: PathBuf, records: PathBuf, proxies: Arc<Proxies>) -> Self {
-        let (folders, records) = (Folders::new(folders), Records::new(records));
+        let folders = Folders::new(folders);
+        let records = Records::new(records, folders.clone());
         // Where they cannot be listed the gateway will say so: it asks for the same.
         for id in records.all().unwrap_or_default() {
             proxies.adopt(&folders.of(&id));
@@ -458,12 +459,9 @@ impl<P: Platform> ComputeDriver for HostDriver<P> {
     }
 
     async fn list(&self) -> Result<Vec<SandboxHandle>> {
-        let io = |doing| move |source| DriverError::Io { doing, source };
-        let mut all = self.records.all().map_err(io("cannot list the sandboxes"))?;
-        // A folder without a record is only to be removed.
-        all.extend(self.folders.all().map_err(io("cannot read the runtime directory"))?);
-        let all = all.into_iter().collect::<BTreeSet<_>>().into_iter();
-        let handles: Vec<_> = all.map(|id| SandboxHandle { driver: self.name(), id }).collect();
+        let all = self.records.all();
+        let all = all.map_err(|source| DriverError::Io { doing: "cannot list the sandboxes", source })?;
+        let handles: Vec<_> = all.into_iter().map(|id| SandboxHandle { driver: self.name(), id }).collect();
         // All at once: one that says nothing is not waited for by the others.
         let statuses = join_all(handles.iter().map(|handle| self.status(handle))).await;
         let mut running = Vec::new();

@@ -91,13 +91,17 @@ impl ProcessId {
         (Self::read(pid).ok()? == self).then_some(Held { pidfd })
     }
 
-    /// Its children at this moment.
+    /// Its children at this moment; none where it is gone, whoever has its number now.
     #[must_use]
     pub fn children(self) -> Vec<ProcessId> {
         let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
         let pids = listed.unwrap_or_default();
         let pids = pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-        pids.filter_map(|pid| Self::read(pid).ok()).collect()
+        let children = pids.filter_map(|pid| Self::read(pid).ok()).collect();
+        // Looked at afterwards: one that is still this one was it before.
+        let is_this_one =
+            Pid::from_raw(self.pid).is_some_and(|pid| Self::read(pid).is_ok_and(|now| now == self));
+        if is_this_one { children } else { Vec::new() }
     }
 }
 
@@ -206,6 +210,25 @@ mod tests {
         rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
         assert!(id.hold().is_none());
         held.kill().unwrap();
+    }
+
+    #[tokio::test]
+    async fn children_are_of_this_process_and_of_no_other_of_its_number() {
+        let (_ours, theirs) = io::pipe().unwrap();
+        let arguments = [c"sh", c"-c", c"sleep 60 & wait"];
+        let pid = chiton_sys::spawn::spawn(Path::new("/bin/sh"), &arguments, &[], &[theirs.as_fd()]).unwrap();
+        let parent = ProcessId::read(pid).unwrap();
+        let child = loop {
+            match parent.children()[..] {
+                [child] => break child,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        assert!(ProcessId { boot: parent.boot + 1, ..parent }.children().is_empty());
+        for process in [parent, child] {
+            process.hold().unwrap().end().await.unwrap();
+        }
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
     }
 
     #[tokio::test]

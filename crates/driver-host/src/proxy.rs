@@ -218,10 +218,10 @@ impl Waiting {
 }
 
 impl Spare {
-    /// Whether it still runs, and has read its host's names as they are now: the machine may be in another network than
-    /// when it was started.
+    /// Whether it still runs and can be reached, and has read its host's names as they are now: the machine may be in
+    /// another network than when it was started.
     fn serves(&self, now: &Versions) -> bool {
-        self.read == *now && !self.held.has_ended()
+        self.read == *now && !self.held.has_ended() && self.folder.file(PROXY).exists()
     }
 
     /// Which process it is.

@@ -1,20 +1,28 @@
 //! What is written down about each sandbox that runs, so that every gateway after this one finds its processes.
 //!
-//! It stays in the state folder: a session manager takes the runtime folder away when its user leaves, whoever of theirs
-//! runs on. A record is a file of lines, the last whole one of which counts: what is written is added, so that one that
-//! is cut short leaves the one before.
+//! It is written twice. In the state folder it stays: a session manager takes the runtime folder away when its user
+//! leaves, whoever of theirs runs on. Beside the sockets it is found by whoever comes with another state folder. Each is a
+//! file of lines, the last whole one of which counts: what is written is added, so that one that is cut short leaves the
+//! one before.
 
 use std::{
-    fs::{self, DirBuilder},
-    io::{self, ErrorKind, Write as _},
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
 };
 
 use chiton_driver::{SandboxId, SandboxSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{folder::append_to, process::ProcessId};
+use crate::{
+    folder::{Folders, append_to},
+    process::ProcessId,
+};
+
+/// The one beside the sockets.
+const RECORD: &str = "record";
 
 /// What is written down about a running sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,64 +36,102 @@ pub(crate) struct Record<Place> {
     pub(crate) place: Place,
 }
 
+/// A line of a record's file.
+#[derive(Serialize, Deserialize)]
+struct Line<Record> {
+    /// Which file it was written to. In a copy of it, it says nothing: who has the other runs what it names.
+    file: (u64, u64),
+    #[serde(flatten)]
+    record: Record,
+}
+
 /// The records of one driver.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     folder: PathBuf,
+    sockets: Folders,
 }
 
 impl Records {
-    /// In this folder, which is made with the first.
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// In this folder, which is made with the first, and beside these sockets.
+    pub(crate) fn new(folder: PathBuf, sockets: Folders) -> Self {
+        Self { folder, sockets }
     }
 
-    /// Every sandbox that has one.
-    pub(crate) fn all(&self) -> io::Result<Vec<SandboxId>> {
-        ids(&self.folder)
+    /// Every sandbox that has one, or a folder for one.
+    pub(crate) fn all(&self) -> io::Result<BTreeSet<SandboxId>> {
+        Ok(ids(&self.folder)?.into_iter().chain(self.sockets.all()?).collect())
     }
 
     /// What is written down; none where nothing is, or nothing that can be read as one. That it cannot be looked at is
     /// an error: what runs would be left running.
     pub(crate) fn read<Place: DeserializeOwned>(&self, id: &SandboxId) -> io::Result<Option<Record<Place>>> {
-        match fs::read(self.file(id)) {
-            Ok(text) => {
-                let lines = text.rsplit(|byte| *byte == b'\n');
-                Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).next())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(match read(&self.kept(id))? {
+            None => read(&self.beside(id))?,
+            kept => kept,
+        })
     }
 
     /// Writes it down, whole or not at all.
     pub(crate) fn write(&self, record: &Record<impl Serialize>) -> io::Result<()> {
-        let path = self.file(&record.spec.id);
-        let mut file = match append_to(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-                append_to(&path)?
+        let id = &record.spec.id;
+        if let Err(error) = add(&self.kept(id), record) {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(error);
             }
-            opened => opened?,
-        };
-        // Its line begins anew: the one before may have been cut short.
-        let mut line = vec![b'\n'];
-        serde_json::to_writer(&mut line, record)?;
-        line.push(b'\n');
-        file.write_all(&line)
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+            add(&self.kept(id), record)?;
+        }
+        match add(&self.beside(id), record) {
+            // It was taken away.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            added => added,
+        }
     }
 
-    /// Nothing runs of it any more.
+    /// Nothing runs of it any more, and its folder is gone.
     pub(crate) fn remove(&self, id: &SandboxId) -> io::Result<()> {
-        match fs::remove_file(self.file(id)) {
+        match fs::remove_file(self.kept(id)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn file(&self, id: &SandboxId) -> PathBuf {
+    fn kept(&self, id: &SandboxId) -> PathBuf {
         self.folder.join(id.as_str())
     }
+
+    fn beside(&self, id: &SandboxId) -> PathBuf {
+        self.sockets.of(id).file(RECORD)
+    }
+}
+
+fn read<Place: DeserializeOwned>(path: &Path) -> io::Result<Option<Record<Place>>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let mut lines = text.rsplit(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let last: Option<Line<Record<Place>>> = lines.next();
+    let this = which(&file)?;
+    Ok(last.filter(|line| line.file == this).map(|line| line.record))
+}
+
+fn add(path: &Path, record: &Record<impl Serialize>) -> io::Result<()> {
+    let mut file = append_to(path)?;
+    // Its line begins anew: the one before may have been cut short.
+    let mut line = vec![b'\n'];
+    serde_json::to_writer(&mut line, &Line { file: which(&file)?, record })?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// Which file this is, among those of this run of the machine.
+fn which(file: &File) -> io::Result<(u64, u64)> {
+    let found = file.metadata()?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// The sandboxes after which something in this folder is named.
@@ -109,7 +155,8 @@ mod tests {
     #[test]
     fn the_last_whole_line_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::new(folder.path().join("made"));
+        let sockets = Folders::new(folder.path().join("sockets"));
+        let records = Records::new(folder.path().join("made"), sockets.clone());
         let id = SandboxId::try_from("01jdx000000000000000000000".to_owned()).unwrap();
         let spec = SandboxSpec {
             id: id.clone(),
@@ -131,12 +178,19 @@ mod tests {
         assert!(records.all().unwrap().is_empty() && read().is_none());
         write(1);
         write(2);
-        assert_eq!((records.all().unwrap(), read()), (vec![id.clone()], Some(2)));
-        let mut file = OpenOptions::new().append(true).open(records.file(&id)).unwrap();
+        assert_eq!((records.all().unwrap(), read()), ([id.clone()].into(), Some(2)));
+        let mut file = OpenOptions::new().append(true).open(records.kept(&id)).unwrap();
         file.write_all(b"\n{\"spec\":{\"id\"").unwrap();
         assert_eq!(read(), Some(2), "cut short");
         write(3);
         assert_eq!(read(), Some(3));
+        sockets.of(&id).make().unwrap();
+        write(4);
+        fs::rename(records.kept(&id), folder.path().join("original")).unwrap();
+        assert_eq!(read(), Some(4), "beside the sockets");
+        sockets.of(&id).remove().unwrap();
+        fs::copy(folder.path().join("original"), records.kept(&id)).unwrap();
+        assert_eq!(read(), None, "a copy");
         records.remove(&id).unwrap();
         records.remove(&id).unwrap();
         assert!(records.all().unwrap().is_empty() && read().is_none());

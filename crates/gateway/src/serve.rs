@@ -120,7 +120,7 @@ async fn serve(options: &Options, drivers: MakeDrivers) -> Result<(), ServeError
     let made = drivers(&paths, config.engine_sockets());
     let gateway = open(paths, made).await?;
     reconcile(&gateway).await.map_err(|error| ServeError::Reconcile(error.to_string()))?;
-    let listener = socket::listen(&gateway.paths)?;
+    let listener = socket::listen(&gateway.paths, &locks)?;
     let tailing = tokio::spawn(tail(Arc::clone(&gateway.audit), Arc::clone(&gateway.store)));
     ready()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "serving");
@@ -168,7 +168,7 @@ async fn keep(gateway: &Arc<Gateway>) {
 
 /// Takes the locks. None where another gateway holds them and answers: there is nothing to do. One that is starting
 /// is waited for, and one that is ending is followed.
-async fn turn(paths: &Paths) -> Result<Option<Locks>, ServeError> {
+async fn turn(paths: &Paths) -> Result<Option<Arc<Locks>>, ServeError> {
     let began = Instant::now();
     loop {
         match socket::lock(paths) {
@@ -251,7 +251,7 @@ mod tests {
         });
         let held = turn(&paths).await.unwrap();
         assert!(held.is_some());
-        let listener = socket::listen(&paths).unwrap();
+        let listener = socket::listen(&paths, held.as_ref().unwrap()).unwrap();
         assert!(turn(&paths).await.unwrap().is_none(), "there is one that answers");
         drop((listener, held));
     }

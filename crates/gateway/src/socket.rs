@@ -11,6 +11,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -49,14 +50,37 @@ pub enum SocketError {
 
 /// Held as long as this process is the gateway.
 #[derive(Debug)]
-pub(crate) struct Locks(#[expect(dead_code, reason = "held, not read")] [File; 2]);
+pub(crate) struct Locks {
+    /// The runtime folder's, which may be another folder by now.
+    runtime: Mutex<File>,
+    #[expect(dead_code, reason = "held, not read")]
+    state: File,
+}
 
 /// Takes the locks; none when another gateway serves this runtime folder.
-pub(crate) fn lock(paths: &Paths) -> Result<Option<Locks>, SocketError> {
+pub(crate) fn lock(paths: &Paths) -> Result<Option<Arc<Locks>>, SocketError> {
     let Some(runtime) = try_lock(&paths.lock())? else { return Ok(None) };
     let state = try_lock(&paths.state.join("gateway.lock"))?;
     let state = state.ok_or_else(|| SocketError::StateInUse(paths.state.clone()))?;
-    Ok(Some(Locks([runtime, state])))
+    Ok(Some(Arc::new(Locks { runtime: Mutex::new(runtime), state })))
+}
+
+impl Locks {
+    /// Takes the runtime folder's again, where that was made anew. False where another gateway has it.
+    fn renew(&self, paths: &Paths) -> Result<bool, SocketError> {
+        let failed = |source| SocketError::Io { doing: "lock", path: paths.lock(), source };
+        let mut held = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let which = |found: fs::Metadata| (found.dev(), found.ino());
+        let own = which(held.metadata().map_err(failed)?);
+        if fs::symlink_metadata(paths.lock()).is_ok_and(|found| which(found) == own) {
+            return Ok(true);
+        }
+        match try_lock(&paths.lock())? {
+            Some(lock) => *held = lock,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 fn try_lock(path: &Path) -> Result<Option<File>, SocketError> {
@@ -71,9 +95,9 @@ fn try_lock(path: &Path) -> Result<Option<File>, SocketError> {
 }
 
 /// Listens, in place of a socket that a gateway left which is gone.
-pub(crate) fn listen(paths: &Paths) -> Result<Listener, SocketError> {
+pub(crate) fn listen(paths: &Paths, locks: &Arc<Locks>) -> Result<Listener, SocketError> {
     let (listener, inode) = bind(&paths.socket())?;
-    Ok(Listener { listener, inode, paths: paths.clone(), lock: None, lost: false })
+    Ok(Listener { listener, inode, paths: paths.clone(), locks: Arc::clone(locks), lost: false })
 }
 
 fn bind(path: &Path) -> Result<(UnixListener, u64), SocketError> {
@@ -96,8 +120,7 @@ pub(crate) struct Listener {
     /// Which file its name is.
     inode: u64,
     paths: Paths,
-    /// The lock of a runtime folder that was made anew.
-    lock: Option<File>,
+    locks: Arc<Locks>,
     /// Its name was taken away, and could not be given again yet.
     lost: bool,
 }
@@ -111,11 +134,11 @@ impl Listener {
         match self.listen_again() {
             Ok(()) => {
                 self.lost = false;
-                tracing::warn!("the runtime folder was taken away: it is made anew");
+                tracing::warn!("the gateway's socket was taken away: it is made anew");
             }
             Err(error) if !self.lost => {
                 self.lost = true;
-                tracing::error!(%error, "the runtime folder was taken away: it is made anew once it can be");
+                tracing::error!(%error, "the gateway's socket was taken away: it is made anew once it can be");
             }
             Err(_) => {}
         }
@@ -124,7 +147,9 @@ impl Listener {
     fn listen_again(&mut self) -> Result<(), Lost> {
         self.paths.prepare()?;
         // Whoever holds it for a moment looks whether there is another gateway, and finds that there is.
-        self.lock = Some(try_lock(&self.paths.lock())?.ok_or(Lost::Locked)?);
+        if !self.locks.renew(&self.paths)? {
+            return Err(Lost::Locked);
+        }
         (self.listener, self.inode) = bind(&self.paths.socket())?;
         Ok(())
     }
@@ -194,8 +219,8 @@ mod tests {
         let elsewhere = Paths { runtime: folder.path().join("r2"), ..paths.clone() };
         elsewhere.prepare().unwrap();
         assert!(matches!(lock(&elsewhere), Err(SocketError::StateInUse(_))));
-        drop(listen(&paths).unwrap());
-        let listener = listen(&paths).unwrap();
+        drop(listen(&paths, &first).unwrap());
+        let listener = listen(&paths, &first).unwrap();
         let mode = fs::metadata(paths.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(UnixStream::connect(paths.socket()).await.is_ok());
@@ -203,19 +228,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_folder_that_was_taken_away_is_made_anew() {
+    async fn what_was_taken_away_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (state, runtime) = (folder.path().join("s"), folder.path().join("r"));
         let paths = Paths { state, runtime, config: ConfigPlaces::Usual(vec![]) };
         paths.prepare().unwrap();
-        let first = lock(&paths).unwrap().unwrap();
-        let mut listener = listen(&paths).unwrap();
-        let accepting = tokio::spawn(async move { axum::serve::Listener::accept(&mut listener).await });
+        let locks = lock(&paths).unwrap().unwrap();
+        let mut listener = listen(&paths, &locks).unwrap();
+        let accepting = tokio::spawn(async move {
+            loop {
+                drop(axum::serve::Listener::accept(&mut listener).await);
+            }
+        });
+        let found = async || {
+            while UnixStream::connect(paths.socket()).await.is_err() {
+                sleep(LOOK / 50).await;
+            }
+        };
         fs::remove_dir_all(&paths.runtime).unwrap();
-        while UnixStream::connect(paths.socket()).await.is_err() {
-            sleep(LOOK / 50).await;
-        }
-        accepting.await.unwrap();
-        drop(first);
+        found().await;
+        assert!(try_lock(&paths.lock()).unwrap().is_none(), "the new one is locked");
+        fs::remove_file(paths.socket()).unwrap();
+        found().await;
+        accepting.abort();
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use chiton_testkit::{As, Chiton, harness::binary, soon};
 use chiton_tests::kill_gateway;
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn many_at_once_start_one_gateway() {
@@ -85,6 +86,26 @@ fn a_killed_gateway_ends_the_session_and_nothing_else() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint: chiton attach box"), "{output:?}");
     assert_eq!(chiton.run(&["ps", "-q"]).stdout, "box\n", "the next gateway goes on with it");
     assert_eq!(chiton.run(&["exec", "box", "true"]).status, 0);
+}
+
+#[test]
+fn who_is_not_answered_says_so_with_the_status_of_an_error() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(crate::POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    for (arguments, status) in [(&["ps"][..], 1), (&["run", "-p", policy, "--", "true"][..], 125)] {
+        let _ = chiton.run(&["gateway", "start"]).expect_success();
+        let gateway = chiton.run(&["gateway", "status", "--json"]).json()["pid"].as_i64();
+        let gateway = gateway.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).expect("a process");
+        kill_process(gateway, Signal::STOP).expect("it runs");
+        let asking =
+            chiton.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("chiton");
+        std::thread::sleep(Duration::from_millis(200));
+        kill_process(gateway, Signal::KILL).expect("it is there");
+        let output = asking.wait_with_output().expect("its end");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("error: the gateway ended"), "{output:?}");
+    }
 }
 
 #[test]
@@ -215,12 +236,12 @@ fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     let first = gateway();
     std::fs::remove_dir_all(chiton.path("run")).expect("the runtime folder");
     // What needs a gateway finds the one that there is.
-    assert_eq!(chiton.run(&["ps", "-q"]).expect_success().stdout, "stays\n");
+    run("later");
+    assert_eq!(chiton.run(&["ps", "-q"]).expect_success().stdout, "later\nstays\n");
     assert_eq!(gateway(), first);
     let _ = chiton.run(&["exec", "stays", "true"]).expect_success();
     let wider = chiton.write("wider.yaml", "dynamic: {network: {http: [{host: api.example}]}}\n");
     let _ = chiton.run(&["policy", "apply", "stays", wider.to_str().expect("UTF-8")]).expect_success();
-    run("later");
     let _ = chiton.run(&["exec", "later", "true"]).expect_success();
     let _ = chiton.run(&["stop", "-t", "1", "stays"]).expect_success();
     // With the gateway gone too nobody can reach what runs: the next one ends it.
@@ -235,4 +256,31 @@ fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     }
     let _ = chiton.run(&["gateway", "stop"]).expect_success();
     assert!(soon(Duration::from_secs(5), || chiton.processes().is_empty()), "{:?}", chiton.processes());
+}
+
+#[test]
+fn what_runs_is_ended_by_a_gateway_that_does_not_know_it() {
+    let chiton = Chiton::new(As::User);
+    let policy = chiton.policy(crate::POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let _ = chiton.run(&["run", "-d", "-n", "box", "-p", policy, "--", "sleep", "600"]).expect_success();
+    // A copy of its state, and a gateway with other sockets: what it names is another's.
+    let copied = Command::new("cp").arg("-a").args([chiton.path("state"), chiton.path("copy")]).status();
+    assert!(copied.expect("cp").success());
+    let with = |state: &str, runtime: &str, arguments: &[&str]| {
+        let mut command = chiton.command(arguments);
+        command.env("CHITON_STATE_DIR", chiton.path(state)).env("CHITON_RUNTIME_DIR", chiton.path(runtime));
+        let output = command.output().expect("chiton");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert!(with("copy", "elsewhere", &["ps", "-a"]).contains("failed"));
+    let _ = with("copy", "elsewhere", &["gateway", "stop"]);
+    let _ = chiton.run(&["exec", "box", "true"]).expect_success();
+    // The same sockets, and no state: nobody else will end it.
+    let _ = chiton.run(&["gateway", "stop"]).expect_success();
+    assert_eq!(with("new", "run", &["ps", "-aq"]), "");
+    let _ = with("new", "run", &["gateway", "stop"]);
+    assert!(soon(Duration::from_secs(5), || chiton.processes().is_empty()), "{:?}", chiton.processes());
+    let _ = chiton.run(&["rm", "box"]).expect_success();
 }

@@ -78,8 +78,7 @@ impl Client {
         let response = answered(exchange(stream, &request, |stream| early.until_answered(stream)))?;
         if response.status != 101 {
             return Err(CliError::new("the gateway did not open a session")
-                .hint("another version of chiton may be running: chiton gateway stop")
-                .status(Status::Chiton));
+                .hint("another version of chiton may be running: chiton gateway stop"));
         }
         let sandbox = response.header(SANDBOX_HEADER).map(str::to_owned);
         let identity = response.header(SANDBOX_ID_HEADER).map(str::to_owned);
@@ -140,9 +139,7 @@ pub(crate) fn sandbox_target(sandbox: &str, rest: &str) -> Result<String, CliErr
 }
 
 fn lost(error: &io::Error) -> CliError {
-    CliError::new(format!("the gateway ended the connection: {error}"))
-        .hint("chiton gateway status")
-        .status(Status::Chiton)
+    CliError::new(format!("the gateway ended the connection: {error}")).hint("chiton gateway status")
 }
 
 fn refusal(status: u16, body: &[u8]) -> CliError {

@@ -163,5 +163,4 @@ fn last_line(log: &Path, before: u64) -> Option<String> {
 fn unreachable(socket: &Path, error: &io::Error) -> CliError {
     CliError::new(format!("cannot reach the gateway at `{}`: {error}", socket.display()))
         .hint("chiton gateway status")
-        .status(Status::Chiton)
 }

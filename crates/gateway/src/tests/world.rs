@@ -60,7 +60,8 @@ impl World {
             let gateway = open(paths, vec![Arc::new(fake)]).await.unwrap();
             reconcile(&gateway).await.unwrap();
             tokio::spawn(tail(Arc::clone(&gateway.audit), Arc::clone(&gateway.store)));
-            let listener = socket::listen(&gateway.paths).unwrap();
+            let locks = socket::lock(&gateway.paths).unwrap().unwrap();
+            let listener = socket::listen(&gateway.paths, &locks).unwrap();
             tokio::spawn(axum::serve(listener, router(Arc::clone(&gateway))).into_future());
             gateway
         });
