@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask test|lint|setup|deny|kernel`.
+//! The project's own commands: `cargo xtask test|lint|setup|deny|kernel|dist`.
 //!
 //! `test` is what a landing must pass: it installs what the tests need, then formats, lints, builds and tests.
 //! What cannot be had fails the run by its name; nothing is skipped.
 
+mod dist;
 mod kernel;
 mod run;
 mod setup;
@@ -18,6 +19,7 @@ cargo xtask lint             formatting and clippy, warnings are errors
 cargo xtask setup            only install what the tests need
 cargo xtask deny             licences, bans and advisories, by cargo-deny
 cargo xtask kernel           the native driver's suite on Debian's own kernel, in QEMU
+cargo xtask dist             the program that is given to others: built twice, the second time by how the first one ran
 ";
 
 /// In whose containers the promises are tried too: `CHITON_TEST_ENGINE` of the test kit.
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some((verb, [])) if verb == "setup" => setup::all().map(|_| ()),
         Some((verb, [])) if verb == "deny" => deny(),
         Some((verb, [])) if verb == "kernel" => kernel::run(),
+        Some((verb, [])) if verb == "dist" => dist::run(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -2,7 +2,7 @@
 
 use std::{
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chiton_testkit::{As, Chiton, Outcome, soon};
@@ -378,8 +378,9 @@ fn a_signal_before_the_session_is_the_programs() {
     // Between its request and the answer it stands still: until the program runs, of which it does not know.
     let is_asked =
         || std::fs::read_dir(chiton.path("state/sandboxes")).is_ok_and(|mut all| all.next().is_some());
+    let since = Instant::now();
     while !is_asked() {
-        std::hint::spin_loop();
+        assert!(since.elapsed() < PATIENCE, "nothing is asked for");
     }
     kill_process(id, Signal::STOP).expect("it runs");
     let begun = chiton.workspace().join("begun");
