@@ -69,12 +69,18 @@ pub fn is_ignored(number: i32) -> bool {
     told == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
-/// Every signal at its default and none blocked: what a program expects at its start. Called in a child.
-pub fn reset() -> Result<()> {
+/// No code of the runtime library's for a fault of memory, whose word on a stack that ran over is all that it is for: who
+/// may send a signal could have it run, and both at once are more than its stack holds where the processor's registers are
+/// large, which ends the process.
+pub fn handle_no_fault() {
+    set_default([libc::SIGSEGV, libc::SIGBUS]);
+}
+
+fn set_default(signals: impl IntoIterator<Item = i32>) {
     // The kernel's own call: the C library keeps two of the numbers to itself. All zero bytes are the kernel's
     // `sigaction` of the default, without flags.
     let default = [0_u64; 4];
-    for number in 1..=64 {
+    for number in signals {
         // SAFETY: `default` has the size of the kernel's structure, and the default disposition runs no code of
         // ours. Numbers that cannot be set answer an error, which changes nothing.
         unsafe {
@@ -82,6 +88,11 @@ pub fn reset() -> Result<()> {
             libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), nowhere, size_of::<u64>());
         }
     }
+}
+
+/// Every signal at its default and none blocked: what a program expects at its start. Called in a child.
+pub fn reset() -> Result<()> {
+    set_default(1..=64);
     let empty = set_of(&[])?;
     // SAFETY: `empty` was initialised by `sigemptyset`.
     if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut()) } == -1 {

@@ -1,6 +1,6 @@
 //! The locks of our own processes in the sandbox.
 
-use chiton_sys::{capability, capability::CapabilitySet, process};
+use chiton_sys::{capability, capability::CapabilitySet, process, signal};
 
 use crate::locks::{LockError, agent::step};
 
@@ -13,7 +13,9 @@ pub fn apply_to_outer(keep: CapabilitySet) -> Result<(), LockError> {
 }
 
 /// PID 1, once the view is entered: as [`apply_to_outer`], keeping nothing. The processes that it forks start
-/// undumpable too, until they exec.
+/// undumpable too, until they exec. The kernel drops what it is sent from inside and has no handler for
+/// (pid_namespaces(7)): so it has none.
 pub fn apply_to_init() -> Result<(), LockError> {
+    signal::handle_no_fault();
     apply_to_outer(CapabilitySet::empty())
 }

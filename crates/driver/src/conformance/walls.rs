@@ -47,7 +47,7 @@ async fn first_process(fixture: &dyn Fixture) {
     let mut main = sandbox.session(shell("echo up; read x; exit 3")).await.unwrap();
     main.until("up").await;
     // The programs of one sandbox may end each other.
-    let text = "for signal in 9 15 1 11 19; do kill -$signal 1 2>/dev/null; done; \
+    let text = "for signal in 9 15 1 7 11 19; do kill -$signal 1 2>/dev/null; done; \
                 cat /proc/1/environ /proc/1/maps /proc/1/mem 2>/dev/null | wc -c; \
                 ls -l /proc/1/exe /proc/1/fd/ /proc/1/root/ 2>/dev/null | wc -c";
     let (output, errors, _) = sandbox.session(exec(shell(text))).await.unwrap().end().await;
