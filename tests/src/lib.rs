@@ -50,6 +50,21 @@ impl World {
     }
 }
 
+/// Whether a process has a socket: a command that asks its gateway has connected.
+#[must_use]
+pub fn has_socket(id: u32) -> bool {
+    let open = fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|to| to.to_string_lossy().starts_with("socket:"))
+}
+
+/// Whether a process is gone, or only a name until it is reaped.
+#[must_use]
+pub fn is_dead(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
 /// Kills a process, which may have ended.
 ///
 /// # Panics

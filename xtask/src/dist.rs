@@ -17,9 +17,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Builds it, and says where it is.
 pub fn run() -> Result<(), Failed> {
     let merge = profdata()?;
-    for program in ["bwrap", "nginx", "wrk"] {
-        if !found(program) && !PathBuf::from("/usr/sbin").join(program).is_file() {
-            let mend = "the system's packages bubblewrap, nginx and wrk";
+    for program in ["bwrap", "curl", "nginx", "wrk"] {
+        if !found(program) {
+            let mend =
+                "the system's packages bubblewrap, curl, nginx and wrk, on the PATH (nginx is in /usr/sbin)";
             return Err(Failed::Missing { component: program, mend });
         }
     }
@@ -53,6 +54,7 @@ fn build(package: &str, folder: &str, options: &[String]) -> Result<PathBuf, Fai
     let options: Vec<_> = options.iter().map(|option| format!("\"-C{option}\"")).collect();
     // Beside what the configuration says, which a variable would replace.
     let mut step = cargo(&["build", "--locked", "--profile", "dist", "-p", package]);
+    step.without("RUSTFLAGS").without("CARGO_ENCODED_RUSTFLAGS");
     step.args(&[
         format!("--config=target.{TARGET}.rustflags=[{}]", options.join(",")),
         format!("--target-dir={}", folder.display()),

@@ -96,5 +96,5 @@ fn deny() -> Result<(), run::Failed> {
 
 /// Where cargo builds.
 fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| run::root().join("target"), PathBuf::from)
+    run::root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

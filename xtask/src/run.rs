@@ -69,6 +69,12 @@ impl Step {
         self
     }
 
+    /// Takes a variable away.
+    pub fn without(&mut self, name: &str) -> &mut Self {
+        self.0.env_remove(name);
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(&mut self, what: &str) -> Result<(), Failed> {
         println!("xtask: {what}");

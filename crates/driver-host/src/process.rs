@@ -177,7 +177,7 @@ fn started(pid: Pid) -> io::Result<u64> {
 
 /// Which run of the machine this is, by the first half of its random name (`random(4)`): what is written down stays after
 /// its end.
-fn boot() -> io::Result<u64> {
+pub(crate) fn boot() -> io::Result<u64> {
     static BOOT: OnceLock<u64> = OnceLock::new();
     if let Some(boot) = BOOT.get() {
         return Ok(*boot);

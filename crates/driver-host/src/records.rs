@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     folder::{Folders, append_to},
-    process::ProcessId,
+    process::{ProcessId, boot},
 };
 
 /// The one beside the sockets.
@@ -40,9 +40,30 @@ pub(crate) struct Record<Place> {
 #[derive(Serialize, Deserialize)]
 struct Line<Record> {
     /// Which file it was written to. In a copy of it, it says nothing: who has the other runs what it names.
-    file: (u64, u64),
+    file: Which,
     #[serde(flatten)]
     record: Record,
+}
+
+/// One file, in one run of the machine: in another the same one may have another number.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Which {
+    boot: u64,
+    device: u64,
+    inode: u64,
+}
+
+impl Which {
+    fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self { boot: boot()?, device: found.dev(), inode: found.ino() })
+    }
+
+    /// Whether what was written to `other` is known to be in another file. In another run of the machine it names no
+    /// process any more.
+    fn is_not(self, other: Self) -> bool {
+        self.boot == other.boot && (self.device, self.inode) != (other.device, other.inode)
+    }
 }
 
 /// The records of one driver.
@@ -115,23 +136,17 @@ fn read<Place: DeserializeOwned>(path: &Path) -> io::Result<Option<Record<Place>
     file.read_to_end(&mut text)?;
     let mut lines = text.rsplit(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
     let last: Option<Line<Record<Place>>> = lines.next();
-    let this = which(&file)?;
-    Ok(last.filter(|line| line.file == this).map(|line| line.record))
+    let this = Which::of(&file)?;
+    Ok(last.filter(|line| !line.file.is_not(this)).map(|line| line.record))
 }
 
 fn add(path: &Path, record: &Record<impl Serialize>) -> io::Result<()> {
     let mut file = append_to(path)?;
     // Its line begins anew: the one before may have been cut short.
     let mut line = vec![b'\n'];
-    serde_json::to_writer(&mut line, &Line { file: which(&file)?, record })?;
+    serde_json::to_writer(&mut line, &Line { file: Which::of(&file)?, record })?;
     line.push(b'\n');
     file.write_all(&line)
-}
-
-/// Which file this is, among those of this run of the machine.
-fn which(file: &File) -> io::Result<(u64, u64)> {
-    let found = file.metadata()?;
-    Ok((found.dev(), found.ino()))
 }
 
 /// The sandboxes after which something in this folder is named.

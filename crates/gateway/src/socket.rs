@@ -11,7 +11,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -66,19 +66,22 @@ pub(crate) fn lock(paths: &Paths) -> Result<Option<Arc<Locks>>, SocketError> {
 }
 
 impl Locks {
+    /// Whether who looks for the runtime folder's finds it.
+    fn are_found(&self, paths: &Paths) -> bool {
+        self.runtime().metadata().is_ok_and(|held| names(&paths.lock(), which(&held)))
+    }
+
+    fn runtime(&self) -> MutexGuard<'_, File> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the runtime folder's again, where that was made anew. False where another gateway has it.
     fn renew(&self, paths: &Paths) -> Result<bool, SocketError> {
-        let failed = |source| SocketError::Io { doing: "lock", path: paths.lock(), source };
-        let mut held = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let which = |found: fs::Metadata| (found.dev(), found.ino());
-        let own = which(held.metadata().map_err(failed)?);
-        if fs::symlink_metadata(paths.lock()).is_ok_and(|found| which(found) == own) {
+        if self.are_found(paths) {
             return Ok(true);
         }
-        match try_lock(&paths.lock())? {
-            Some(lock) => *held = lock,
-            None => return Ok(false),
-        }
+        let Some(lock) = try_lock(&paths.lock())? else { return Ok(false) };
+        *self.runtime() = lock;
         Ok(true)
     }
 }
@@ -96,11 +99,23 @@ fn try_lock(path: &Path) -> Result<Option<File>, SocketError> {
 
 /// Listens, in place of a socket that a gateway left which is gone.
 pub(crate) fn listen(paths: &Paths, locks: &Arc<Locks>) -> Result<Listener, SocketError> {
-    let (listener, inode) = bind(&paths.socket())?;
-    Ok(Listener { listener, inode, paths: paths.clone(), locks: Arc::clone(locks), lost: false })
+    let (listener, file) = bind(&paths.socket())?;
+    Ok(Listener { listener, file, paths: paths.clone(), locks: Arc::clone(locks), lost: false })
 }
 
-fn bind(path: &Path) -> Result<(UnixListener, u64), SocketError> {
+/// Which file a name is: its device and its inode.
+type FileId = (u64, u64);
+
+fn which(found: &fs::Metadata) -> FileId {
+    (found.dev(), found.ino())
+}
+
+/// Whether a name is this file's.
+fn names(path: &Path, file: FileId) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| which(&found) == file)
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, FileId), SocketError> {
     let failed = |doing| move |source| SocketError::Io { doing, path: path.to_path_buf(), source };
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("replace")(error)),
@@ -109,16 +124,16 @@ fn bind(path: &Path) -> Result<(UnixListener, u64), SocketError> {
     // The folder's mode keeps others out until the socket's own does.
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed("close"))?;
-    let inode = fs::symlink_metadata(path).map_err(failed("find"))?.ino();
-    Ok((listener, inode))
+    let found = fs::symlink_metadata(path).map_err(failed("find"))?;
+    Ok((listener, which(&found)))
 }
 
 /// Accepts connections of those who may connect.
 #[derive(Debug)]
 pub(crate) struct Listener {
     listener: UnixListener,
-    /// Which file its name is.
-    inode: u64,
+    /// Which its name is.
+    file: FileId,
     paths: Paths,
     locks: Arc<Locks>,
     /// Its name was taken away, and could not be given again yet.
@@ -128,17 +143,17 @@ pub(crate) struct Listener {
 impl Listener {
     /// Sees to it that it can be found.
     fn stay_found(&mut self) {
-        if fs::symlink_metadata(self.paths.socket()).is_ok_and(|found| found.ino() == self.inode) {
+        if names(&self.paths.socket(), self.file) && self.locks.are_found(&self.paths) {
             return;
         }
         match self.listen_again() {
             Ok(()) => {
                 self.lost = false;
-                tracing::warn!("the gateway's socket was taken away: it is made anew");
+                tracing::warn!("the gateway's socket or its lock was taken away: it is made anew");
             }
             Err(error) if !self.lost => {
                 self.lost = true;
-                tracing::error!(%error, "the gateway's socket was taken away: it is made anew once it can be");
+                tracing::error!(%error, "the gateway's socket or its lock was taken away: it is made anew once it can be");
             }
             Err(_) => {}
         }
@@ -150,7 +165,9 @@ impl Listener {
         if !self.locks.renew(&self.paths)? {
             return Err(Lost::Locked);
         }
-        (self.listener, self.inode) = bind(&self.paths.socket())?;
+        if !names(&self.paths.socket(), self.file) {
+            (self.listener, self.file) = bind(&self.paths.socket())?;
+        }
         Ok(())
     }
 }
@@ -250,6 +267,11 @@ mod tests {
         assert!(try_lock(&paths.lock()).unwrap().is_none(), "the new one is locked");
         fs::remove_file(paths.socket()).unwrap();
         found().await;
+        fs::remove_file(paths.lock()).unwrap();
+        while !paths.lock().exists() {
+            sleep(LOOK / 50).await;
+        }
+        assert!(try_lock(&paths.lock()).unwrap().is_none(), "locked again");
         accepting.abort();
     }
 }

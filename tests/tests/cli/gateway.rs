@@ -6,7 +6,7 @@ use std::{
 };
 
 use chiton_testkit::{As, Chiton, harness::binary, soon};
-use chiton_tests::kill_gateway;
+use chiton_tests::{has_socket, is_dead, kill_gateway};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -100,7 +100,7 @@ fn who_is_not_answered_says_so_with_the_status_of_an_error() {
         kill_process(gateway, Signal::STOP).expect("it runs");
         let asking =
             chiton.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("chiton");
-        std::thread::sleep(Duration::from_millis(200));
+        assert!(soon(Duration::from_secs(20), || has_socket(asking.id())));
         kill_process(gateway, Signal::KILL).expect("it is there");
         let output = asking.wait_with_output().expect("its end");
         assert_eq!(output.status.code(), Some(status), "{output:?}");
@@ -223,6 +223,25 @@ fn a_full_disk_is_over_when_there_is_room_again() {
     let _ = chiton.run(&["rm", "-f", "one", "two"]).expect_success();
 }
 
+/// Removes the runtime folder, in which the next proxy may be beginning.
+fn take_away(chiton: &Chiton) {
+    let gone = || std::fs::remove_dir_all(chiton.path("run")).is_ok();
+    assert!(soon(Duration::from_secs(5), gone));
+}
+
+/// The supervisor and the proxy of each sandbox, as they are written down: in the last line of its file.
+fn recorded(chiton: &Chiton) -> Vec<u32> {
+    let records = std::fs::read_dir(chiton.path("state/running/native")).expect("records");
+    let texts =
+        records.map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a record"));
+    let lines = texts.map(|text| text.trim_end().lines().last().map(str::to_owned).expect("a line"));
+    let records = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("a document"));
+    let of = |record: serde_json::Value| {
+        ["supervisor", "proxy"].map(|role| u32::try_from(record[role]["pid"].as_u64().expect("a process")))
+    };
+    records.flat_map(of).map(|id| id.expect("a number")).collect()
+}
+
 #[test]
 fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     let chiton = Chiton::new(As::User);
@@ -234,7 +253,7 @@ fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     };
     run("stays");
     let first = gateway();
-    std::fs::remove_dir_all(chiton.path("run")).expect("the runtime folder");
+    take_away(&chiton);
     // What needs a gateway finds the one that there is.
     run("later");
     assert_eq!(chiton.run(&["ps", "-q"]).expect_success().stdout, "later\nstays\n");
@@ -246,16 +265,17 @@ fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     let _ = chiton.run(&["stop", "-t", "1", "stays"]).expect_success();
     // With the gateway gone too nobody can reach what runs: the next one ends it.
     run("lost");
+    let processes = recorded(&chiton);
+    assert_eq!(processes.len(), 4, "two sandboxes");
     kill_gateway(&chiton);
-    std::fs::remove_dir_all(chiton.path("run")).expect("the runtime folder");
+    take_away(&chiton);
     let all = chiton.run(&["ps", "-a", "--json"]).expect_success().json();
     for name in ["later", "lost"] {
         let shown = all.as_array().expect("a list").iter().find(|shown| shown["name"] == name);
         assert_eq!(shown.expect("it is listed")["state"], "failed", "{all:#}");
         let _ = chiton.run(&["rm", name]).expect_success();
     }
-    let _ = chiton.run(&["gateway", "stop"]).expect_success();
-    assert!(soon(Duration::from_secs(5), || chiton.processes().is_empty()), "{:?}", chiton.processes());
+    assert!(processes.iter().all(|id| is_dead(*id)), "{processes:?}");
 }
 
 #[test]
@@ -264,7 +284,10 @@ fn what_runs_is_ended_by_a_gateway_that_does_not_know_it() {
     let policy = chiton.policy(crate::POLICY);
     let policy = policy.to_str().expect("UTF-8");
     let _ = chiton.run(&["run", "-d", "-n", "box", "-p", policy, "--", "sleep", "600"]).expect_success();
+    let processes = recorded(&chiton);
+    assert_eq!(processes.len(), 2);
     // A copy of its state, and a gateway with other sockets: what it names is another's.
+    let _ = chiton.run(&["gateway", "stop"]).expect_success();
     let copied = Command::new("cp").arg("-a").args([chiton.path("state"), chiton.path("copy")]).status();
     assert!(copied.expect("cp").success());
     let with = |state: &str, runtime: &str, arguments: &[&str]| {
@@ -279,8 +302,9 @@ fn what_runs_is_ended_by_a_gateway_that_does_not_know_it() {
     let _ = chiton.run(&["exec", "box", "true"]).expect_success();
     // The same sockets, and no state: nobody else will end it.
     let _ = chiton.run(&["gateway", "stop"]).expect_success();
+    assert!(!processes.iter().any(|id| is_dead(*id)), "{processes:?}");
     assert_eq!(with("new", "run", &["ps", "-aq"]), "");
+    assert!(processes.iter().all(|id| is_dead(*id)), "{processes:?}");
     let _ = with("new", "run", &["gateway", "stop"]);
-    assert!(soon(Duration::from_secs(5), || chiton.processes().is_empty()), "{:?}", chiton.processes());
     let _ = chiton.run(&["rm", "box"]).expect_success();
 }

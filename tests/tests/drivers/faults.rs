@@ -144,6 +144,8 @@ fn a_disk_that_is_full_and_a_registry_that_asks_for_a_password() {
         assert!(engine.containers().is_empty());
         engine.fill_disk(false);
         assert_eq!(run(&["--rm"]).expect_success().stdout, "pulled\n", "{kind:?}");
+        // Its removal makes room.
+        nothing_left(&chiton, &engine);
         engine.fill_disk(true);
         let full = run(&[]);
         refused(&full, &["no space left on device"]);

@@ -25,7 +25,8 @@ impl StartArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
         let session = wished(self.attach);
         let target = sandbox_target(&self.sandbox, "/start")?;
-        let client = context.client()?;
+        let client = context.client();
+        let client = if self.attach { client.before_start() } else { client }?;
         let request = StartRequest { session: session.clone() };
         if self.attach {
             let since = Timestamp::now();
