@@ -28,4 +28,4 @@ pub use raw::RawUpstream;
 pub use routes::Router;
 pub use server::{Answer, Received, Upstream};
 pub use vault::VaultServer;
-pub use waiting::soon;
+pub use waiting::{is_dead, soon};

@@ -1,6 +1,8 @@
 //! Waiting for what another process does.
 
 use std::{
+    fmt::Display,
+    fs::read_to_string,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -18,4 +20,11 @@ pub fn soon(within: Duration, mut is: impl FnMut() -> bool) -> bool {
         }
         sleep(Duration::from_millis(20));
     }
+}
+
+/// Whether a process is gone, or only a name until it is reaped.
+#[must_use]
+pub fn is_dead(process: impl Display) -> bool {
+    let stat = read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
 }

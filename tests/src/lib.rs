@@ -58,13 +58,6 @@ pub fn has_socket(id: u32) -> bool {
         .any(|to| to.to_string_lossy().starts_with("socket:"))
 }
 
-/// Whether a process is gone, or only a name until it is reaped.
-#[must_use]
-pub fn is_dead(id: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
-}
-
 /// Kills a process, which may have ended.
 ///
 /// # Panics
@@ -85,15 +78,23 @@ pub fn kill_and_wait(id: u32) {
     assert!(soon(Duration::from_secs(30), ended), "a killed process does not end");
 }
 
+/// The gateway's process.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn gateway(chiton: &Chiton) -> Pid {
+    let status = chiton.run(&["gateway", "status", "--json"]).expect_success().json();
+    process(u32::try_from(status["pid"].as_u64().expect("a process")).expect("an id"))
+}
+
 /// Kills the gateway and waits until what it was just starting is a program of its own: until then that has the
 /// gateway's lock and its socket.
 ///
 /// # Panics
 /// When there is none.
 pub fn kill_gateway(chiton: &Chiton) {
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let id = i32::try_from(status["pid"].as_i64().expect("a process")).expect("an id");
-    kill_process(Pid::from_raw(id).expect("an id"), Signal::KILL).expect("a signal");
+    kill_process(gateway(chiton), Signal::KILL).expect("a signal");
     let lock = std::fs::File::open(chiton.path("run").join("gateway.lock")).expect("its lock");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("its end");
 }

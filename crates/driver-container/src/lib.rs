@@ -39,8 +39,7 @@ pub use crate::{
 pub type ContainerDriver = HostDriver<Container>;
 
 /// A driver whose sockets are in this runtime directory and whose records are in this folder (mode 0700, both), for this
-/// engine. The engine is asked when a
-/// sandbox is made or ended, not before.
+/// engine. The engine is asked when a sandbox is made or ended, not before.
 #[must_use]
 pub fn driver(engine: Engine, runtime: &Path, records: &Path, proxies: Arc<Proxies>) -> ContainerDriver {
     let name = engine.name();

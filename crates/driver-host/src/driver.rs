@@ -488,6 +488,7 @@ mod tests {
     use chiton_driver::{LayerCheck, SandboxSpec};
 
     use super::*;
+    use crate::records::tests::spec;
 
     /// Whose sandboxes cannot be ended.
     #[derive(Debug)]
@@ -549,19 +550,7 @@ mod tests {
             let id = SandboxId::try_from(format!("01jdx0000000000000000000{n:02}")).unwrap();
             let folder = Folder::at(sandboxes.join(id.as_str()));
             folder.make().unwrap();
-            let spec = SandboxSpec {
-                id: id.clone(),
-                name: "demo".parse().unwrap(),
-                workspace: "/w".into(),
-                image: None,
-                log: "/l".into(),
-                supervisor_events: "/e".into(),
-                proxy_events: "/p".into(),
-                exit: "/x".into(),
-                resources: Resources::default(),
-                gpu: chiton_driver::Gpu::None,
-            };
-            driver.write(&Record { spec, proxy: None, place: HashMap::new() }).unwrap();
+            driver.write(&Record { spec: spec(&id), proxy: None, place: HashMap::new() }).unwrap();
             if n == 4 {
                 let listener = folder.listen(crate::folder::SUPERVISOR).unwrap();
                 listener.set_nonblocking(true).unwrap();

@@ -20,13 +20,14 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-use crate::{process::ProcessId, records::ids};
+use crate::process::ProcessId;
 
 /// The supervisor's socket.
 pub(crate) const SUPERVISOR: &str = "supervisor.sock";
 /// The proxy's socket.
 pub(crate) const PROXY: &str = "proxy.sock";
-const RECORD: &str = "record.json";
+/// Which proxy waits, in a folder for one.
+const SPARE: &str = "spare.json";
 
 /// Who is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,12 +135,12 @@ impl Folder {
 
     /// The proxy that waits here.
     pub(crate) fn spare_record(&self) -> Option<ProcessId> {
-        serde_json::from_slice(&fs::read(self.file(RECORD)).ok()?).ok()
+        serde_json::from_slice(&fs::read(self.file(SPARE)).ok()?).ok()
     }
 
     /// Writes down which proxy waits here.
     pub(crate) fn write_spare_record(&self, proxy: ProcessId) -> io::Result<()> {
-        write_anew(&self.file(RECORD))?.write_all(&serde_json::to_vec(&proxy)?)
+        write_anew(&self.file(SPARE))?.write_all(&serde_json::to_vec(&proxy)?)
     }
 
     /// A socket's path has 107 bytes at most: by the descriptor of its folder every folder is short enough.
@@ -149,6 +150,16 @@ impl Folder {
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
         Ok((folder, path))
     }
+}
+
+/// The sandboxes after which something in this folder is named.
+pub(crate) fn ids(folder: &Path) -> io::Result<Vec<SandboxId>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter_map(|name| SandboxId::try_from(name).ok()).collect())
 }
 
 /// A connection to a socket that is held. A local listener takes it at once, or not at all: the event loop, which would

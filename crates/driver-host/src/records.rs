@@ -17,7 +17,7 @@ use chiton_driver::{SandboxId, SandboxSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    folder::{Folders, append_to},
+    folder::{Folders, append_to, ids},
     process::{ProcessId, boot},
 };
 
@@ -149,31 +149,17 @@ fn add(path: &Path, record: &Record<impl Serialize>) -> io::Result<()> {
     file.write_all(&line)
 }
 
-/// The sandboxes after which something in this folder is named.
-pub(crate) fn ids(folder: &PathBuf) -> io::Result<Vec<SandboxId>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter_map(|name| SandboxId::try_from(name).ok()).collect())
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{collections::HashMap, fs::OpenOptions};
 
     use chiton_driver::{Gpu, Resources};
 
     use super::*;
 
-    #[test]
-    fn the_last_whole_line_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let sockets = Folders::new(folder.path().join("sockets"));
-        let records = Records::new(folder.path().join("made"), sockets.clone());
-        let id = SandboxId::try_from("01jdx000000000000000000000".to_owned()).unwrap();
-        let spec = SandboxSpec {
+    /// What a sandbox that never was is made from.
+    pub(crate) fn spec(id: &SandboxId) -> SandboxSpec {
+        SandboxSpec {
             id: id.clone(),
             name: "demo".parse().unwrap(),
             workspace: "/w".into(),
@@ -184,10 +170,18 @@ mod tests {
             exit: "/x".into(),
             resources: Resources::default(),
             gpu: Gpu::None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_last_whole_line_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = Folders::new(folder.path().join("sockets"));
+        let records = Records::new(folder.path().join("made"), sockets.clone());
+        let id = SandboxId::try_from("01jdx000000000000000000000".to_owned()).unwrap();
         let write = |n: u8| {
             let place = HashMap::from([("n".to_owned(), n)]);
-            records.write(&Record { spec: spec.clone(), proxy: None, place }).unwrap();
+            records.write(&Record { spec: spec(&id), proxy: None, place }).unwrap();
         };
         let read = || records.read::<HashMap<String, u8>>(&id).unwrap().map(|record| record.place["n"]);
         assert!(records.all().unwrap().is_empty() && read().is_none());

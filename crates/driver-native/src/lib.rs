@@ -18,8 +18,7 @@ pub use crate::platform::{Native, Place};
 pub type NativeDriver = HostDriver<Native>;
 
 /// A driver whose sockets are in this runtime directory and whose records are in this folder (mode 0700, both);
-/// `executable` is the `chiton` that is started as
-/// supervisor, `/proc/self/exe` for this very one.
+/// `executable` is the `chiton` that is started as supervisor, `/proc/self/exe` for this very one.
 #[must_use]
 pub fn driver(runtime: &Path, records: &Path, executable: &Path, proxies: Arc<Proxies>) -> NativeDriver {
     chiton_confine::cgroup::settle();

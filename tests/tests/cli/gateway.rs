@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use chiton_testkit::{As, Chiton, harness::binary, soon};
-use chiton_tests::{has_socket, is_dead, kill_gateway};
-use rustix::process::{Pid, Signal, kill_process};
+use chiton_testkit::{As, Chiton, harness::binary, is_dead, soon};
+use chiton_tests::{gateway, has_socket, kill_gateway};
+use rustix::process::{Signal, kill_process};
 
 #[test]
 fn many_at_once_start_one_gateway() {
@@ -95,8 +95,7 @@ fn who_is_not_answered_says_so_with_the_status_of_an_error() {
     let policy = policy.to_str().expect("UTF-8");
     for (arguments, status) in [(&["ps"][..], 1), (&["run", "-p", policy, "--", "true"][..], 125)] {
         let _ = chiton.run(&["gateway", "start"]).expect_success();
-        let gateway = chiton.run(&["gateway", "status", "--json"]).json()["pid"].as_i64();
-        let gateway = gateway.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).expect("a process");
+        let gateway = gateway(&chiton);
         kill_process(gateway, Signal::STOP).expect("it runs");
         let asking =
             chiton.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("chiton");
@@ -245,19 +244,18 @@ fn recorded(chiton: &Chiton) -> Vec<u32> {
 #[test]
 fn a_runtime_folder_that_is_taken_away_ends_nothing_while_the_gateway_lives() {
     let chiton = Chiton::new(As::User);
-    let gateway = || chiton.run(&["gateway", "status", "--json"]).expect_success().json()["pid"].clone();
     let policy = chiton.policy("dynamic: {network: {http: []}}\n");
     let policy = policy.to_str().expect("UTF-8");
     let run = |name| {
         let _ = chiton.run(&["run", "-d", "-n", name, "-p", policy, "--", "sleep", "600"]).expect_success();
     };
     run("stays");
-    let first = gateway();
+    let first = gateway(&chiton);
     take_away(&chiton);
     // What needs a gateway finds the one that there is.
     run("later");
     assert_eq!(chiton.run(&["ps", "-q"]).expect_success().stdout, "later\nstays\n");
-    assert_eq!(gateway(), first);
+    assert_eq!(gateway(&chiton), first);
     let _ = chiton.run(&["exec", "stays", "true"]).expect_success();
     let wider = chiton.write("wider.yaml", "dynamic: {network: {http: [{host: api.example}]}}\n");
     let _ = chiton.run(&["policy", "apply", "stays", wider.to_str().expect("UTF-8")]).expect_success();

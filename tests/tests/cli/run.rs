@@ -6,7 +6,7 @@ use std::{
 };
 
 use chiton_testkit::{As, Chiton, Outcome, soon};
-use chiton_tests::has_socket;
+use chiton_tests::{gateway, has_socket};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::POLICY;
@@ -397,9 +397,7 @@ fn a_signal_before_the_session_is_the_programs() {
 fn a_signal_ends_who_waits_for_a_session_that_does_not_begin() {
     let chiton = Chiton::new(As::User);
     let _ = chiton.run(&["gateway", "start"]).expect_success();
-    let status = chiton.run(&["gateway", "status", "--json"]).json();
-    let gateway =
-        status["pid"].as_i64().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).expect("a process");
+    let gateway = gateway(&chiton);
     let policy = chiton.policy(POLICY);
     let policy = policy.to_str().expect("UTF-8");
     kill_process(gateway, Signal::STOP).expect("it runs");

@@ -13,7 +13,7 @@ use chiton_testkit::{
         registry::{self, Registry},
     },
 };
-use chiton_tests::roles_of;
+use chiton_tests::{gateway, roles_of};
 
 use crate::{KINDS, chiton, nothing_left, refused, run, shared};
 
@@ -162,7 +162,7 @@ fn an_examination_that_is_cut_short() {
     for kind in [Kind::Docker, Kind::Rootless] {
         let (engine, chiton) = (shared(kind), chiton(shared(kind)));
         let _ = chiton.run(&["gateway", "start"]).expect_success();
-        let gateway = chiton.run(&["gateway", "status", "--json"]).json()["pid"].to_string();
+        let gateway = gateway(&chiton).as_raw_nonzero();
         let ours = |container: &serde_json::Value| {
             container["Names"].to_string().contains(&format!("chiton-doctor-{gateway}-"))
         };

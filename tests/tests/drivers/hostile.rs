@@ -26,7 +26,7 @@ const MEMORY: u64 = 300 << 10;
 struct Hostile {
     chiton: Chiton,
     engine: &'static Engine,
-    gateway: i64,
+    gateway: rustix::process::Pid,
 }
 
 impl Hostile {
@@ -48,7 +48,7 @@ impl Hostile {
             place(&chiton.path("run").join(engine.driver()).join("chiton"), &probe, &chiton.workspace());
         let _ = place(&program, b"another", &chiton.workspace());
         assert!(copy.is_file());
-        let gateway = status(&chiton);
+        let gateway = chiton_tests::gateway(&chiton);
         Self { chiton, engine, gateway }
     }
 
@@ -72,7 +72,7 @@ impl Hostile {
 
     /// The same gateway, no larger than it may be, with its other sandbox, and nothing of this one.
     fn goes_on(&self) {
-        assert_eq!(status(&self.chiton), self.gateway, "the gateway ended");
+        assert_eq!(chiton_tests::gateway(&self.chiton), self.gateway, "the gateway ended");
         let status = fs::read_to_string(format!("/proc/{}/status", self.gateway)).expect("its status");
         let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
         let most: u64 = most.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -101,10 +101,6 @@ fn place(path: &Path, bytes: &[u8], like: &Path) -> PathBuf {
     chown(&fresh, Some(owner.uid()), Some(owner.gid())).expect("chown");
     fs::rename(&fresh, path).expect("a rename");
     path.to_owned()
-}
-
-fn status(chiton: &Chiton) -> i64 {
-    chiton.run(&["gateway", "status", "--json"]).json()["pid"].as_i64().expect("a process")
 }
 
 fn words(outcome: &Outcome) {

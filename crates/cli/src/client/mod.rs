@@ -9,7 +9,7 @@ use chiton_api::http::{Problem, ProblemKind, SANDBOX_HEADER, SANDBOX_ID_HEADER, 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::start::{connect, connect_running};
-use self::wire::{Request, Response, exchange};
+use self::wire::{Request, Response, answer, exchange, send};
 use crate::{
     error::{CliError, Status},
     session::Early,
@@ -75,7 +75,8 @@ impl Client {
         let request = Request { method: "POST", target, body, upgrade: Some(SESSION_PROTOCOL) };
         let stream = self.start.dial()?;
         let early = Early::hold()?;
-        let response = answered(exchange(stream, &request, |stream| early.until_answered(stream)))?;
+        let sent = send(&stream, &request).and_then(|()| early.until_answered(&stream));
+        let response = accepted(sent.and_then(|()| answer(stream)))?;
         if response.status != 101 {
             return Err(CliError::new("the gateway did not open a session")
                 .hint("another version of chiton may be running: chiton gateway stop"));
@@ -100,12 +101,12 @@ impl Client {
     }
 
     fn exchange(&self, request: &Request<'_>) -> Result<Response, CliError> {
-        answered(exchange(self.start.dial()?, request, |_| Ok(())))
+        accepted(exchange(self.start.dial()?, request))
     }
 }
 
 /// An answer that is no refusal.
-fn answered(response: io::Result<Response>) -> Result<Response, CliError> {
+fn accepted(response: io::Result<Response>) -> Result<Response, CliError> {
     let response = response.map_err(|e| lost(&e))?;
     match response.status {
         101 | 200..=299 => Ok(response),

@@ -40,12 +40,14 @@ enum Framing {
     UntilClose,
 }
 
-/// Sends a request and reads the answer's head, once `until_answered` has waited for that.
-pub(crate) fn exchange(
-    stream: UnixStream,
-    request: &Request<'_>,
-    until_answered: impl FnOnce(&UnixStream) -> io::Result<()>,
-) -> io::Result<Response> {
+/// Sends a request and reads the answer's head.
+pub(crate) fn exchange(stream: UnixStream, request: &Request<'_>) -> io::Result<Response> {
+    send(&stream, request)?;
+    answer(stream)
+}
+
+/// Sends a request.
+pub(crate) fn send(mut stream: &UnixStream, request: &Request<'_>) -> io::Result<()> {
     let mut head = format!("{} {} HTTP/1.1\r\nhost: chiton\r\n", request.method, request.target);
     match request.upgrade {
         Some(protocol) => head.push_str(&format!("connection: upgrade\r\nupgrade: {protocol}\r\n")),
@@ -60,12 +62,12 @@ pub(crate) fn exchange(
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
-    (&stream).write_all(&bytes)?;
-    until_answered(&stream)?;
-    read_response(BufReader::new(stream))
+    stream.write_all(&bytes)
 }
 
-fn read_response(mut reader: BufReader<UnixStream>) -> io::Result<Response> {
+/// Reads the head of the answer to what was sent.
+pub(crate) fn answer(stream: UnixStream) -> io::Result<Response> {
+    let mut reader = BufReader::new(stream);
     loop {
         let head = read_head(&mut reader)?;
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -195,7 +197,7 @@ mod tests {
             seen
         });
         let request = Request { method: "POST", target: "/x", body: None, upgrade: None };
-        let response = exchange(ours, &request, |_| Ok(())).unwrap();
+        let response = exchange(ours, &request).unwrap();
         (response, server.join().unwrap())
     }
 

@@ -25,10 +25,9 @@ impl StartArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Status, CliError> {
         let session = wished(self.attach);
         let target = sandbox_target(&self.sandbox, "/start")?;
-        let client = context.client();
-        let client = if self.attach { client.before_start() } else { client }?;
         let request = StartRequest { session: session.clone() };
         if self.attach {
+            let client = context.client().before_start()?;
             let since = Timestamp::now();
             let upgraded = client.session(&target, Some(encode(&request)?)).before_start()?;
             let identity = upgraded.identity.clone();
@@ -37,7 +36,7 @@ impl StartArgs {
             tell_limit(&client, &self.sandbox, status);
             return Ok(status);
         }
-        let sandbox: Sandbox = client.send("POST", &target, &request)?;
+        let sandbox: Sandbox = context.client()?.send("POST", &target, &request)?;
         if context.output.json {
             context.output.document(&sandbox)?;
         } else {

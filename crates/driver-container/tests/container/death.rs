@@ -1,7 +1,8 @@
 //! Deaths that only a container has.
 
 use chiton_driver::conformance::{Case, Fixture, POLICY, Sandbox, shell};
-use rustix::process::{Pid, Signal, kill_process};
+use chiton_testkit::is_dead;
+use rustix::process::{Signal, kill_process};
 
 use crate::bench::{record_file, recorded, runtime_folder};
 
@@ -11,12 +12,6 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: FIRST, run: |fixture| Box::pin(first(fixture)) },
     Case { name: "what cannot be made leaves nothing", run: |fixture| Box::pin(refused(fixture)) },
 ];
-
-/// Whether it is gone, or only a name until it is reaped.
-fn is_dead(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.map_or(true, |stat| stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']))
-}
 
 async fn first(fixture: &dyn Fixture) {
     let sandbox = Sandbox::ready(fixture).await;
@@ -31,7 +26,7 @@ async fn first(fixture: &dyn Fixture) {
     assert!(sandbox.driver.wait(&sandbox.handle).await.is_err());
     assert!(sandbox.driver.list().await.unwrap().is_empty());
     for process in processes {
-        assert!(is_dead(process), "{process:?} lives");
+        assert!(is_dead(process.as_raw_nonzero()), "{process:?} lives");
     }
     assert!(!runtime_folder(&sandbox).exists() && !record_file(&sandbox).exists());
 }

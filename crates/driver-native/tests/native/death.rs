@@ -7,6 +7,7 @@ use chiton_driver::{
     ComputeDriver as _,
     conformance::{Fixture as _, POLICY, Sandbox, program, proxy_config, shell},
 };
+use chiton_testkit::is_dead;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -37,12 +38,6 @@ fn children(pid: i32) -> Vec<i32> {
 fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Whether it is gone, or only a name until it is reaped.
-fn is_dead(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.map_or(true, |stat| stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']))
 }
 
 fn outer(runtime: &Runtime) {
